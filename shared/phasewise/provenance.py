@@ -1,0 +1,104 @@
+"""What produced a result: library versions, device, code revision, data fingerprints."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from phasewise.errors import DataError
+from phasewise.settings import FilesSource, HubSource, TaskSettings
+
+#: Libraries whose version can change a training result; they are part of a run's hash.
+RESULT_LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "datasets")
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """Returns library name to public version; the build tag (``+cpu``) is left out."""
+    found = {}
+    for name in RESULT_LIBRARIES:
+        try:
+            found[name] = version(name).split("+")[0]
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def code_revision() -> str:
+    """Returns the commit of the clone, ``-dirty`` if changed since; ``unknown`` outside git."""
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def describe_environment() -> dict[str, str]:
+    """Returns the part of a record that says where and with what it ran."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "cpu_count": str(os.cpu_count()),
+        "commit": code_revision(),
+        **library_versions(),
+    }
+
+
+def source_files(task: TaskSettings, data_dir: Path | None) -> dict[str, Path]:
+    """Returns split name to the local files a task reads; empty for an undiverted hub source.
+
+    A hub source is replaced by ``<data_dir>/<task>/<split>.jsonl`` when ``data_dir`` is given.
+    For a package the only key is ``all``.
+
+    Raises:
+        DataError: The package is not installed.
+    """
+    source = task.source
+    if isinstance(source, HubSource):
+        if data_dir is None:
+            return {}
+        splits = [task.splits.train, *filter(None, [task.splits.report])]
+        return {split: data_dir / task.name / f"{split}.jsonl" for split in splits}
+    if isinstance(source, FilesSource):
+        return dict(source.files)
+    spec = find_spec(source.package)
+    if spec is None or spec.origin is None:
+        raise DataError(
+            f"task '{task.name}': Python package '{source.package}' is not installed; "
+            f"pip install {source.package.replace('_', '-')}"
+        )
+    return {"all": Path(spec.origin).parent / source.file}
+
+
+def fingerprint_data(task: TaskSettings, data_dir: Path | None) -> str:
+    """Returns what identifies a task's data: hashes of its files, or hub id at a revision.
+
+    Raises:
+        DataError: A file is missing.
+    """
+    files = source_files(task, data_dir)
+    if not files:
+        assert isinstance(task.source, HubSource)
+        return f"{task.source.path}/{task.source.config}@{task.source.revision}"
+    digest = hashlib.sha256()
+    for split, file in sorted(files.items()):
+        if not file.is_file():
+            raise DataError(f"task '{task.name}': split '{split}': no file {file}")
+        status = file.stat()
+        digest.update(f"{split}:{_hash_file(file, status.st_mtime_ns, status.st_size)}".encode())
+    return f"sha256:{digest.hexdigest()[:32]}"
+
+
+@cache
+def _hash_file(file: Path, mtime_ns: int, size: int) -> str:
+    """Hashes once per process and file state; ``mtime_ns`` and ``size`` only key the cache."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,148 @@
+"""Records: what a run leaves behind; written once, atomically, and never edited."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from phasewise.errors import RecordError
+from phasewise.runs import RunConfig
+from phasewise.settings import Section
+
+#: finished: trained to its end. pruned: stopped by the pruner. diverged: loss or score not finite.
+#: infeasible: does not fit in memory. failed: anything else, after all retries.
+RunStatus = Literal["finished", "pruned", "diverged", "infeasible", "failed"]
+
+RECORD_FILE = "record.json"
+
+
+class Evaluation(Section):
+    """One scoring of the search set during training."""
+
+    step: int = Field(ge=0, description="Optimiser steps done.")
+    epoch: float = Field(ge=0, description="Passes over the train sample done.")
+    train_loss: float | None = Field(description="Mean loss since the last evaluation.")
+    metrics: dict[str, float] = Field(description="Metric name to value on the search set.")
+    train_metrics: dict[str, float] = Field(
+        default_factory=dict, description="The same on the train sample, at the last evaluation."
+    )
+
+
+class TrainPoint(Section):
+    """Training loss at one optimiser step."""
+
+    step: int
+    loss: float
+    learning_rate: float
+
+
+class RunCost(Section):
+    """Measured, never estimated; None where the device cannot tell."""
+
+    train_seconds: float = Field(description="Training and its evaluations, wall clock.")
+    total_seconds: float = Field(description="With model set-up and final scores.")
+    peak_memory_mb: float | None = Field(description="GPU: allocator peak. CPU: peak RSS.")
+    train_tokens: int = Field(description="Tokens in training batches, padding not counted.")
+    trainable_parameters: int
+    total_parameters: int
+    adapter_bytes: int | None = Field(description="Size on disk of what training changed.")
+    micro_batch_size: int = Field(description="Rows per forward pass that fitted.")
+
+
+class RunRecord(Section):
+    """The complete account of one run."""
+
+    config: RunConfig
+    hash: str
+    status: RunStatus
+    message: str = Field("", description="Why it did not finish, for statuses but finished.")
+    evaluations: tuple[Evaluation, ...] = ()
+    train_points: tuple[TrainPoint, ...] = ()
+    search_metrics: dict[str, float] = Field(
+        default_factory=dict, description="Search set, at the end."
+    )
+    report_metrics: dict[str, float] = Field(
+        default_factory=dict, description="Report set, at the end; only if the run may open it."
+    )
+    report_rows: int = Field(0, description="Examples behind report_metrics.")
+    search_rows: int = Field(0, description="Examples behind search_metrics.")
+    cost: RunCost | None = None
+    environment: dict[str, str] = Field(default_factory=dict)
+    started: str = Field(description="UTC, ISO 8601.")
+    ended: str = Field(description="UTC, ISO 8601.")
+
+    @property
+    def search_score(self) -> float | None:
+        """The task's metric on the search set; None if the run has none."""
+        return self.search_metrics.get(self.config.unit_config.task.metric)
+
+    @property
+    def report_score(self) -> float | None:
+        """The task's metric on the report set; None if the run has none."""
+        return self.report_metrics.get(self.config.unit_config.task.metric)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a text file so that a reader, or a crash, sees the old content or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a small JSON file atomically."""
+    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Writes ``record.json`` into a run's folder, atomically."""
+    write_atomically(folder / RECORD_FILE, record.model_dump_json(indent=2) + "\n")
+
+
+def read_record(folder: Path) -> RunRecord | None:
+    """Returns the record in a run's folder; None if there is none.
+
+    Raises:
+        RecordError: The file is not a record of this version.
+    """
+    path = folder / RECORD_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        return RunRecord.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecordError(
+            f"{path}: not a record this version can read ({where}: {first['msg']}); "
+            "move it away and run again"
+        ) from error
+
+
+def read_matching_record(folder: Path, config: RunConfig) -> RunRecord | None:
+    """Returns a run's record if it is of these very settings; None if the run must be trained."""
+    record = read_record(folder)
+    return record if record is not None and record.hash == config.hash else None
+
+
+def iterate_records(root: Path) -> Iterator[tuple[Path, RunRecord]]:
+    """Yields (folder, record) of every record below ``root``, in path order."""
+    for path in sorted(root.rglob(RECORD_FILE)):
+        record = read_record(path.parent)
+        if record is not None:
+            yield path.parent, record

@@ -1,0 +1,76 @@
+"""What every settings section shares: strict, frozen pydantic models and YAML 1.2 numbers."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from phasewise.errors import ConfigError
+
+
+class Section(BaseModel):
+    """A settings section: unknown keys are refused and values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class _Loader(yaml.SafeLoader):
+    """A safe loader that refuses duplicate keys and reads ``1e-6`` as a number."""
+
+
+# PyYAML follows YAML 1.1, where an exponent needs a dot and a sign; users write 1e-6 (YAML 1.2).
+_FLOAT = re.compile(
+    r"^[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?"
+    r"|[0-9][0-9_]*[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        if key in seen:
+            line = key_node.start_mark.line + 1
+            raise yaml.constructor.ConstructorError(None, None, f"line {line}: key '{key}' twice")
+        seen.add(key)
+    return dict(loader.construct_mapping(node, deep=True))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Returns the mapping in a YAML file; ``1e-6`` is a number, a key given twice is refused.
+
+    Raises:
+        ConfigError: The file is missing, not UTF-8, not YAML, or not a mapping.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such settings file")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected UTF-8 text, byte {error.start} is not") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected 'key: value' lines, got a {type(content).__name__}")
+    return content
+
+
+def merge_mappings(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """Returns ``base`` with ``override`` laid over it, key by key; neither argument is changed.
+
+    Mappings merge, everything else (lists too) is replaced.
+    """
+    merged = dict(base)
+    for key, value in override.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = merge_mappings(old, value) if both else value  # type: ignore[arg-type]
+    return merged

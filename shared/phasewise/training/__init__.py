@@ -1,0 +1,1 @@
+"""Training: engines that turn RunConfigs into RunRecords; importing this loads no torch."""
