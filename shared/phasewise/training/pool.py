@@ -1,0 +1,1 @@
+"""Placeholder for the interface; the training helper writes it."""
