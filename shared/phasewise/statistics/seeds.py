@@ -1,0 +1,162 @@
+"""Scores over seeds: mean, spread, intervals, and differences on the same seeds."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from phasewise.errors import RecordError
+from phasewise.summaries import ScoreSummary
+
+LEVEL = 0.95
+#: SciPy's own default is 9,999; half of it is well within what a 95 % interval shows.
+RESAMPLES = 4999
+
+
+class Interval(NamedTuple):
+    """A confidence interval, both ends on the scale of the scores."""
+
+    low: float
+    high: float
+
+
+class PairedDifference(NamedTuple):
+    """First minus second, over the seeds that both ended with a score."""
+
+    mean: float
+    sd: float | None  # None below two pairs
+    interval: Interval | None  # t-interval at LEVEL; None below two pairs
+    pairs: int
+    p_value: float | None  # sign-flip test, two-sided; None below two pairs
+    smallest_p: float | None  # the smallest p this number of pairs can reach: 2 / 2**pairs
+
+    @property
+    def can_reach_level(self) -> bool:
+        """Whether the sign-flip test could reject at 5 % at all; never with 5 pairs or fewer."""
+        return self.smallest_p is not None and self.smallest_p <= 1 - LEVEL
+
+
+def summarise_scores(scores: Sequence[float]) -> ScoreSummary:
+    """Returns mean, sample SD (n-1) and standard error of one configuration's scores.
+
+    Args:
+        scores: One per run; runs without a score are left out by the caller, who counts them.
+
+    Returns:
+        ``mean`` is None without scores, ``sd`` and ``standard_error`` are None below two.
+
+    Raises:
+        RecordError: A score is NaN or infinite: such a run has diverged and has no score.
+    """
+    values = _as_scores(scores)
+    n = len(values)
+    sd = float(values.std(ddof=1)) if n > 1 else None
+    return ScoreSummary(
+        scores=tuple(float(value) for value in values),
+        mean=float(values.mean()) if n else None,
+        sd=sd,
+        standard_error=None if sd is None else sd / n**0.5,
+    )
+
+
+def t_interval(scores: Sequence[float], level: float = LEVEL) -> Interval | None:
+    """Returns Student's t interval of the mean over runs; None below two scores."""
+    values = _as_scores(scores)
+    n = len(values)
+    if n < 2:
+        return None
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * float(values.std(ddof=1)) / n**0.5
+    mean = float(values.mean())
+    return Interval(mean - half, mean + half)
+
+
+def bootstrap_interval(
+    scores: Sequence[float] | np.ndarray, level: float = LEVEL, *, seed: int = 0
+) -> Interval | None:
+    """Returns the BCa bootstrap interval of the mean score; runs are resampled, tasks are not.
+
+    Args:
+        scores: Shape (runs,) or (runs, tasks); with several tasks each task's runs are resampled
+            by themselves (stratified) and the mean over tasks is taken. NaN is refused.
+        level: Coverage.
+        seed: Of the resampling; the same scores give the same interval.
+
+    Returns:
+        None below two runs; a point when all runs of every task are equal.
+    """
+    values = np.asarray(scores, dtype=float)
+    values = values[:, None] if values.ndim == 1 else values  # (runs, tasks)
+    _as_scores(values.ravel())
+    if len(values) < 2:
+        return None
+    if np.all(values == values[0]):
+        mean = float(values.mean())
+        return Interval(mean, mean)
+    result = stats.bootstrap(
+        tuple(values.T),
+        lambda *tasks, axis: np.mean([task.mean(axis=axis) for task in tasks], axis=0),
+        n_resamples=RESAMPLES,
+        confidence_level=level,
+        method="BCa" if values.shape[1] == 1 else "percentile",  # SciPy's BCa takes one sample
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    )
+    return Interval(float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def compare_paired(first: Sequence[float], second: Sequence[float]) -> PairedDifference:
+    """Compares two configurations on the same seeds.
+
+    Args:
+        first: One score per seed, in seed order.
+        second: The same seeds in the same order.
+
+    Returns:
+        The mean of first - second with its t-interval and an exact sign-flip p-value. Ties
+        (differences of zero) stay in.
+
+    Raises:
+        RecordError: The lengths differ, there is no pair, or a score is not finite.
+    """
+    left, right = _as_scores(first), _as_scores(second)
+    if len(left) != len(right) or not len(left):
+        raise RecordError(
+            f"paired scores: expected the same seeds on both sides and at least one, "
+            f"got {len(left)} and {len(right)}"
+        )
+    differences = left - right
+    n = len(differences)
+    if n < 2:
+        return PairedDifference(float(differences[0]), None, None, n, None, None)
+    return PairedDifference(
+        mean=float(differences.mean()),
+        sd=float(differences.std(ddof=1)),
+        interval=t_interval(differences.tolist()),
+        pairs=n,
+        p_value=_sign_flip_p(differences),
+        smallest_p=min(1.0, 2.0 / 2**n),
+    )
+
+
+def _sign_flip_p(differences: np.ndarray) -> float:
+    """Two-sided p under random signs: exact up to 13 pairs, 9,999 draws above."""
+    result = stats.permutation_test(
+        (differences, np.zeros_like(differences)),
+        lambda a, b, axis: np.mean(a - b, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=9999,
+        rng=np.random.default_rng(0),
+    )
+    return float(result.pvalue)
+
+
+def _as_scores(scores: Sequence[float] | np.ndarray) -> np.ndarray:
+    values = np.asarray(scores, dtype=float)
+    if not np.isfinite(values).all():
+        raise RecordError(
+            "scores: expected finite numbers, got NaN or infinity; a run without a score is "
+            "counted as failed, not averaged"
+        )
+    return values
