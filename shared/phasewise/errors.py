@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 class PhasewiseError(Exception):
-    """Base of every error that Phasewise raises on purpose; the command line prints it in a line."""
+    """Base of every error raised on purpose; the command line prints it in one line."""
 
 
 class ConfigError(PhasewiseError):

@@ -131,6 +131,13 @@ def build_unit(study: Study, task: str, method: str) -> UnitConfig:
     )
 
 
+def task_hash(study: Study, task: str) -> str:
+    """Returns the hash of all settings that a task's baselines depend on."""
+    unit = unit_meaning(build_unit(study, task, next(iter(study.methods))))
+    content = {key: unit[key] for key in ("task", "model", "data_fingerprint", "libraries")}
+    return hash_content({**content, "seed": study.settings.seed})
+
+
 def phase_hash(study: Study, phase: Phase, task: str, method: str) -> str:
     """Returns the hash of all settings that a phase of a unit depends on.
 

@@ -156,9 +156,7 @@ def _load_task(name: str, change: dict[str, Any], study: Path) -> TaskSettings:
     replaced = {**content, "source": {}} if "source" in change else content
     merged = merge_mappings(replaced, change)
     where = study if "source" in change else file
-    return _with_absolute_files(
-        _parse(TaskSettings, merged, study, prefix=f"tasks.{name}."), where
-    )
+    return _with_absolute_files(_parse(TaskSettings, merged, study, prefix=f"tasks.{name}."), where)
 
 
 def _with_absolute_files(task: TaskSettings, file: Path) -> TaskSettings:

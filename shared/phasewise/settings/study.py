@@ -123,14 +123,14 @@ class StudySettings(Section):
         default_factory=dict,
         description="VM name to its tasks. Each task on one VM; 'all' is built in.",
     )
-    baselines: BaselineSettings = BaselineSettings()  # type: ignore[call-arg]
-    search: SearchSettings = SearchSettings()  # type: ignore[call-arg]
-    validation: ValidationSettings = ValidationSettings()  # type: ignore[call-arg]
-    training: TrainingSettings = TrainingSettings()  # type: ignore[call-arg]
-    machine: MachineSettings = MachineSettings()  # type: ignore[call-arg]
-    tracking: TrackingSettings = TrackingSettings()  # type: ignore[call-arg]
+    baselines: BaselineSettings = BaselineSettings()
+    search: SearchSettings = SearchSettings()
+    validation: ValidationSettings = ValidationSettings()
+    training: TrainingSettings = TrainingSettings()
+    machine: MachineSettings = MachineSettings()
+    tracking: TrackingSettings = TrackingSettings()
     resources: ResourceSettings = Field(
-        default_factory=ResourceSettings,  # type: ignore[arg-type]
+        default_factory=ResourceSettings,
         description="For every job, unless resources_by names its task or method.",
     )
     resources_by: dict[str, dict[str, int]] = Field(

@@ -87,7 +87,7 @@ class TaskSettings(Section):
     description: str = Field("", description="One sentence for `phasewise list`; no effect.")
     kind: TaskKind
     source: Source
-    splits: SplitSettings = SplitSettings()  # type: ignore[call-arg]
+    splits: SplitSettings = SplitSettings()
     text: tuple[str, ...] = Field(
         (),
         max_length=2,

@@ -1,0 +1,44 @@
+"""The ``phasewise`` program: its commands, and how an error becomes one line."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from phasewise.cli import looking, phases
+from phasewise.errors import ConfigError, DataError, PhasewiseError
+
+app = typer.Typer(
+    name="phasewise",
+    help="Fine-tuning studies: baselines, search, multi-seed validation, report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+for command in (phases.baselines, phases.defaults, phases.search, phases.validate, phases.report):
+    app.command(rich_help_panel="Run (what the Snakemake rules call)")(command)
+for command in (looking.check, looking.plan, looking.status):
+    app.command(rich_help_panel="Look")(command)
+app.command("list", rich_help_panel="Look")(looking.list_registry)
+
+#: Exit codes: wrong input, a run that failed for another reason, interrupted.
+EXIT_INPUT, EXIT_FAILURE, EXIT_INTERRUPTED = 2, 1, 130
+
+
+def main() -> None:
+    """Runs the program; errors made on purpose are printed in one line, without a traceback."""
+    try:
+        app()
+    except (ConfigError, DataError) as error:
+        _exit(error, EXIT_INPUT)
+    except PhasewiseError as error:
+        _exit(error, EXIT_FAILURE)
+    except KeyboardInterrupt:
+        _exit("interrupted; run the same command again to continue", EXIT_INTERRUPTED)
+
+
+def _exit(message: object, code: int) -> None:
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print("error:", style="bold red", end=" ")
+    console.print(str(message), markup=False)
+    sys.exit(code)

@@ -1,0 +1,39 @@
+"""The options that several commands share; each is declared once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phasewise.errors import ConfigError, suggest_nearest
+from phasewise.settings import Study
+
+StudyOption = Annotated[
+    Path, typer.Option("--study", "-s", help="The study's YAML file.", show_default=True)
+]
+TaskOption = Annotated[str, typer.Option("--task", "-t", help="A task of the study.")]
+MethodOption = Annotated[str, typer.Option("--method", "-m", help="A method of the study.")]
+LogOption = Annotated[
+    Path | None, typer.Option("--log", help="File that the progress lines are appended to.")
+]
+ShardOption = Annotated[
+    str, typer.Option("--vm", help="Shard of the study; `all` is every task of it.")
+]
+
+#: The default study of a clone, relative to its root.
+DEFAULT_STUDY = Path("shared/config.yaml")
+
+
+def require_unit(study: Study, task: str, method: str | None = None) -> None:
+    """Checks that a task, and a method if given, are part of the study.
+
+    Raises:
+        ConfigError: One is not; the nearest right name is told.
+    """
+    if task not in study.tasks:
+        raise ConfigError(
+            f"{study.path}: the study has no task '{task}'{suggest_nearest(task, study.tasks)}"
+        )
+    if method is not None and method not in study.methods:
+        near = suggest_nearest(method, study.methods)
+        raise ConfigError(f"{study.path}: the study has no method '{method}'{near}")

@@ -1,0 +1,106 @@
+"""The commands that do work; each is what one Snakemake rule runs.
+
+Everything heavy is imported inside the command, so that ``--help`` stays quick.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from phasewise.cli.options import (
+    DEFAULT_STUDY,
+    LogOption,
+    MethodOption,
+    ShardOption,
+    StudyOption,
+    TaskOption,
+    require_unit,
+)
+from phasewise.settings import ALL_SHARD, Study, load_study
+
+
+def baselines(task: TaskOption, study: StudyOption = DEFAULT_STUDY, log: LogOption = None) -> None:
+    """Phase 0 of a task: majority class, TF-IDF + logistic regression, frozen encoder."""
+    loaded = load_study(study)
+    require_unit(loaded, task)
+    from phasewise.training.baselines import write_task_baselines
+    from phasewise.tuning.progress import ProgressLog
+
+    lines = ProgressLog(f"{task}/baselines", log)
+    lines.write("scoring the baselines")
+    for baseline in write_task_baselines(loaded, task).baselines:
+        score = "no score" if baseline.search_score is None else f"{baseline.search_score:.3f}"
+        lines.write(f"{baseline.name} {score} {baseline.note}".rstrip())
+
+
+def defaults(
+    task: TaskOption,
+    method: MethodOption,
+    study: StudyOption = DEFAULT_STUDY,
+    log: LogOption = None,
+) -> None:
+    """Phase 0 of a unit: the method's published default over a few seeds."""
+    loaded = _load_unit(study, task, method)
+    from phasewise.tuning.phases import run_defaults
+
+    with _tracking(loaded) as mirror:
+        run_defaults(loaded, task, method, log=log, on_record=mirror)
+
+
+def search(
+    task: TaskOption,
+    method: MethodOption,
+    study: StudyOption = DEFAULT_STUDY,
+    log: LogOption = None,
+) -> None:
+    """Phase 1 of a unit: the hyperparameter search; run it again to resume."""
+    loaded = _load_unit(study, task, method)
+    from phasewise.tuning.search import search_unit
+
+    with _tracking(loaded) as mirror:
+        search_unit(loaded, task, method, log=log, on_record=mirror)
+
+
+def validate(
+    task: TaskOption,
+    method: MethodOption,
+    study: StudyOption = DEFAULT_STUDY,
+    log: LogOption = None,
+) -> None:
+    """Phase 2 of a unit: its optimum over many fresh seeds, scored on the report set."""
+    loaded = _load_unit(study, task, method)
+    from phasewise.tuning.phases import validate_unit
+
+    with _tracking(loaded) as mirror:
+        validate_unit(loaded, task, method, log=log, on_record=mirror)
+
+
+def report(
+    study: StudyOption = DEFAULT_STUDY, vm: ShardOption = ALL_SHARD, log: LogOption = None
+) -> None:
+    """Write report.html and RESULTS.md from the records."""
+    loaded = load_study(study)
+    units = loaded.units_of(vm)
+    from phasewise.report import build_report
+    from phasewise.tuning.progress import ProgressLog
+
+    path = build_report(loaded, units)
+    ProgressLog("report", log).write(f"wrote {path}")
+    typer.echo(str(path))
+
+
+def _load_unit(path: Path, task: str, method: str) -> Study:
+    study = load_study(path)
+    require_unit(study, task, method)
+    return study
+
+
+@contextmanager
+def _tracking(study: Study) -> Iterator[object]:
+    """Gives the hook that mirrors each ended run to Weights & Biases."""
+    from phasewise.tracking import TrackingProcess
+
+    with TrackingProcess(study) as process:
+        yield process.submit

@@ -1,0 +1,26 @@
+"""Phase 1: one hyperparameter search for each task and method.
+
+REQUIRED INPUTS: experiments/{study}/{task}/{method}/phase0.json
+OUTPUTS: analysis/{task}_{method}_optimal.yaml, once it is final. Study storage, records and the
+    running optimum lie beside the records and are no outputs: Snakemake deletes those on failure.
+"""
+
+
+rule search:
+    """Search a unit's hyperparameters and confirm the best on fresh seeds."""
+    input:
+        baseline=PHASE0_SUMMARY,
+    output:
+        OPTIMUM,
+    log:
+        f"logs/phase1_optuna/{VM}/{{task}}_{{method}}.log",
+    threads: STUDY.settings.machine.threads
+    resources:
+        gpu=resource("gpu"),
+        mem_mb=resource("mem_mb"),
+        runtime=resource("runtime"),
+    params:
+        settings=settings_of("phase1"),
+    shell:
+        "phasewise search --study {STUDY_FILE} --task {wildcards.task}"
+        " --method {wildcards.method} --log {log}"
