@@ -87,7 +87,6 @@ class ResourceSettings(Section):
     """What one Snakemake job asks of a cluster."""
 
     gpu: int = Field(0, ge=0, description="GPUs.")
-    cpus: int = Field(1, ge=1, description="CPU cores.")
     mem_mb: int = Field(8000, ge=500, description="Memory, MB.")
     runtime: int = Field(240, ge=1, description="Minutes.")
 
