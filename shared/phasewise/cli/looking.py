@@ -1,13 +1,17 @@
 """The commands that only look: registries, a study's plan, the state of its units."""
 
+import time
+from statistics import fmean
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
 from phasewise.cli.options import DEFAULT_STUDY, ShardOption, StudyOption
-from phasewise.runs import build_unit
+from phasewise.records import iterate_records
+from phasewise.runs import UnitPaths, build_unit
 from phasewise.settings import ALL_SHARD, REGISTRY, Study, load_study, read_yaml, registry_names
 
 Registry = Literal["tasks", "methods", "spaces", "studies"]
@@ -35,29 +39,62 @@ def check(study: StudyOption = DEFAULT_STUDY) -> None:
 
 
 def plan(study: StudyOption = DEFAULT_STUDY, vm: ShardOption = ALL_SHARD) -> None:
-    """Print how many runs a study needs on a shard, unit by unit, without running anything."""
+    """Print how many runs a shard needs, and how long once Phase 0 has measured one."""
     loaded = load_study(study)
     units = loaded.units_of(vm)
-    table = Table("task", "method", "phase 0", "trials", "confirm", "phase 2", title=vm)
-    for task, method in units:
-        table.add_row(task, method, *(str(count) for count in _count_runs(loaded)))
+    counts = _count_runs(loaded)
+    seconds = [_measured_seconds(loaded, task, method) for task, method in units]
+    table = Table("task", "method", "phase 0", "trials", "confirm", "phase 2", "hours", title=vm)
+    for (task, method), each in zip(units, seconds, strict=True):
+        hours = "not measured" if each is None else f"{each * sum(counts) / 3600:.2f}"
+        table.add_row(task, method, *map(str, counts), hours)
     console = Console()
     console.print(table)
-    console.print(f"{len(units)} units, {len(units) * sum(_count_runs(loaded))} trainings")
+    console.print(f"{len(units)} units, {len(units) * sum(counts)} trainings")
+    if measured := [each for each in seconds if each is not None]:
+        hours = sum(measured) * sum(counts) / 3600
+        console.print(
+            f"{hours:.2f} h one after another for the {len(measured)} units that Phase 0 has "
+            "measured; trials with more epochs than the default take longer"
+        )
 
 
-def status(study: StudyOption = DEFAULT_STUDY, vm: ShardOption = ALL_SHARD) -> None:
-    """Print where every unit stands: phase, trials, best value so far, time left."""
+def status(
+    study: StudyOption = DEFAULT_STUDY,
+    vm: ShardOption = ALL_SHARD,
+    watch: Annotated[
+        float | None, typer.Option(min=0.5, help="Print again every so many seconds.")
+    ] = None,
+) -> None:
+    """Print where every unit stands: phase, runs done, best value so far, time left."""
     loaded = load_study(study)
+    units = loaded.units_of(vm)
+    if watch is None:
+        Console().print(_status_table(loaded, units))
+        return
+    with Live(_status_table(loaded, units), auto_refresh=False) as live:
+        while True:
+            time.sleep(watch)
+            live.update(_status_table(loaded, units), refresh=True)
+
+
+def _status_table(study: Study, units: list[tuple[str, str]]) -> Table:
     from phasewise.report.status import collect_status
 
     table = Table("unit", "phase", "done", "best", "running", "left")
-    for unit in collect_status(loaded, loaded.units_of(vm)):
+    for unit in collect_status(study, units):
         best = "-" if unit.best is None else f"{unit.best:.3f}"
         left = "-" if unit.seconds_left is None else f"{unit.seconds_left / 60:.0f} min"
         running = "yes" if unit.running else "no"
         table.add_row(unit.unit, unit.phase, f"{unit.done}/{unit.total}", best, running, left)
-    Console().print(table)
+    return table
+
+
+def _measured_seconds(study: Study, task: str, method: str) -> float | None:
+    """Returns the mean seconds of a unit's Phase 0 runs; None before there is one."""
+    folder = UnitPaths(study, task, method).root / "phase0"
+    costs = [record.cost for _, record in iterate_records(folder) if record.cost is not None]
+    return fmean(cost.total_seconds for cost in costs) if costs else None
 
 
 def _count_runs(study: Study) -> tuple[int, int, int, int]:
