@@ -1,1 +1,244 @@
-"""Placeholder for the interface; the training helper writes it."""
+"""Worker processes seen from their controller: hand out runs, collect events, survive deaths.
+
+Imports no torch, so that a controller stays small and starts at once.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import NamedTuple
+
+from phasewise.errors import WorkerError
+from phasewise.records import RunRecord
+from phasewise.settings import MachineSettings
+from phasewise.training.hardware import find_gpus
+from phasewise.training.interface import Decision, Progress, RunJob
+
+#: A worker that was asked to end has this long before it is killed.
+_GRACE_SECONDS = 5.0
+#: Bytes at the end of the log that are searched for a dead worker's last words.
+_LOG_TAIL_BYTES = 4096
+
+
+class PoolEvent(NamedTuple):
+    """What happened to a job; one of the last three is given."""
+
+    job: RunJob
+    progress: Progress | None = None
+    record: RunRecord | None = None
+    death: str | None = None
+
+
+@dataclass
+class _Worker:
+    """One child process; ``job`` is None while it is idle."""
+
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    gpu: str | None
+    job: RunJob | None = field(default=None)
+
+
+class WorkerPool:
+    """Long-lived worker processes that train runs.
+
+    An evaluation among the events must be answered by ``answer``: its worker waits. Make the pool
+    in the main thread: workers get SIGTERM when the thread that started them ends.
+
+    Args:
+        machine: Devices, number of workers, threads of each.
+        log: File that the workers' output is appended to; None: it is dropped.
+        command: How a worker is started, without its pipe; for tests.
+    """
+
+    def __init__(
+        self,
+        machine: MachineSettings,
+        log: Path | None = None,
+        command: tuple[str, ...] = (sys.executable, "-m", "phasewise.training.worker"),
+    ) -> None:
+        self._machine = machine
+        self._log = log
+        self._command = command
+        self._gpus = find_gpus(machine)
+        self.size = machine.workers or len(self._gpus) or 1
+        self._workers: list[_Worker] = []
+        self._queue: deque[RunJob] = deque()
+        self._closed = False
+
+    def submit(self, job: RunJob) -> None:
+        """Gives the job to an idle worker, starts one, or queues it if all are busy.
+
+        Raises:
+            WorkerError: The pool is closed, or no process can be started.
+        """
+        if self._closed:
+            raise WorkerError(f"{job.config.label}: the worker pool has been closed")
+        self._queue.append(job)
+        self._dispatch()
+
+    def wait(self, timeout: float | None = None) -> list[PoolEvent]:
+        """Returns what happened since the last call, at least one event unless time runs out.
+
+        Args:
+            timeout: Seconds; None: as long as it takes. With no job under way the list is empty.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        while busy := {w.connection: w for w in self._workers if w.job is not None}:
+            left = None if deadline is None else max(0.0, deadline - monotonic())
+            events: list[PoolEvent] = []
+            for connection in wait(list(busy), left):
+                assert isinstance(connection, Connection)
+                events.append(self._receive(busy[connection]))
+            self._dispatch()
+            if events or (deadline is not None and monotonic() >= deadline):
+                return events
+        return []
+
+    def answer(self, job: RunJob, decision: Decision) -> None:
+        """Lets the worker that reported an evaluation go on, or tells it to prune the run."""
+        for worker in self._workers:
+            if worker.job is not None and worker.job.folder == job.folder:
+                _send(worker, decision)
+
+    def close(self) -> None:
+        """Ends all workers; running jobs are cut off, queued ones dropped."""
+        self._closed = True
+        self._queue.clear()
+        for worker in self._workers:
+            worker.connection.close()  # an idle worker ends by itself
+            if worker.job is not None:
+                worker.process.terminate()
+        deadline = monotonic() + _GRACE_SECONDS
+        for worker in self._workers:
+            _reap(worker.process, max(0.1, deadline - monotonic()))
+        self._workers.clear()
+
+    def __enter__(self) -> "WorkerPool":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _dispatch(self) -> None:
+        while self._queue:
+            worker = next((w for w in self._workers if w.job is None), None)
+            if worker is None:
+                if len(self._workers) >= self.size:
+                    return
+                worker = self._start_worker()
+            job = self._queue.popleft()
+            if _send(worker, job):
+                worker.job = job
+            else:  # it died while idle: no run was lost, so nobody needs to know
+                self._bury(worker)
+                self._queue.appendleft(job)
+
+    def _start_worker(self) -> _Worker:
+        mine, theirs = Pipe()
+        gpu = self._next_gpu()
+        command = [*self._command, str(theirs.fileno()), self._machine.model_dump_json()]
+        log = self._log.open("ab") if self._log is not None else None
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log if log is not None else subprocess.DEVNULL,
+                stderr=subprocess.STDOUT,
+                env=_environment(self._machine.threads, gpu),
+                pass_fds=[theirs.fileno()],
+            )
+        except OSError as error:
+            mine.close()
+            raise WorkerError(f"cannot start a worker process ({command[0]}): {error}") from error
+        finally:
+            theirs.close()
+            if log is not None:
+                log.close()
+        worker = _Worker(process, mine, gpu)
+        self._workers.append(worker)
+        return worker
+
+    def _next_gpu(self) -> str | None:
+        if not self._gpus:
+            return None
+        used = [worker.gpu for worker in self._workers]
+        return min(self._gpus, key=used.count)
+
+    def _receive(self, worker: _Worker) -> PoolEvent:
+        job = worker.job
+        assert job is not None
+        try:
+            message = worker.connection.recv()
+        except (EOFError, OSError):
+            return PoolEvent(job, death=self._bury(worker))
+        if isinstance(message, RunRecord):
+            worker.job = None
+            return PoolEvent(job, record=message)
+        return PoolEvent(job, progress=message)
+
+    def _bury(self, worker: _Worker) -> str:
+        """Forgets a dead worker; returns how it died."""
+        worker.connection.close()
+        self._workers.remove(worker)
+        return self._explain(_reap(worker.process, _GRACE_SECONDS))
+
+    def _explain(self, code: int) -> str:
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = ", often the kernel out of memory" if name == "SIGKILL" else ""
+            return f"worker killed by {name}{hint}"
+        where = f"; see {self._log}" if self._log is not None else ""
+        return f"worker ended with exit code {code}{self._last_words()}{where}"
+
+    def _last_words(self) -> str:
+        if self._log is None or not self._log.is_file():
+            return ""
+        tail = self._log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+        lines = [line.strip() for line in tail.splitlines() if line.strip()]
+        return f": {lines[-1]}" if lines else ""
+
+
+def _environment(threads: int, gpu: str | None) -> dict[str, str]:
+    """Returns a worker's environment; all of it must stand before torch is imported."""
+    count = str(threads)
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads of two workers starve each other
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "CUDA_VISIBLE_DEVICES": gpu if gpu is not None else "",
+    }
+
+
+def _send(worker: _Worker, message: RunJob | Decision) -> bool:
+    """Returns whether the worker could still be reached; its death is told by the pipe."""
+    try:
+        worker.connection.send(message)
+    except OSError:
+        return False
+    return True
+
+
+def _reap(process: subprocess.Popen[bytes], seconds: float) -> int:
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

@@ -1,0 +1,36 @@
+"""Which devices a machine has; looked up without torch, so that a controller can plan workers."""
+
+import os
+import subprocess
+
+from phasewise.errors import ConfigError
+from phasewise.settings import MachineSettings
+
+
+def find_gpus(machine: MachineSettings) -> list[str]:
+    """Returns the ids of the GPUs that workers may use, as CUDA_VISIBLE_DEVICES wants them.
+
+    Raises:
+        ConfigError: ``device: cuda`` on a machine without a visible GPU.
+    """
+    if machine.device == "cpu":
+        return []
+    gpus = _visible_gpus()
+    if not gpus and machine.device == "cuda":
+        raise ConfigError(
+            "machine.device: expected a CUDA GPU, found none (CUDA_VISIBLE_DEVICES, nvidia-smi); "
+            "use device: auto or cpu, or ask the cluster for a GPU"
+        )
+    return gpus
+
+
+def _visible_gpus() -> list[str]:
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [part.strip() for part in named.split(",") if part.strip() not in ("", "-1")]
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return done.stdout.split()
