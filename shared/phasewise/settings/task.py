@@ -138,7 +138,7 @@ class TaskSettings(Section):
             raise ValueError("classification needs 'text' (1 or 2 columns) and 2 or more 'labels'")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("'labels' names a class twice")
-        if self.doc_stride >= self.max_length:
+        if self.kind == "extractive_qa" and self.doc_stride >= self.max_length:
             raise ValueError("'doc_stride' must be smaller than 'max_length'")
         return self
 

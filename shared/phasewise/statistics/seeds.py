@@ -105,6 +105,22 @@ def bootstrap_interval(
     return Interval(float(result.confidence_interval.low), float(result.confidence_interval.high))
 
 
+def pooled_sd(groups: Sequence[Sequence[float]]) -> float | None:
+    """Returns the SD within groups: the seed noise that several configurations share.
+
+    Args:
+        groups: One sequence of scores per configuration; those below two scores count nothing.
+
+    Returns:
+        sqrt(sum of squares within groups / degrees of freedom); None without any group of two.
+    """
+    usable = [values for values in map(_as_scores, groups) if len(values) > 1]
+    if not usable:
+        return None
+    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in usable)
+    return float((squares / sum(len(values) - 1 for values in usable)) ** 0.5)
+
+
 def compare_paired(first: Sequence[float], second: Sequence[float]) -> PairedDifference:
     """Compares two configurations on the same seeds.
 
