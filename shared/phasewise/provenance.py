@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from phasewise.errors import DataError
-from phasewise.settings import FilesSource, HubSource, TaskSettings
+from phasewise.settings import FilesSource, HubSource, PackageSource, TaskSettings
 
 #: Libraries whose version can change a training result; they are part of a run's hash.
 RESULT_LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "datasets")
@@ -89,6 +89,8 @@ def fingerprint_data(task: TaskSettings, data_dir: Path | None) -> str:
         assert isinstance(task.source, HubSource)
         return f"{task.source.path}/{task.source.config}@{task.source.revision}"
     digest = hashlib.sha256()
+    if isinstance(task.source, PackageSource):  # other rows of one file are other data
+        digest.update(repr(sorted(task.source.where.items())).encode())
     for split, file in sorted(files.items()):
         if not file.is_file():
             raise DataError(f"task '{task.name}': split '{split}': no file {file}")

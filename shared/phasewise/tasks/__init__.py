@@ -1,0 +1,1 @@
+"""Tasks: read, check, split, tokenise once, score. Never imports ``phasewise.methods``."""

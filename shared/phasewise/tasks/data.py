@@ -1,0 +1,202 @@
+"""The sets of a task, ready for training and scoring; the report set only through its ledger."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from phasewise.provenance import fingerprint_data
+from phasewise.runs import UnitConfig, hash_content, unit_meaning
+from phasewise.settings import TaskSettings
+from phasewise.tasks.cache import CACHE_FORMAT, load_or_build
+from phasewise.tasks.examples import EvalSet, Example, Feature
+from phasewise.tasks.kinds import TaskKind, get_kind
+from phasewise.tasks.ledger import append_access
+from phasewise.tasks.sources import read_split
+from phasewise.tasks.splits import (
+    Splits,
+    carve_report_set,
+    check_no_overlap,
+    limit_report_rows,
+    split_examples,
+)
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """What a run trains on and what Phase 1 scores.
+
+    Attributes:
+        kind: How the task is scored.
+        train: Features of the train sample, with targets.
+        train_rows: Examples behind ``train`` (extractive_qa: fewer than features).
+        search: The search set.
+        messages: What a person should know about the sets.
+    """
+
+    kind: TaskKind
+    train: Sequence[Feature]
+    train_rows: int
+    search: EvalSet
+    messages: tuple[str, ...]
+
+
+def load_task_data(unit: UnitConfig, tokenizer: Any, subset_seed: int) -> TaskData:
+    """Returns the tokenised train sample and search set of a unit, from the cache if it is there.
+
+    Args:
+        unit: Names task, data and split seed.
+        tokenizer: The model's; its hash is part of the cache key.
+        subset_seed: ``RunSeeds.subset``: draws the train sample.
+
+    Raises:
+        DataError: The data are missing, malformed, too few, or shared between sets.
+    """
+    kind, task, key = get_kind(unit.task), unit.task, _cache_key(unit, tokenizer)
+
+    def _build_train() -> EvalSet:
+        examples = load_splits(unit, subset_seed).train
+        features = kind.tokenise_train(examples, tokenizer, task)
+        return replace(
+            kind.tokenise_eval([], tokenizer, task), examples=examples, features=features
+        )
+
+    def _build_search() -> EvalSet:
+        splits = load_splits(unit, subset_seed)
+        eval_set = kind.tokenise_eval(splits.search, tokenizer, task)
+        return replace(eval_set, notes=splits.messages)
+
+    search = load_or_build(f"{key}-search", _build_search)
+    train = load_or_build(f"{key}-train-{subset_seed}", _build_train)
+    return TaskData(kind, train.features, len(train.examples), search, search.notes)
+
+
+def load_train_eval(unit: UnitConfig, tokenizer: Any, subset_seed: int) -> EvalSet:
+    """Returns the train sample as a set to score, for ``Evaluation.train_metrics``."""
+
+    def _build() -> EvalSet:
+        examples = load_splits(unit, subset_seed).train
+        return get_kind(unit.task).tokenise_eval(examples, tokenizer, unit.task)
+
+    return load_or_build(f"{_cache_key(unit, tokenizer)}-train-eval-{subset_seed}", _build)
+
+
+def open_report_data(
+    unit: UnitConfig, tokenizer: Any, *, ledger: Path, run_label: str, reason: str
+) -> EvalSet:
+    """Returns the tokenised report set and notes the access in the ledger.
+
+    Raises:
+        DataError: The data are missing or malformed.
+    """
+
+    def _build() -> EvalSet:
+        return get_kind(unit.task).tokenise_eval(_read_report(unit), tokenizer, unit.task)
+
+    report = load_or_build(f"{_cache_key(unit, tokenizer)}-report", _build)
+    rows = len(report.examples)
+    append_access(ledger, task=unit.task.name, run=run_label, reason=reason, rows=rows)
+    return report
+
+
+def open_report_set(
+    unit: UnitConfig, *, ledger: Path, run_label: str, reason: str
+) -> list[Example]:
+    """Returns the report set as text and notes the access in the ledger.
+
+    Raises:
+        DataError: The data are missing or malformed.
+    """
+    report = _read_report(unit)
+    append_access(ledger, task=unit.task.name, run=run_label, reason=reason, rows=len(report))
+    return report
+
+
+def load_splits(unit: UnitConfig, subset_seed: int) -> Splits:
+    """Returns train sample and search set as text, everything checked.
+
+    Raises:
+        DataError: The data are missing, malformed, too few, or shared between sets.
+    """
+    return _split(unit.task, unit.data_dir, unit.data_fingerprint, unit.split_seed, subset_seed)
+
+
+def check_task_data(task: TaskSettings, data_dir: Path | None, split_seed: int = 0) -> Splits:
+    """Reads and checks all data of a task, without a model; what ``load_task_data`` would refuse.
+
+    Args:
+        task: The task.
+        data_dir: Folder that replaces the hub; None for the source itself.
+        split_seed: Any; only which rows go where depends on it.
+
+    Raises:
+        DataError: The data are missing, malformed, too few, or shared between sets.
+    """
+    return _split(task, data_dir, fingerprint_data(task, data_dir), split_seed, subset_seed=0)
+
+
+def _split(
+    task: TaskSettings,
+    data_dir: Path | None,
+    fingerprint: str,
+    split_seed: int,
+    subset_seed: int,
+) -> Splits:
+    group_of, text = get_kind(task).group_of, task.model_dump_json()
+    train = _parse_split(text, task.splits.train, data_dir, fingerprint)
+    if task.splits.report is not None:
+        report = _parse_split(text, task.splits.report, data_dir, fingerprint)
+        check_no_overlap(task, [group_of(e) for e in train], [group_of(e) for e in report])
+    return split_examples(task, train, group_of, split_seed=split_seed, subset_seed=subset_seed)
+
+
+def _read_report(unit: UnitConfig) -> list[Example]:
+    """Returns the report set unlogged; its callers write the ledger."""
+    task = unit.task
+    if task.splits.report is None:
+        train = _read_examples(unit, task.splits.train)
+        return carve_report_set(task, train, get_kind(task).group_of, unit.split_seed)
+    return limit_report_rows(task, _read_examples(unit, task.splits.report), unit.split_seed)
+
+
+def _read_examples(unit: UnitConfig, split: str) -> tuple[Example, ...]:
+    text = unit.task.model_dump_json()
+    return _parse_split(text, split, unit.data_dir, unit.data_fingerprint)
+
+
+@lru_cache(maxsize=2)  # a worker draws many train samples of one task, one after the other
+def _parse_split(
+    task_json: str, split: str, data_dir: Path | None, fingerprint: str
+) -> tuple[Example, ...]:
+    """Reads a split once per process; ``fingerprint`` only keys the cache."""
+    task = TaskSettings.model_validate_json(task_json)
+    return tuple(get_kind(task).parse(task, split, read_split(task, split, data_dir)))
+
+
+def _cache_key(unit: UnitConfig, tokenizer: Any) -> str:
+    """Returns a name for what tokenised data depend on: task, rows, split, tokenizer, code."""
+    meaning = unit_meaning(unit)
+    content = {
+        "format": CACHE_FORMAT,
+        "task": meaning["task"],
+        "data": unit.data_fingerprint,
+        "split_seed": unit.split_seed,
+        "tokenizer": _hash_tokenizer(tokenizer),
+    }
+    return f"{unit.task.name}-{hash_content(content)}"
+
+
+def _hash_tokenizer(tokenizer: Any) -> str:
+    """Returns a hash of vocabulary, merges and rules; not of the padding last asked for."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        content: Any = sorted(tokenizer.get_vocab().items())
+    else:
+        content = json.loads(backend.to_str())
+        content.pop("padding", None)
+        content.pop("truncation", None)
+    text = json.dumps([type(tokenizer).__name__, content, tokenizer.truncation_side])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,81 @@
+"""The values that pass between reading, splitting, tokenising and scoring."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: One row of model input: ``input_ids``, ``attention_mask``, ``token_type_ids`` if the tokenizer
+#: gives them (each an int64 array of the row's own length, not padded), and the targets as ints:
+#: ``labels``, or ``start_positions`` and ``end_positions``.
+Feature = dict[str, Any]
+
+
+class Example(NamedTuple):
+    """One checked row of a task."""
+
+    id: str
+    texts: tuple[str, ...]
+    """classification: one text or a pair; extractive_qa: question, context."""
+    label: int = 0
+    """classification: index of the class. extractive_qa: 1 if unanswerable."""
+    answers: tuple[str, ...] = ()
+    """extractive_qa: the accepted answers; empty if unanswerable."""
+    answer_starts: tuple[int, ...] = ()
+    """extractive_qa: where each answer starts in the context, characters."""
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """A set to score: examples, and the features whose outputs score them, in order.
+
+    Attributes:
+        examples: What is scored.
+        features: Model inputs. classification: one an example. extractive_qa: one a window.
+        example_of: int64 (features,): index of the example that a feature comes from.
+        offsets: extractive_qa: for each feature int64 (tokens, 2), start and end character of
+            each token in the context, -1 for tokens that are no part of it. Else empty.
+        null_positions: extractive_qa: int64 (features,), the token that stands for "no answer".
+            Else empty.
+        notes: What a person should know about the set, such as that it is smaller than wanted.
+    """
+
+    examples: Sequence[Example]
+    features: Sequence[Feature]
+    example_of: NDArray[np.int64]
+    offsets: Sequence[NDArray[np.int64]] = field(default_factory=list)
+    null_positions: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    notes: tuple[str, ...] = ()
+
+
+class ExamplePrediction(NamedTuple):
+    """What a run said of one example: a line of its predictions file."""
+
+    id: str
+    prediction: str
+    """Class name, or answer text; empty means "no answer"."""
+    gold: tuple[str, ...]
+    """Class name, or accepted answers; empty means unanswerable."""
+    correct: float
+    """1 or 0: right class, or exact match."""
+    f1: float
+    """extractive_qa: overlap with the best accepted answer, 0..1; else the same as correct."""
+    logits: tuple[float, ...]
+    """classification: one a class. extractive_qa: best span, no answer."""
+
+
+class Scored(NamedTuple):
+    """Scores of an evaluation set."""
+
+    metrics: dict[str, float]
+    predictions: list[ExamplePrediction]
+    threshold: float | None = None
+    """extractive_qa: no-answer threshold fitted on, or given for, this set; else None."""
+
+
+#: What a model returns for an evaluation set, features in order. classification: float
+#: (features, classes). extractive_qa: two of float (features, tokens), start and end; rows shorter
+#: than the longest may be padded with anything.
+Outputs = NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]

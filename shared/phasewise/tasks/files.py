@@ -1,0 +1,138 @@
+"""Reads JSONL, CSV, TSV and Parquet files into rows; a bad file is refused at its line."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from phasewise.errors import DataError, suggest_nearest
+from phasewise.tasks.table import RowTable
+
+#: The csv module refuses cells above 128 KiB; long documents are longer.
+_LONGEST_CELL = 64 * 1024 * 1024
+
+
+def read_file(path: Path) -> RowTable:
+    """Returns the rows of a data file; its ending tells the format.
+
+    Raises:
+        DataError: No such file, an unknown ending, not UTF-8, malformed, or without rows.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(
+            f"{path}: cannot tell the format of a '{path.suffix}' file; "
+            f"expected {', '.join(_READERS)}"
+        )
+    if not path.is_file():
+        others = [file.name for file in path.parent.glob("*")] if path.parent.is_dir() else []
+        raise DataError(f"{path}: no such file{suggest_nearest(path.name, others)}")
+    table = reader(path)
+    if not table.rows:
+        raise DataError(f"{path}: expected data rows, the file has none")
+    return table
+
+
+def _read_text(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}: line {line}: expected UTF-8 text, byte 0x{content[error.start]:02x} is not; "
+            "convert the file (iconv -t UTF-8)"
+        ) from error
+
+
+def _read_jsonl(path: Path) -> RowTable:
+    """Splits on newlines only: ``str.splitlines`` would cut texts at U+2028."""
+    rows: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        rows.append(_parse_object(path, number, line))
+        numbers.append(number)
+    return RowTable(str(path), rows, numbers, "line")
+
+
+def _parse_object(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}: line {number}: expected one JSON object a line, "
+            f"got broken JSON ({error.msg} at column {error.colno})"
+        ) from error
+    if not isinstance(row, dict):
+        raise DataError(
+            f'{path}: line {number}: expected a JSON object such as {{"text": …}}, '
+            f"got a {type(row).__name__}"
+        )
+    return row
+
+
+def _read_csv(path: Path, delimiter: str = ",") -> RowTable:
+    """Keeps every cell a string: a review that reads ``NA`` is a text, not a gap."""
+    csv.field_size_limit(_LONGEST_CELL)
+    reader = csv.reader(io.StringIO(_read_text(path), newline=""), delimiter=delimiter, strict=True)
+    rows: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    header: list[str] | None = None
+    start = 1
+    try:
+        for cells in reader:
+            if header is None:
+                header = _check_header(path, cells)
+            elif cells:
+                rows.append(_zip_cells(path, start, header, cells))
+                numbers.append(start)
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{path}: line {start}: not valid CSV: {error}") from error
+    return RowTable(str(path), rows, numbers, "line")
+
+
+def _check_header(path: Path, cells: list[str]) -> list[str]:
+    header = [cell.strip() for cell in cells]
+    for name in header:
+        if header.count(name) > 1:
+            raise DataError(f"{path}: line 1: column '{name}' twice; expected each name once")
+    return header
+
+
+def _zip_cells(path: Path, line: int, header: list[str], cells: list[str]) -> dict[str, Any]:
+    if len(cells) != len(header):
+        raise DataError(
+            f"{path}: line {line}: expected {len(header)} cells ({', '.join(header)}), "
+            f"got {len(cells)}; a text with commas or line breaks needs quotes"
+        )
+    return dict(zip(header, cells, strict=True))
+
+
+def _read_tsv(path: Path) -> RowTable:
+    return _read_csv(path, delimiter="\t")
+
+
+def _read_parquet(path: Path) -> RowTable:
+    import pyarrow  # type: ignore[import-untyped]
+    from pyarrow import parquet
+
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).split("\n")[0]
+        raise DataError(f"{path}: expected a Parquet file: {reason}") from error
+    return RowTable(str(path), rows, range(1, len(rows) + 1), "row")
+
+
+_READERS: dict[str, Callable[[Path], RowTable]] = {
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".parquet": _read_parquet,
+}

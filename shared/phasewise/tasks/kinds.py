@@ -1,0 +1,76 @@
+"""The kinds of tasks; a new kind is one class with these members and one entry here."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from phasewise.settings import TaskSettings
+from phasewise.tasks.classification import Classification
+from phasewise.tasks.examples import EvalSet, Example, Feature, Outputs, Scored
+from phasewise.tasks.extractive_qa import ExtractiveQA
+from phasewise.tasks.table import RowTable
+
+
+class TaskKind(Protocol):
+    """What differs between kinds of tasks; implementations hold no state."""
+
+    auto_class: str
+    """Name of the transformers class that loads a model for it."""
+
+    def model_kwargs(self, task: TaskSettings) -> dict[str, Any]:
+        """Returns the arguments that ``auto_class.from_pretrained`` needs for the task."""
+        ...
+
+    def parse(self, task: TaskSettings, split: str, table: RowTable) -> list[Example]:
+        """Returns the rows checked and typed; ids are unique within the split.
+
+        Raises:
+            DataError: A row is not what the task says; the message names file, line and column.
+        """
+        ...
+
+    def group_of(self, example: Example) -> str:
+        """Returns what must never be in two sets: the text(s), or the context."""
+        ...
+
+    def tokenise_train(
+        self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
+    ) -> list[Feature]:
+        """Returns model inputs with targets; at least one an example, in order."""
+        ...
+
+    def tokenise_eval(
+        self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
+    ) -> EvalSet:
+        """Returns the set ready to be run through a model and scored."""
+        ...
+
+    def score(
+        self,
+        task: TaskSettings,
+        eval_set: EvalSet,
+        outputs: Outputs,
+        threshold: float | None = None,
+    ) -> Scored:
+        """Returns the metrics of ``settings.KIND_METRICS`` and more, and every prediction.
+
+        Args:
+            task: The task.
+            eval_set: From ``tokenise_eval``.
+            outputs: The model's logits for its features, in order.
+            threshold: For the report set: ``Scored.threshold`` of the search set.
+
+        Raises:
+            InfeasibleRunError: A logit is not finite: the run diverged.
+        """
+        ...
+
+
+_KINDS: dict[str, TaskKind] = {
+    "classification": Classification(),
+    "extractive_qa": ExtractiveQA(),
+}
+
+
+def get_kind(task: TaskSettings) -> TaskKind:
+    """Returns the implementation of a task's kind."""
+    return _KINDS[task.kind]

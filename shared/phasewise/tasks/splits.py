@@ -1,0 +1,243 @@
+"""Three disjoint sets: train sample, search set, report set (FACTS F9, F17).
+
+Rows of equal text (for questions: of one context) form a group, and a group is never divided, so
+that no text stands in two sets.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phasewise.errors import DataError
+from phasewise.seeding import derive_seed
+from phasewise.settings import TaskSettings
+from phasewise.tasks.examples import Example
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What training and searching may see; the report set is not reachable from here.
+
+    Attributes:
+        train: The train sample.
+        search: The search set.
+        pool_rows: Rows that the train sample was drawn from.
+        messages: What a person should know, such as a search set smaller than wanted.
+    """
+
+    train: Sequence[Example]
+    search: Sequence[Example]
+    pool_rows: int
+    messages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Carved:
+    """Row numbers of the three sets in the train split, each in file order."""
+
+    report: list[int]
+    search: list[int]
+    pool: list[int]
+    messages: tuple[str, ...]
+
+
+def split_examples(
+    task: TaskSettings,
+    examples: Sequence[Example],
+    group_of: Callable[[Example], str],
+    *,
+    split_seed: int,
+    subset_seed: int,
+) -> Splits:
+    """Returns train sample and search set of the rows of a task's train split.
+
+    Args:
+        task: Says how many rows each set gets.
+        examples: All rows of the train split.
+        group_of: What must not be divided.
+        split_seed: Draws search set and carved report set; one a study.
+        subset_seed: Draws the train sample.
+
+    Raises:
+        DataError: Too few rows for the sets that the task asks for.
+    """
+    carved = _carve(task, examples, group_of, split_seed)
+    pool = [examples[row] for row in carved.pool]
+    wanted = len(pool) if task.train_rows is None else task.train_rows
+    sample = _draw_rows([e.label for e in pool], wanted, np.random.default_rng(subset_seed))
+    return Splits(
+        train=[pool[row] for row in sample],
+        search=[examples[row] for row in carved.search],
+        pool_rows=len(pool),
+        messages=carved.messages,
+    )
+
+
+def carve_report_set(
+    task: TaskSettings,
+    examples: Sequence[Example],
+    group_of: Callable[[Example], str],
+    split_seed: int,
+) -> list[Example]:
+    """Returns the report set of a task without an official one.
+
+    Only ``report_set`` may call this: it writes the ledger.
+    """
+    return [examples[row] for row in _carve(task, examples, group_of, split_seed).report]
+
+
+def limit_report_rows(
+    task: TaskSettings, examples: Sequence[Example], split_seed: int
+) -> list[Example]:
+    """Returns an official report set, or ``report_rows`` of it, drawn by stratum."""
+    wanted = task.splits.report_rows
+    if wanted is None or wanted >= len(examples):
+        return list(examples)
+    generator = np.random.default_rng(derive_seed(split_seed, "report"))
+    return [examples[row] for row in _draw_rows([e.label for e in examples], wanted, generator)]
+
+
+def check_no_overlap(
+    task: TaskSettings,
+    train_groups: Sequence[str],
+    report_groups: Sequence[str],
+) -> None:
+    """Refuses a train split that shares texts with the official report set.
+
+    Raises:
+        DataError: With the number of rows and an example.
+    """
+    shared = set(train_groups) & set(report_groups)
+    if not shared:
+        return
+    rows = [row for row, group in enumerate(train_groups) if group in shared]
+    first = report_groups.index(train_groups[rows[0]])
+    quote = train_groups[rows[0]].replace("\x1f", " | ")[:60]
+    raise DataError(
+        f"task '{task.name}': duplicate texts: {len(rows)} rows of split '{task.splits.train}' "
+        f"are in the report split '{task.splits.report}' too, such as row {rows[0] + 1} = report "
+        f"row {first + 1} ({quote!r}); expected disjoint sets: remove them from one of the two"
+    )
+
+
+def _carve(
+    task: TaskSettings,
+    examples: Sequence[Example],
+    group_of: Callable[[Example], str],
+    split_seed: int,
+) -> _Carved:
+    groups = [group_of(example) for example in examples]
+    labels = [example.label for example in examples]
+    rows = list(range(len(examples)))
+    report: list[int] = []
+    if task.splits.report is None:
+        wanted = task.splits.report_rows or 0
+        if wanted >= len(rows):
+            raise DataError(
+                f"task '{task.name}': splits.report_rows {wanted} leaves nothing of "
+                f"{len(rows)} rows to train on; lower it"
+            )
+        seed = derive_seed(split_seed, "report")
+        report, rows = _take_groups(rows, groups, labels, wanted, seed)
+    wanted, room = _search_size(task, len(rows))
+    size, seed = min(wanted, room), derive_seed(split_seed, "search")
+    search, pool = _take_groups(rows, groups, labels, size, seed)
+    messages = [_describe_small_search(task, len(search), wanted)] if wanted > room else []
+    repeated = len(groups) - len(set(groups))
+    if repeated and task.kind == "classification":
+        messages.append(f"{repeated} rows repeat another row's text; equal texts share one set")
+    return _Carved(report, search, pool, tuple(messages))
+
+
+def _search_size(task: TaskSettings, available: int) -> tuple[int, int]:
+    """Returns the rows wanted for the search set, and how many it may have at most.
+
+    The most is what the train sample leaves, or half where the train sample is "the rest".
+    """
+    train = task.train_rows
+    score, error = task.expected_score, task.search_standard_error
+    if task.search_rows is not None:
+        wanted = task.search_rows
+    elif task.search_fraction is not None:
+        wanted = max(2, round(task.search_fraction * (train or available)))
+    else:
+        wanted = math.ceil(round(score * (1 - score) / error**2, 6))
+    room = available // 2 if train is None else available - train
+    if room < 2:
+        raise DataError(
+            f"task '{task.name}': train_rows {train} of {available} rows left after the report "
+            "set leave none for the search set; expected at least 2: lower train_rows"
+        )
+    return wanted, room
+
+
+def _describe_small_search(task: TaskSettings, rows: int, wanted: int) -> str:
+    reached = math.sqrt(task.expected_score * (1 - task.expected_score) / rows)
+    return (
+        f"search set has {rows} rows, {wanted} were wanted: "
+        f"standard error about {100 * reached:.2f} points"
+    )
+
+
+def _take_groups(
+    rows: Sequence[int],
+    groups: Sequence[str],
+    labels: Sequence[int],
+    wanted: int,
+    seed: int,
+) -> tuple[list[int], list[int]]:
+    """Returns (taken, left), both in file order: whole groups, stratified, never over ``wanted``.
+
+    The stratum of a group is its highest label: one unanswerable question marks its context.
+    """
+    members: dict[str, list[int]] = {}
+    for row in rows:
+        members.setdefault(groups[row], []).append(row)
+    strata: dict[int, list[list[int]]] = {}
+    for group in members.values():
+        strata.setdefault(max(labels[row] for row in group), []).append(group)
+    names = sorted(strata)
+    sizes = [sum(map(len, strata[name])) for name in names]
+    generator = np.random.default_rng(seed)
+    taken: set[int] = set()
+    for name, quota in zip(names, _share(sizes, wanted), strict=True):
+        for index in generator.permutation(len(strata[name])):
+            group = strata[name][index]
+            if len(group) <= quota:
+                taken.update(group)
+                quota -= len(group)
+    return [row for row in rows if row in taken], [row for row in rows if row not in taken]
+
+
+def _draw_rows(labels: Sequence[int], wanted: int, generator: np.random.Generator) -> list[int]:
+    """Returns ``wanted`` row numbers, shares of the labels kept, in file order."""
+    if wanted >= len(labels):
+        return list(range(len(labels)))
+    array: NDArray[np.int64] = np.asarray(labels)
+    names = np.unique(array)
+    sizes = [int((array == name).sum()) for name in names]
+    drawn: list[int] = []
+    for name, quota in zip(names, _share(sizes, wanted), strict=True):
+        drawn.extend(generator.permutation(np.flatnonzero(array == name))[:quota].tolist())
+    return sorted(drawn)
+
+
+def _share(sizes: Sequence[int], wanted: int) -> list[int]:
+    """Returns how many of ``wanted`` each stratum gives: by size, largest remainders first.
+
+    A stratum gives at least one where ``wanted`` allows it, so that no class vanishes.
+    """
+    exact = [wanted * size / sum(sizes) for size in sizes]
+    quotas = [int(share) for share in exact]
+    by_remainder = sorted(range(len(sizes)), key=lambda i: (quotas[i] - exact[i], i))
+    for index in by_remainder[: wanted - sum(quotas)]:
+        quotas[index] += 1
+    if wanted >= len(sizes):
+        for index, quota in enumerate(quotas):
+            if quota == 0:
+                quotas[quotas.index(max(quotas))] -= 1
+                quotas[index] = 1
+    return quotas
