@@ -1,0 +1,1 @@
+"""Methods: load a pretrained model and alter it. Never imports ``phasewise.tasks``."""

@@ -1,0 +1,169 @@
+"""Alters a pretrained model as a method says, and builds the optimiser that trains it."""
+
+import copy
+import os
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.optimizers import create_loraplus_optimizer
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from phasewise.methods.models import BaseModel
+from phasewise.methods.modules import find_target_modules
+from phasewise.settings import Hyperparameters, MethodSettings
+
+#: transformers class to PEFT's task type, which makes an adapter reload without further arguments.
+_TASK_TYPES = {
+    "AutoModelForSequenceClassification": "SEQ_CLS",
+    "AutoModelForQuestionAnswering": "QUESTION_ANS",
+    "AutoModelForCausalLM": "CAUSAL_LM",
+}
+
+
+class ModelSize(NamedTuple):
+    """Numbers of weights; bytes on disk of those that train."""
+
+    trainable_parameters: int
+    total_parameters: int
+    trainable_bytes: int
+
+
+def adapt_model(
+    base: BaseModel, method: MethodSettings, hyperparameters: Hyperparameters, auto_class: str
+) -> Any:
+    """Returns a trainable copy of a base model; the base stays as it was.
+
+    Frozen weights are shared with the base, not copied. The head and the adapters are drawn from
+    torch's global generator: seed it first. Trained weights are float32.
+
+    Args:
+        base: From ``load_base_model``.
+        method: What trains.
+        hyperparameters: Rank, alpha, dropout and target modules of an adapter.
+        auto_class: As in ``load_base_model``.
+
+    Raises:
+        ConfigError: The model has no layer that ``target_modules`` names.
+    """
+    model = _copy_model(base, shares=method.kind != "full" and method.quantization != "int8")
+    _initialise_fresh(model, base.fresh_modules)
+    if method.kind == "lora":
+        return _add_adapter(model, base.fresh_modules, method, hyperparameters, auto_class)
+    model.requires_grad_(method.kind == "full")
+    for name in base.fresh_modules:
+        model.get_submodule(name).requires_grad_(True)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return model
+
+
+def build_optimizer(
+    model: nn.Module, method: MethodSettings, hyperparameters: Hyperparameters
+) -> torch.optim.Optimizer:
+    """Returns AdamW over the weights that train.
+
+    Only matrices decay: not biases, norms, nor DoRA's magnitudes. With LoRA+ (arXiv 2402.12354)
+    B learns ``loraplus_lr_ratio`` times as fast as A.
+    """
+    rate, decay = hyperparameters.learning_rate, hyperparameters.weight_decay
+    if method.use_loraplus:
+        optimizer: torch.optim.Optimizer = create_loraplus_optimizer(
+            model,
+            torch.optim.AdamW,
+            lr=rate,
+            loraplus_lr_ratio=hyperparameters.loraplus_lr_ratio,
+            loraplus_weight_decay=decay,
+        )
+        return optimizer
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, fused=True)
+
+
+def measure_model(model: nn.Module) -> ModelSize:
+    """Returns how large a model is and how much of it trains; 4-bit weights count as weights."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return ModelSize(
+        trainable_parameters=sum(p.numel() for p in trained),
+        total_parameters=sum(_count(p) for p in model.parameters()),
+        trainable_bytes=sum(p.numel() * p.element_size() for p in trained),
+    )
+
+
+def save_model(model: Any, folder: Path) -> None:
+    """Writes the adapter with its head, or the whole model, so that the folder is never partial."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        if isinstance(model, PeftModel):
+            # The default asks the hub whether the vocabulary has grown; ours never does.
+            model.save_pretrained(temporary, save_embedding_layers=False)
+        else:
+            model.save_pretrained(temporary)
+        for file in temporary.iterdir():
+            file.chmod(0o644)  # safetensors writes 0600
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _copy_model(base: BaseModel, *, shares: bool) -> Any:
+    """Returns a copy; with ``shares`` all weights but the fresh modules' are the base's own."""
+    memo: dict[int, Any] = {}
+    if shares:
+        fresh = {
+            id(parameter)
+            for name in base.fresh_modules
+            for parameter in base.model.get_submodule(name).parameters()
+        }
+        tensors = [*base.model.parameters(), *base.model.buffers()]
+        memo = {id(tensor): tensor for tensor in tensors if id(tensor) not in fresh}
+    return copy.deepcopy(base.model, memo)
+
+
+def _initialise_fresh(model: Any, fresh_modules: tuple[str, ...]) -> None:
+    """Draws the weights of modules without pretrained ones, as the model's family does it."""
+    for name in fresh_modules:
+        module = model.get_submodule(name).float()
+        for tensor in module.parameters():
+            tensor._is_hf_initialized = False  # else transformers would leave it as it is
+        with torch.no_grad():
+            for part in module.modules():
+                model._init_weights(part)
+
+
+def _add_adapter(
+    model: Any,
+    fresh_modules: tuple[str, ...],
+    method: MethodSettings,
+    hyperparameters: Hyperparameters,
+    auto_class: str,
+) -> Any:
+    targets = find_target_modules(model, hyperparameters.target_modules, exclude=fresh_modules)
+    config = LoraConfig(
+        r=hyperparameters.lora_rank,
+        lora_alpha=hyperparameters.lora_alpha,
+        lora_dropout=hyperparameters.lora_dropout,
+        target_modules=targets,
+        use_dora=method.use_dora,
+        use_rslora=method.use_rslora,
+        # Without its head a reloaded adapter would score at chance.
+        modules_to_save=list(fresh_modules),
+        fan_in_fan_out=isinstance(model.get_submodule(targets[0]), Conv1D),
+        task_type=_TASK_TYPES.get(auto_class),
+    )
+    return get_peft_model(model, config)
+
+
+def _count(parameter: nn.Parameter) -> int:
+    """Two 4-bit weights lie in one byte."""
+    packed = getattr(parameter, "quant_state", None) is not None
+    return parameter.numel() * parameter.element_size() * 2 if packed else parameter.numel()

@@ -1,0 +1,198 @@
+"""Loads a pretrained model and its tokenizer, quietly, in the form a method needs."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple
+
+import torch
+import transformers
+from torch import nn
+
+from phasewise.errors import ConfigError
+from phasewise.methods.sources import resolve_model_path
+from phasewise.settings import ModelSettings
+
+Quantization = Literal["none", "nf4", "int8"]
+
+
+class BaseModel(NamedTuple):
+    """A pretrained model with a fresh head, as loaded."""
+
+    model: Any
+    """The transformers model, in evaluation mode."""
+    fresh_modules: tuple[str, ...]
+    """Full names of the modules without pretrained weights: the head, sometimes a pooler."""
+
+
+def load_tokenizer(model: ModelSettings) -> Any:
+    """Returns the model's tokenizer; a decoder without a pad token gets its end token.
+
+    Raises:
+        ConfigError: The model cannot be found, or has no tokenizer.
+    """
+    path = resolve_model_path(model)
+    try:
+        with quiet_loading():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                path, revision=model.revision or "main"
+            )
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"model.source: {model.source}: no tokenizer ({_first(error)})"
+        ) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def load_base_model(
+    model: ModelSettings,
+    *,
+    auto_class: str,
+    kwargs: Mapping[str, Any],
+    quantization: Quantization = "none",
+    dtype: torch.dtype = torch.float32,
+    compute_dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+    pad_token_id: int | None = None,
+) -> BaseModel:
+    """Returns the pretrained model with a head for the task.
+
+    Args:
+        model: Where it comes from; ``layers`` cuts it to the first n layers.
+        auto_class: Name of the transformers class, such as AutoModelForSequenceClassification.
+        kwargs: Further arguments of its ``from_pretrained``, such as num_labels.
+        quantization: How bitsandbytes holds the weights of linear layers (but the head's).
+        dtype: Of the weights.
+        compute_dtype: Of the products with nf4 weights.
+        device: Where it goes; None: CPU.
+        pad_token_id: The tokenizer's, for decoders whose config names none.
+
+    Raises:
+        ConfigError: The model cannot be found, or not be loaded with such a head.
+    """
+    loader = getattr(transformers, auto_class)
+    path = resolve_model_path(model)
+    config = _load_config(model, path, kwargs, pad_token_id)
+    arguments: dict[str, Any] = {"config": config, "dtype": dtype, "output_loading_info": True}
+    if quantization != "none":
+        heads = _head_names(loader, config)
+        arguments["quantization_config"] = _quantization_config(quantization, compute_dtype, heads)
+        arguments["device_map"] = {"": device or torch.device("cpu")}
+    try:
+        with quiet_loading():
+            loaded, info = loader.from_pretrained(
+                path, revision=model.revision or "main", **arguments
+            )
+    except (OSError, ValueError, KeyError) as error:
+        message = f"model.source: {model.source}: cannot be loaded as {auto_class}"
+        raise ConfigError(f"{message} ({_first(error)})") from error
+    if quantization == "none" and device is not None:
+        loaded.to(device)
+    _repair_cpu_quantization(loaded)
+    loaded.eval()
+    return BaseModel(loaded, _find_fresh_modules(loaded, info["missing_keys"]))
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Silences progress bars, the load report and warnings that a fresh head always causes."""
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    level = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers.utils.logging.set_verbosity(level)
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
+
+
+def find_head(model: nn.Module) -> tuple[str, ...]:
+    """Returns the names of the model's top-level modules that lie outside its pretrained body."""
+    body = getattr(model, "base_model_prefix", "")
+    return tuple(
+        name
+        for name, child in model.named_children()
+        if name != body and any(True for _ in child.parameters())
+    )
+
+
+def _load_config(
+    model: ModelSettings, path: str, kwargs: Mapping[str, Any], pad_token_id: int | None
+) -> Any:
+    try:
+        with quiet_loading():
+            config = transformers.AutoConfig.from_pretrained(
+                path, revision=model.revision or "main", **kwargs
+            )
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"model.source: {model.source}: no usable config ({_first(error)})"
+        ) from error
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = pad_token_id
+    if model.layers is not None:
+        _cut_layers(config, model)
+    return config
+
+
+def _cut_layers(config: Any, model: ModelSettings) -> None:
+    have = int(config.num_hidden_layers)
+    assert model.layers is not None
+    if model.layers > have:
+        raise ConfigError(f"model.layers: {model.source} has {have} layers, got {model.layers}")
+    config.num_hidden_layers = model.layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = list(config.layer_types)[: model.layers]
+
+
+def _head_names(loader: Any, config: Any) -> list[str]:
+    """Returns the head's modules, found on an empty model that takes no memory."""
+    with torch.device("meta"), quiet_loading():
+        return list(find_head(loader.from_config(config)))
+
+
+def _quantization_config(
+    quantization: Quantization, compute_dtype: torch.dtype, heads: list[str]
+) -> Any:
+    # bitsandbytes fails on a quantized head with a bare AssertionError; `llm_int8_skip_modules`
+    # is what spares it, for 4 bits too (FACTS G).
+    if quantization == "int8":
+        return transformers.BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=heads)
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+        llm_int8_skip_modules=heads,
+    )
+
+
+def _repair_cpu_quantization(model: nn.Module) -> None:
+    """Keeps nf4 layers from repacking their weights in evaluation mode.
+
+    On CPUs with avx512_bf16, bitsandbytes 0.50 repacks at the first forward pass in evaluation
+    mode, and every later training step silently gets zero gradients (FACTS G).
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+
+
+def _find_fresh_modules(model: nn.Module, missing: set[str]) -> tuple[str, ...]:
+    """Returns the head's modules, and the owners of weights the checkpoint lacks outside it."""
+    head = find_head(model)
+    owners = {name.rpartition(".")[0] for name in missing}
+    outside = sorted(o for o in owners if o.split(".")[0] not in head and o)
+    return (*head, *outside)
+
+
+def _first(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
