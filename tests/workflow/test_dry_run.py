@@ -60,7 +60,7 @@ def test_profile_names_its_own_study_and_shard(profile: str) -> None:
 
 @pytest.mark.parametrize(
     ("vm", "expected"),
-    [("vm9", "vm 'vm9' is not a shard; did you mean 'vm"), ("", "is not a shard")],
+    [("vm9", "vm 'vm9' is not a shard; did you mean 'vm"), ("", "which machine is this?")],
 )
 def test_unknown_machine_is_refused(snakemake: Snakemake, vm: str, expected: str) -> None:
     done = snakemake("vm1", DEFAULT, vm, "--dry-run")
