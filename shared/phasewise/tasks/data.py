@@ -32,16 +32,21 @@ class TaskData:
     Attributes:
         kind: How the task is scored.
         train: Features of the train sample, with targets.
-        train_rows: Examples behind ``train`` (extractive_qa: fewer than features).
+        train_examples: The train sample as text (extractive_qa: fewer than features).
         search: The search set.
         messages: What a person should know about the sets.
     """
 
     kind: TaskKind
     train: Sequence[Feature]
-    train_rows: int
+    train_examples: Sequence[Example]
     search: EvalSet
     messages: tuple[str, ...]
+
+    @property
+    def train_rows(self) -> int:
+        """Examples behind ``train``."""
+        return len(self.train_examples)
 
 
 def load_task_data(unit: UnitConfig, tokenizer: Any, subset_seed: int) -> TaskData:
@@ -71,7 +76,7 @@ def load_task_data(unit: UnitConfig, tokenizer: Any, subset_seed: int) -> TaskDa
 
     search = load_or_build(f"{key}-search", _build_search)
     train = load_or_build(f"{key}-train-{subset_seed}", _build_train)
-    return TaskData(kind, train.features, len(train.examples), search, search.notes)
+    return TaskData(kind, train.features, train.examples, search, search.notes)
 
 
 def load_train_eval(unit: UnitConfig, tokenizer: Any, subset_seed: int) -> EvalSet:

@@ -1,0 +1,212 @@
+"""Phase 0 baselines of a task: what is reached without fine-tuning."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phasewise.runs import UnitPaths, build_seeds, build_unit, task_baselines_path, task_hash
+from phasewise.settings import Study, TaskSettings
+from phasewise.summaries import Baseline, TaskBaselines, read_task_baselines, write_summary
+from phasewise.tasks.data import TaskData, load_task_data, open_report_data
+from phasewise.tasks.examples import EvalSet, Example
+
+
+class _Sets(NamedTuple):
+    """What every baseline is fitted and scored on."""
+
+    task: TaskSettings
+    data: TaskData
+    report: EvalSet
+
+
+def write_task_baselines(study: Study, task: str) -> TaskBaselines:
+    """Returns a task's baselines and writes ``baselines.json``; computed once per settings.
+
+    The report set is opened once, through its ledger. No baseline depends on a method.
+
+    Args:
+        study: The study.
+        task: Name of one of its tasks.
+
+    Raises:
+        DataError: The task's data are missing or malformed.
+        ConfigError: The model cannot be found.
+    """
+    path, settings_hash = task_baselines_path(study, task), task_hash(study, task)
+    known = read_task_baselines(path)
+    if known is not None and known.settings_hash == settings_hash:
+        return known
+    sets = _load_sets(study, task)
+    summary = TaskBaselines(
+        task=task,
+        metric=sets.task.metric,
+        settings_hash=settings_hash,
+        baselines=tuple(_compute(study, sets)),
+        train_rows=sets.data.train_rows,
+        search_rows=len(sets.data.search.examples),
+        report_rows=len(sets.report.examples),
+    )
+    write_summary(path, summary)
+    return summary
+
+
+def _load_sets(study: Study, task: str) -> _Sets:
+    from phasewise.methods.models import load_tokenizer
+
+    method = next(iter(study.methods))  # names a unit; nothing here depends on it
+    unit = build_unit(study, task, method)
+    tokenizer = load_tokenizer(study.settings.model)
+    seeds = build_seeds(study.settings.seed, "phase0", task, 0)
+    data = load_task_data(unit, tokenizer, seeds.subset)
+    report = open_report_data(
+        unit,
+        tokenizer,
+        ledger=UnitPaths(study, task, method).ledger,
+        run_label=f"{task}/baselines",
+        reason="Phase 0: scores of the baselines",
+    )
+    return _Sets(unit.task, data, report)
+
+
+def _compute(study: Study, sets: _Sets) -> list[Baseline]:
+    if sets.task.kind == "extractive_qa":
+        why = "not defined for extractive_qa"
+        return [
+            _always_unanswerable(sets),
+            _missing("tfidf_logistic_regression", why),
+            _missing("frozen_encoder_probe", why),
+            _missing("zero_shot", why),
+        ]
+    return [_majority(sets), _tfidf(sets), _probe(study, sets), _zero_shot(study, sets)]
+
+
+def _always_unanswerable(sets: _Sets) -> Baseline:
+    def _share(examples: Sequence[Example]) -> float:
+        return float(np.mean([not example.answers for example in examples]))
+
+    return Baseline(
+        name="majority",
+        search_score=_share(sets.data.search.examples),
+        report_score=_share(sets.report.examples),
+        note="always 'no answer'",
+    )
+
+
+def _majority(sets: _Sets) -> Baseline:
+    counts = np.bincount(_labels(sets.data.train_examples), minlength=len(sets.task.labels))
+    logits = np.log((counts + 1) / (counts + 1).sum())  # (classes,), smoothed for eval_loss
+    return _baseline(
+        "majority",
+        sets,
+        np.tile(logits, (len(sets.data.search.examples), 1)),
+        np.tile(logits, (len(sets.report.examples), 1)),
+    )
+
+
+def _tfidf(sets: _Sets) -> Baseline:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    pipeline = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        LogisticRegression(max_iter=1000),
+    )
+    pipeline.fit(_joined(sets.data.train_examples), _labels(sets.data.train_examples))
+    return _baseline(
+        "tfidf_logistic_regression",
+        sets,
+        _class_logits(pipeline, _joined(sets.data.search.examples), sets.task),
+        _class_logits(pipeline, _joined(sets.report.examples), sets.task),
+    )
+
+
+def _probe(study: Study, sets: _Sets) -> Baseline:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from phasewise.training.probe import embed_features
+
+    groups = (sets.data.train, sets.data.search.features, sets.report.features)
+    embedded = embed_features(
+        study.settings.model,
+        [feature for group in groups for feature in group],
+        batch_size=study.settings.training.evaluation_batch_size,
+        device=_device(study),
+    )
+    ends = np.cumsum([len(group) for group in groups])[:-1]
+    train, search, report = np.split(embedded, ends)
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    pipeline.fit(train, _labels(sets.data.train_examples))
+    return _baseline(
+        "frozen_encoder_probe",
+        sets,
+        _class_logits(pipeline, search, sets.task),
+        _class_logits(pipeline, report, sets.task),
+    )
+
+
+def _zero_shot(study: Study, sets: _Sets) -> Baseline:
+    """Scores a model tuned on inference; any other has no head that knows the classes."""
+    from phasewise.training.probe import entailment_label, score_hypotheses
+
+    model = study.settings.model
+    entailment = entailment_label(model)
+    if entailment is None:
+        return _missing("zero_shot", "needs a model tuned on natural language inference")
+    if len(sets.task.text) > 1:
+        return _missing("zero_shot", "defined for one text, the task has a pair")
+
+    def _score(examples: Sequence[Example]) -> NDArray[np.float64]:
+        batch_size = study.settings.training.evaluation_batch_size
+        device = _device(study)
+        return score_hypotheses(
+            model, sets.task, examples, entailment, batch_size=batch_size, device=device
+        )
+
+    return _baseline(
+        "zero_shot", sets, _score(sets.data.search.examples), _score(sets.report.examples)
+    )
+
+
+def _baseline(
+    name: str, sets: _Sets, search: NDArray[np.float64], report: NDArray[np.float64]
+) -> Baseline:
+    """Scores logits of both sets, (examples, classes) each, by the rules for runs."""
+    score, metric = sets.data.kind.score, sets.task.metric
+    return Baseline(
+        name=name,
+        search_score=score(sets.task, sets.data.search, search).metrics[metric],
+        report_score=score(sets.task, sets.report, report).metrics[metric],
+    )
+
+
+def _missing(name: str, why: str) -> Baseline:
+    return Baseline(name=name, search_score=None, report_score=None, note=why)
+
+
+def _class_logits(pipeline: Any, inputs: Any, task: TaskSettings) -> NDArray[np.float64]:
+    """Returns (inputs, classes); a class the train sample lacks is as good as impossible."""
+    probabilities = np.zeros((len(inputs), len(task.labels)))
+    probabilities[:, pipeline.classes_] = pipeline.predict_proba(inputs)
+    return np.log(np.maximum(probabilities, 1e-20))
+
+
+def _joined(examples: Sequence[Example]) -> list[str]:
+    return ["\n".join(example.texts) for example in examples]
+
+
+def _labels(examples: Sequence[Example]) -> list[int]:
+    return [example.label for example in examples]
+
+
+def _device(study: Study) -> Any:
+    import torch
+
+    from phasewise.training.hardware import find_gpus
+
+    torch.set_num_threads(study.settings.machine.threads)
+    return torch.device("cuda" if find_gpus(study.settings.machine) else "cpu")
