@@ -1,0 +1,102 @@
+"""One look for all figures: a colour and a marker a method, a light and a dark ground."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+
+HEIGHT = 320
+#: Grey that stands out from both grounds: what belongs to no method.
+NEUTRAL = "#7f8790"
+
+
+class MethodStyle(NamedTuple):
+    """How a method looks in every figure and table."""
+
+    colour: str
+    symbol: str
+
+
+# Okabe and Ito's colour-blind-safe set (2008) without its yellow and black, which vanish on a
+# white or a dark ground; orange and sky blue are darkened for contrast. The marker tells apart
+# what the colour does not, in grey prints too.
+_STYLES = (
+    MethodStyle("#0072b2", "circle"),
+    MethodStyle("#d55e00", "square"),
+    MethodStyle("#009e73", "diamond"),
+    MethodStyle("#cc79a7", "triangle-up"),
+    MethodStyle("#c98a00", "triangle-down"),
+    MethodStyle("#3b9fd6", "pentagon"),
+    MethodStyle("#8c6bb1", "hexagon"),
+    MethodStyle("#7f8790", "cross"),
+)
+#: Fixed, so that a method has its colour in every study.
+_KNOWN = (
+    "full_finetune",
+    "lora",
+    "dora",
+    "rslora",
+    "loraplus",
+    "qlora",
+    "int8_lora",
+    "frozen_probe",
+)
+
+
+def assign_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
+    """Returns each method's colour and marker.
+
+    Known methods have the same ones in every study; others take what is left in the given order,
+    and above eight methods repeat.
+    """
+    names = list(methods)
+    taken = {name: _STYLES[_KNOWN.index(name)] for name in names if name in _KNOWN}
+    free = [style for style in _STYLES if style not in taken.values()] or list(_STYLES)
+    others = [name for name in names if name not in _KNOWN]
+    extra = {name: free[index % len(free)] for index, name in enumerate(others)}
+    return {name: taken.get(name) or extra[name] for name in names}
+
+
+def _template(text: str, grid: str, axis: str) -> dict[str, Any]:
+    line = {
+        "gridcolor": grid,
+        "linecolor": axis,
+        "zeroline": False,
+        "ticks": "outside",
+        "tickcolor": axis,
+        "automargin": True,
+    }
+    return {
+        "layout": {
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"family": "system-ui, sans-serif", "size": 13, "color": text},
+            "xaxis": line,
+            "yaxis": line,
+            "hoverlabel": {"align": "left"},
+        }
+    }
+
+
+LIGHT = _template("#1f2430", "#e3e6ea", "#9aa2ab")
+DARK = _template("#e4e7eb", "#2f353d", "#6b747e")
+
+
+def new_figure(x_title: str, y_title: str) -> go.Figure:
+    """Returns an empty figure in the shared look, on the light ground."""
+    figure = go.Figure()
+    figure.update_layout(
+        template=LIGHT,
+        height=HEIGHT,
+        margin={"l": 8, "r": 8, "t": 44, "b": 8},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
+        hovermode="closest",
+    )
+    figure.update_xaxes(title_text=x_title)
+    figure.update_yaxes(title_text=y_title)
+    return figure
+
+
+def shorten(value: float) -> float:
+    """Returns a number with five digits: more than a screen shows, a third of the file size."""
+    return float(f"{value:.5g}")

@@ -1,0 +1,232 @@
+"""Records of a study that never trained: made-up scores, written the way real runs write them."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phasewise.records import Evaluation, RunCost, RunRecord, RunStatus, TrainPoint, write_record
+from phasewise.runs import RunConfig, UnitConfig, UnitPaths, build_seeds, task_baselines_path
+from phasewise.settings import Study
+from phasewise.statistics import summarise_scores
+from phasewise.summaries import (
+    Baseline,
+    Criterion,
+    Optimum,
+    PhaseSummary,
+    RangeFlag,
+    TaskBaselines,
+    write_optimum,
+    write_summary,
+)
+
+EPOCHS = 3
+STEPS = 30
+_PHASES = {"trial": "phase1", "confirm": "phase1", "seed": "phase2", "default": "phase0"}
+
+
+def make_config(study: Study, task: str, method: str, name: str, **changes: Any) -> RunConfig:
+    """A run named trial-003, confirm-003-1, seed-04 or default-1, with the seeds of its index."""
+    kind, _, rest = name.partition("-")
+    phase = _PHASES[kind]
+    index = 0 if kind == "trial" else int(rest.split("-")[-1])
+    unit = UnitConfig(
+        study=study.settings.name,
+        task=study.tasks[task],
+        method=study.methods[method],
+        model=study.settings.model,
+        training=study.settings.training,
+        split_seed=7,
+        data_dir=None,
+        data_fingerprint="sha256:0123",
+        libraries={"torch": "2.13.0"},
+    )
+    default = study.default_hyperparameters(task, method)
+    return RunConfig(
+        unit_config=unit,
+        phase=phase,
+        name=name,
+        hyperparameters=default.model_copy(update=changes),
+        seeds=build_seeds(study.settings.seed, kind if kind == "confirm" else phase, task, index),
+        opens_report_set=phase != "phase1",
+    )
+
+
+def make_record(
+    config: RunConfig,
+    score: float | None,
+    *,
+    status: RunStatus = "finished",
+    report_score: float | None = None,
+    message: str = "",
+) -> RunRecord:
+    """A record whose curve rises to ``score`` over three epochs; a pruned one stops after one."""
+    metric = config.unit_config.task.metric
+    epochs = 1 if status == "pruned" else EPOCHS
+    evaluations = [
+        Evaluation(
+            step=epoch * STEPS // EPOCHS,
+            epoch=epoch,
+            train_loss=1.0 / epoch,
+            metrics={metric: score * (0.7 + 0.1 * epoch)},
+        )
+        for epoch in range(1, epochs + 1)
+        if score is not None
+    ]
+    points = [
+        TrainPoint(step=step, loss=math.exp(-step / STEPS), learning_rate=1e-3)
+        for step in range(1, epochs * STEPS // EPOCHS + 1)
+    ]
+    cost = RunCost(
+        train_seconds=10.0,
+        total_seconds=12.5,
+        peak_memory_mb=512.0,
+        train_tokens=4096,
+        trainable_parameters=294_912,
+        total_parameters=22_000_000,
+        adapter_bytes=1_179_648,
+        micro_batch_size=8,
+    )
+    return RunRecord(
+        config=config,
+        hash=config.hash,
+        status=status,
+        message=message,
+        evaluations=tuple(evaluations),
+        train_points=tuple(points),
+        search_metrics={} if score is None else {metric: score},
+        report_metrics={} if report_score is None else {metric: report_score},
+        report_rows=0 if report_score is None else 300,
+        search_rows=200,
+        cost=cost if status in {"finished", "pruned"} else None,
+        environment={"commit": "abcdef123456", "torch": "2.13.0", "host": "laptop"},
+        started="2026-01-01T10:00:00+00:00",
+        ended="2026-01-01T10:00:13+00:00",
+    )
+
+
+class UnitWriter:
+    """Writes one unit's phases into a study's folders."""
+
+    def __init__(self, study: Study, task: str, method: str) -> None:
+        self.study, self.task, self.method = study, task, method
+        self.paths = UnitPaths(study, task, method)
+
+    def run(self, name: str, score: float | None, **how: Any) -> RunRecord:
+        changes = how.pop("hyperparameters", {})
+        config = make_config(self.study, self.task, self.method, name, **changes)
+        record = make_record(config, score, **how)
+        write_record(self.paths.run(config.phase, name), record)
+        return record
+
+    def phase0(self, search: Sequence[float], report: Sequence[float]) -> None:
+        names = [f"default-{index}" for index in range(len(search))]
+        for name, left, right in zip(names, search, report, strict=True):
+            self.run(name, left, report_score=right)
+        self._summary("phase0", names, search, report)
+
+    def phase1(
+        self, scores: Sequence[float], *, confirm: Sequence[float] = (), final: bool = True
+    ) -> Optimum:
+        for number, score in enumerate(scores):
+            changes = {"learning_rate": 10 ** (-4 + 0.2 * number)}
+            self.run(f"trial-{number:03d}", score, hyperparameters=changes)
+        best = int(np.argmax(scores))
+        for index, score in enumerate(confirm):
+            self.run(f"confirm-{best:03d}-{index}", score)
+        confirmed = summarise_scores(confirm)
+        optimum = Optimum(
+            best_hyperparameters={"learning_rate": 10 ** (-4 + 0.2 * best), "batch_size": 16},
+            best_value=scores[best],
+            n_trials=len(scores),
+            study_name=f"{self.study.settings.name}_{self.task}_{self.method}",
+            final=final,
+            task=self.task,
+            method=self.method,
+            metric=self.study.tasks[self.task].metric,
+            direction=self.study.tasks[self.task].direction,
+            best_trial=best,
+            confirmed_value=confirmed.mean,
+            confirmed_standard_error=confirmed.standard_error,
+            confirmed_seeds=len(confirm),
+            model_based_trials=max(0, len(scores) - 4),
+            trial_states={"finished": len(scores)},
+            baseline_value=0.6,
+            improvement=(confirmed.mean or scores[best]) - 0.6,
+            range_flags=(
+                RangeFlag(
+                    parameter="learning_rate", value=9e-3, edge="max", proposed=(1e-4, 3e-2)
+                ),
+            ),
+            success_criteria=(
+                Criterion(name="best-worst gap > 5 %", met=True, detail="gap 0.120"),
+            ),
+            settings_hash="feedfacefeedface",
+            provenance={"commit": "abcdef123456"},
+        )
+        write_optimum(self.paths.optimum if final else self.paths.running_optimum, optimum)
+        return optimum
+
+    def phase2(self, scores: Sequence[float], *, failed: tuple[str, ...] = ()) -> None:
+        names = [f"seed-{index:02d}" for index in range(len(scores))]
+        for name, score in zip(names, scores, strict=True):
+            self.run(name, score, report_score=score)
+        self._summary("phase2", names, scores, scores, failed=failed)
+
+    def _summary(
+        self,
+        phase: Any,
+        names: Sequence[str],
+        search: Sequence[float],
+        report: Sequence[float],
+        failed: tuple[str, ...] = (),
+    ) -> None:
+        summary = PhaseSummary(
+            phase=phase,
+            task=self.task,
+            method=self.method,
+            metric=self.study.tasks[self.task].metric,
+            settings_hash="0011223344556677",
+            hyperparameters={"learning_rate": 1e-3},
+            search=summarise_scores(search),
+            report=summarise_scores(report),
+            runs=tuple(f"{phase}/{name}" for name in names),
+            failed=failed,
+        )
+        write_summary(self.paths.summary(phase), summary)
+
+
+def write_baselines(study: Study, task: str) -> None:
+    """Majority, TF-IDF and frozen-encoder baselines; zero-shot without a score."""
+    scores = {"majority": 0.5, "tfidf_logistic_regression": 0.61, "frozen_encoder_probe": 0.68}
+    baselines = [
+        Baseline(name=name, search_score=score, report_score=score + 0.005)  # type: ignore[arg-type]
+        for name, score in scores.items()
+    ]
+    baselines.append(
+        Baseline(name="zero_shot", search_score=None, report_score=None, note="an encoder")
+    )
+    content = TaskBaselines(
+        task=task,
+        metric=study.tasks[task].metric,
+        settings_hash="0011223344556677",
+        baselines=tuple(baselines),
+        train_rows=32,
+        search_rows=200,
+        report_rows=300,
+    )
+    write_summary(task_baselines_path(study, task), content)
+
+
+def write_ledger(study: Study, task: str, lines: int) -> Path:
+    """A ledger of so many accesses."""
+    path = UnitPaths(study, task, next(iter(study.methods))).ledger
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entry = (
+        '{"time": "2026-01-01T10:00:00+00:00", "user": "ann", "host": "laptop", "task": "t", '
+        '"run": "seed-00", "reason": "phase2", "rows": 300}\n'
+    )
+    path.write_text(entry * lines, encoding="utf-8")
+    return path
