@@ -1,0 +1,1 @@
+"""Tuning: the search for a unit's hyperparameters; imports no torch, trains only through a pool."""

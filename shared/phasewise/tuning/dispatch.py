@@ -1,0 +1,178 @@
+"""Keeping a pool of workers busy: hands out jobs, answers evaluations, retries after deaths."""
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from phasewise.provenance import describe_environment
+from phasewise.records import Evaluation, RunRecord, write_record
+from phasewise.runs import RunConfig
+from phasewise.settings import MachineSettings
+from phasewise.training.interface import Decision, RunJob
+from phasewise.tuning.stopping import StopFlag
+
+if TYPE_CHECKING:
+    from phasewise.training.pool import PoolEvent
+
+#: How long a signal may wait for an event to end the wait of the pool.
+_POLL_SECONDS = 0.5
+
+
+class Pool(Protocol):
+    """What tuning needs of ``phasewise.training.pool.WorkerPool``."""
+
+    size: int
+
+    def submit(self, job: RunJob) -> None:
+        """Hands a job out, or queues it."""
+
+    def wait(self, timeout: float | None = None) -> "list[PoolEvent]":
+        """Returns what happened since the last call."""
+
+    def answer(self, job: RunJob, decision: Decision) -> None:
+        """Lets a run that reported an evaluation go on, or prunes it."""
+
+    def close(self) -> None:
+        """Ends the workers."""
+
+
+PoolFactory = Callable[[], Pool]
+#: Gives the next job; None while there is none to be started (now, if others still run).
+Source = Callable[[], RunJob | None]
+OnEnded = Callable[[RunJob, RunRecord], None]
+OnEvaluation = Callable[[RunJob, Evaluation], Decision]
+
+
+def worker_pool_factory(machine: MachineSettings, log: Path | None) -> PoolFactory:
+    """Returns what makes the real pool; its workers load torch, this process does not."""
+
+    def make() -> Pool:
+        from phasewise.training.pool import WorkerPool
+
+        return WorkerPool(machine, log)
+
+    return make
+
+
+class Dispatcher:
+    """Runs jobs on a pool that is made with the first job and closed at the end.
+
+    Args:
+        factory: Makes the pool.
+        retries: New attempts for a run whose worker died; then it is recorded as failed.
+        stop: Checked between events.
+        say: Gets a line for each death.
+    """
+
+    def __init__(
+        self, factory: PoolFactory, *, retries: int, stop: StopFlag, say: Callable[[str], None]
+    ) -> None:
+        self._factory = factory
+        self._retries = retries
+        self._stop = stop
+        self._say = say
+        self._pool: Pool | None = None
+        self._open = ExitStack()
+
+    def __enter__(self) -> "Dispatcher":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+    def run_all(self, jobs: Iterable[RunJob], *, ended: OnEnded, evaluated: OnEvaluation) -> None:
+        """Runs a fixed list of jobs to their ends; see ``run``."""
+        waiting = iter(jobs)
+        self.run(lambda: next(waiting, None), ended=ended, evaluated=evaluated)
+
+    def run(
+        self,
+        source: Source,
+        *,
+        ended: OnEnded,
+        evaluated: OnEvaluation,
+        restarted: Callable[[RunJob], None] = lambda _: None,
+    ) -> None:
+        """Runs jobs until the source has none and all have ended.
+
+        Args:
+            source: Asked whenever a worker is free.
+            ended: Called with each record, which lies in the job's folder already.
+            evaluated: Called with each evaluation; decides whether the run goes on.
+            restarted: Called before a run whose worker died starts again.
+
+        Raises:
+            StoppedError: A stop was asked for; running jobs are cut off.
+        """
+        attempts: dict[str, int] = {}
+        while True:
+            self._stop.check()
+            self._fill(source, attempts)
+            if not attempts:
+                return
+            assert self._pool is not None
+            events = self._pool.wait(_POLL_SECONDS)
+            self._stop.check()  # before deaths are believed: the signal may have gone to all of us
+            for event in events:
+                job = event.job
+                if event.death is not None:
+                    self._survive(job, event.death, attempts, ended, restarted)
+                elif event.record is not None:
+                    del attempts[job.config.name]
+                    ended(job, event.record)
+                elif event.progress is not None and event.progress.evaluation is not None:
+                    self._pool.answer(job, evaluated(job, event.progress.evaluation))
+
+    def _fill(self, source: Source, attempts: dict[str, int]) -> None:
+        while self._pool is None or len(attempts) < self._pool.size:
+            job = source()
+            if job is None:
+                return
+            if self._pool is None:
+                self._pool = self._factory()
+                self._open.callback(self._pool.close)
+            attempts[job.config.name] = 1
+            self._pool.submit(job)
+
+    def _survive(
+        self,
+        job: RunJob,
+        death: str,
+        attempts: dict[str, int],
+        ended: OnEnded,
+        restarted: Callable[[RunJob], None],
+    ) -> None:
+        name = job.config.name
+        if attempts[name] <= self._retries:
+            self._say(f"{name}: {death}; attempt {attempts[name] + 1} of {self._retries + 1}")
+            attempts[name] += 1
+            restarted(job)
+            assert self._pool is not None
+            self._pool.submit(job)
+            return
+        del attempts[name]
+        record = failed_record(job.config, f"worker died {self._retries + 1} times, last: {death}")
+        write_record(job.folder, record)
+        ended(job, record)
+
+
+def failed_record(config: RunConfig, message: str) -> RunRecord:
+    """Returns the record of a run that no worker lived to write."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return RunRecord(
+        config=config,
+        hash=config.hash,
+        status="failed",
+        message=message,
+        environment=describe_environment(),
+        started=now,
+        ended=now,
+    )

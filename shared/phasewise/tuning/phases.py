@@ -1,0 +1,226 @@
+"""Phase 0 and Phase 2 of a unit: one configuration over several seeds, scored on the report set."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from phasewise.errors import ConfigError, PhasewiseError, RecordError
+from phasewise.records import Evaluation, RunRecord
+from phasewise.runs import Phase, build_seeds
+from phasewise.settings import Hyperparameters, Study
+from phasewise.statistics import summarise_scores
+from phasewise.summaries import Optimum, PhaseSummary, read_optimum, write_summary
+from phasewise.training.interface import Decision, RunJob
+from phasewise.tuning.dispatch import PoolFactory
+from phasewise.tuning.hooks import OnRecord
+from phasewise.tuning.optimum import meaningful_hyperparameters
+from phasewise.tuning.progress import Clock, describe_outcome
+from phasewise.tuning.spaces import merge_hyperparameters
+from phasewise.tuning.units import Session, Unit, find_record, finite_score, open_session
+
+
+def run_defaults(
+    study: Study,
+    task: str,
+    method: str,
+    *,
+    pool_factory: PoolFactory | None = None,
+    console: Console | None = None,
+    log: Path | None = None,
+    verbose: bool = False,
+    on_record: OnRecord | None = None,
+) -> PhaseSummary:
+    """Runs Phase 0 of a unit: the published default over ``baselines.seeds`` seeds.
+
+    Runs that are on record are not repeated, but for failed ones.
+
+    Args:
+        study: The study.
+        task: Its task.
+        method: Its method.
+        pool_factory: Makes the pool that trains; None: the real one.
+        console: Where progress is shown; None: standard error.
+        log: File that progress lines are appended to.
+        verbose: Also show each evaluation.
+        on_record: Told of each ended run, from another thread.
+
+    Raises:
+        PhasewiseError: No run has a score; the first reason is named.
+        StoppedError: SIGTERM or Ctrl-C.
+    """
+    unit = Unit(study, task, method)
+    jobs = [
+        unit.job(
+            "phase0",
+            f"default-{index}",
+            unit.default,
+            build_seeds(study.settings.seed, "phase0", task, index),
+            opens_report_set=True,
+        )
+        for index in range(study.settings.baselines.seeds)
+    ]
+    with open_session(
+        unit,
+        pool_factory=pool_factory,
+        console=console,
+        log=log,
+        verbose=verbose,
+        on_record=on_record,
+    ) as session:
+        return _run_seeds(unit, "phase0", unit.default, jobs, session)
+
+
+def validate_unit(
+    study: Study,
+    task: str,
+    method: str,
+    *,
+    pool_factory: PoolFactory | None = None,
+    console: Console | None = None,
+    log: Path | None = None,
+    verbose: bool = False,
+    on_record: OnRecord | None = None,
+) -> PhaseSummary:
+    """Runs Phase 2 of a unit: its optimum over ``validation.seeds`` fresh seeds.
+
+    Arguments and errors are those of ``run_defaults``.
+
+    Raises:
+        ConfigError: There is no final optimum.
+        RecordError: The optimum's hyperparameters cannot be read.
+    """
+    unit = Unit(study, task, method)
+    optimum = _read_final_optimum(unit)
+    hyperparameters = _chosen_hyperparameters(unit, optimum)
+    keeps_model = study.settings.training.save_adapters and study.methods[method].trains_adapter
+    jobs = [
+        unit.job(
+            "phase2",
+            f"seed-{index:02d}",
+            hyperparameters,
+            build_seeds(study.settings.seed, "phase2", task, index),
+            opens_report_set=True,
+            keeps_model=keeps_model,
+        )
+        for index in range(study.settings.validation.seeds)
+    ]
+    with open_session(
+        unit,
+        pool_factory=pool_factory,
+        console=console,
+        log=log,
+        verbose=verbose,
+        on_record=on_record,
+    ) as session:
+        if optimum.settings_hash != unit.phase_hash("phase1"):
+            session.progress.write(
+                f"{unit.paths.optimum.name} was found under other settings than today's"
+            )
+        return _run_seeds(unit, "phase2", hyperparameters, jobs, session)
+
+
+def _read_final_optimum(unit: Unit) -> Optimum:
+    path = unit.paths.optimum
+    optimum = read_optimum(path)
+    if optimum is not None and optimum.final:
+        return optimum
+    found = "which is missing" if optimum is None else "which is not final"
+    raise ConfigError(
+        f"{unit.label}: Phase 2 needs the optimum of Phase 1: expected {path}, {found}; make it "
+        f"with: phasewise search --study {unit.study.path} --task {unit.task} "
+        f"--method {unit.method}"
+    )
+
+
+def _chosen_hyperparameters(unit: Unit, optimum: Optimum) -> Hyperparameters:
+    try:
+        return merge_hyperparameters(unit.default, optimum.best_hyperparameters)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise RecordError(
+            f"{unit.paths.optimum}: best_hyperparameters.{key}: {first['msg']}; run Phase 1 again"
+        ) from error
+
+
+def _run_seeds(
+    unit: Unit,
+    phase: Phase,
+    hyperparameters: Hyperparameters,
+    jobs: list[RunJob],
+    session: Session,
+) -> PhaseSummary:
+    """Runs what is not on record and writes the summary of all."""
+    records: dict[str, RunRecord] = {}
+    clock = Clock()
+    say = session.progress.write
+
+    def end(job: RunJob, record: RunRecord) -> None:
+        records[job.config.name] = record
+        session.hook.tell(record, job.folder)
+        time = clock.describe(len(records), len(jobs))
+        say(f"{job.config.name} ({len(records)}/{len(jobs)}) · {describe_outcome(record)} · {time}")
+
+    def evaluate(job: RunJob, evaluation: Evaluation) -> Decision:
+        session.progress.evaluation(job.config.name, evaluation, unit.metric)
+        return "continue"
+
+    say(f"{phase}: {len(jobs)} seeds")
+    missing = _take_recorded(jobs, records)
+    session.dispatcher.run_all(missing, ended=end, evaluated=evaluate)
+    summary = _summarise(unit, phase, hyperparameters, jobs, records)
+    write_summary(unit.paths.summary(phase), summary)
+    shown = "no report score" if summary.report.mean is None else f"{summary.report.mean:.3f}"
+    say(f"{phase}: {unit.metric} {shown} on the report set, wrote {unit.paths.summary(phase)}")
+    return summary
+
+
+def _take_recorded(jobs: list[RunJob], records: dict[str, RunRecord]) -> Iterator[RunJob]:
+    for job in jobs:
+        record = find_record(job, again=True)
+        if record is None:
+            yield job
+        else:
+            records[job.config.name] = record
+
+
+def _summarise(
+    unit: Unit,
+    phase: Phase,
+    hyperparameters: Hyperparameters,
+    jobs: list[RunJob],
+    records: dict[str, RunRecord],
+) -> PhaseSummary:
+    scored, failed = [], []
+    for job in jobs:
+        record = records[job.config.name]
+        score = finite_score(record.search_score)
+        if record.status == "finished" and score is not None:
+            scored.append(record)
+        else:
+            failed.append(f"{job.config.name}: {_reason(unit, record)}")
+    if not scored:
+        raise PhasewiseError(f"{unit.label} {phase}: all {len(jobs)} seeds failed; {failed[0]}")
+    report = [finite_score(record.report_score) for record in scored]
+    return PhaseSummary(
+        phase=phase,
+        task=unit.task,
+        method=unit.method,
+        metric=unit.metric,
+        settings_hash=unit.phase_hash(phase),
+        hyperparameters=meaningful_hyperparameters(
+            hyperparameters, unit.study.methods[unit.method]
+        ),
+        search=summarise_scores([r.search_score for r in scored if r.search_score is not None]),
+        report=summarise_scores([score for score in report if score is not None]),
+        runs=tuple(f"{phase}/{record.config.name}" for record in scored),
+        failed=tuple(failed),
+    )
+
+
+def _reason(unit: Unit, record: RunRecord) -> str:
+    if record.status == "finished":
+        return f"no finite {unit.metric} on the search set"
+    return f"{record.status}: {record.message}" if record.message else record.status

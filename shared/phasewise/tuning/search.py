@@ -1,0 +1,258 @@
+"""Phase 1 of a unit: draw, train and tell until all trials have ended, confirm, choose.
+
+Whatever kills this process, calling ``search_unit`` again goes on from the last ended trial.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+from rich.console import Console
+
+from phasewise.errors import ConfigError, PhasewiseError
+from phasewise.records import Evaluation, RunRecord
+from phasewise.runs import build_seeds
+from phasewise.settings import Study
+from phasewise.summaries import Optimum, PhaseSummary, write_optimum
+from phasewise.training.interface import Decision, RunJob
+from phasewise.tuning.dispatch import PoolFactory
+from phasewise.tuning.hooks import OnRecord
+from phasewise.tuning.optimum import build_optimum, read_baseline
+from phasewise.tuning.progress import Clock, describe_outcome
+from phasewise.tuning.pruners import Judge
+from phasewise.tuning.spaces import place_default, searched
+from phasewise.tuning.trials import EndedTrial, TrialBook, count_states
+from phasewise.tuning.units import Session, Unit, find_record, finite_score, open_session
+from phasewise.tuning.winner import build_candidates, rank_finished
+
+_SECONDS_PER_HOUR = 3600.0
+
+
+def search_unit(
+    study: Study,
+    task: str,
+    method: str,
+    *,
+    pool_factory: PoolFactory | None = None,
+    console: Console | None = None,
+    log: Path | None = None,
+    verbose: bool = False,
+    on_record: OnRecord | None = None,
+) -> Optimum:
+    """Searches a unit's hyperparameters, or finishes a search that was cut off.
+
+    Args:
+        study: The study.
+        task: Its task.
+        method: Its method.
+        pool_factory: Makes the pool that trains; None: the real one.
+        console: Where progress is shown; None: standard error.
+        log: File that progress lines are appended to.
+        verbose: Also show each evaluation.
+        on_record: Told of each ended run, from another thread; cannot delay or fail one.
+
+    Returns:
+        The final optimum, also written to ``UnitPaths.optimum``.
+
+    Raises:
+        ConfigError: Phase 0 is missing, or the space leaves nothing to search.
+        PhasewiseError: No trial finished; the first reason is named.
+        StoppedError: SIGTERM or Ctrl-C.
+    """
+    unit = Unit(study, task, method)
+    baseline = read_baseline(unit)
+    _check_space(unit)
+    with open_session(
+        unit,
+        pool_factory=pool_factory,
+        console=console,
+        log=log,
+        verbose=verbose,
+        on_record=on_record,
+    ) as session:
+        search = _Search(unit, baseline, session)
+        search.run_trials()
+        return search.confirm()
+
+
+def _check_space(unit: Unit) -> None:
+    if not searched(unit.parameters):
+        section = unit.study.methods[unit.method].space
+        raise ConfigError(
+            f"{unit.study.path}: search.space '{unit.study.space.name}', section '{section}': "
+            "every hyperparameter is fixed; expected at least one range or list of values"
+        )
+
+
+class _Search:
+    """One session of a search."""
+
+    def __init__(self, unit: Unit, baseline: PhaseSummary, session: Session) -> None:
+        self._unit = unit
+        self._baseline = baseline
+        self._session = session
+        self._say = session.progress.write
+        self._settings = unit.study.settings.search
+        self._book = TrialBook(unit, self._say)
+        self._judge = Judge(self._book.study, self._settings.pruner, unit.metric)
+        self._clock = Clock(self._book.seconds)
+        self._open: dict[str, optuna.Trial] = {}
+
+    def run_trials(self) -> None:
+        """Runs trials until as many have ended as the study asks for, or time is up."""
+        self._announce()
+        self._session.dispatcher.run(
+            self._next_job,
+            ended=self._end_job,
+            evaluated=self._evaluate,
+            restarted=lambda job: self._judge.forget(self._open[job.config.name].number),
+        )
+
+    def _announce(self) -> None:
+        ended, budget = len(self._book.ended()), self._book.budget
+        self._say(f"searching: {ended} of {budget} trials have ended")
+        if budget < self._settings.trials:
+            self._say(
+                f"the grid has {budget} points only, fewer than trials={self._settings.trials}"
+            )
+        notes = place_default(self._unit.parameters, self._unit.default).notes
+        if ended == 0 and self._settings.sampler == "schedule" and notes:
+            self._say(f"trial 0 is the published default but for the space: {', '.join(notes)}")
+
+    def _next_job(self) -> RunJob | None:
+        while (trial := self._draw()) is not None:
+            job = self._book.job(trial)
+            self._open[job.config.name] = trial
+            record = find_record(job, again=False)
+            if record is None:
+                return job
+            self._end_job(job, record)  # it ended, and the controller died before it was told
+        return None
+
+    def _draw(self) -> optuna.Trial | None:
+        hours = self._settings.time_budget_hours
+        if hours is not None and self._clock.seconds >= hours * _SECONDS_PER_HOUR:
+            return None
+        return self._book.next()
+
+    def _evaluate(self, job: RunJob, evaluation: Evaluation) -> Decision:
+        self._session.progress.evaluation(job.config.name, evaluation, self._unit.metric)
+        trial = self._open[job.config.name]
+        return self._judge.decide(trial, evaluation, job.config.hyperparameters.epochs)
+
+    def _end_job(self, job: RunJob, record: RunRecord) -> None:
+        trial = self._open.pop(job.config.name)
+        self._book.tell(trial, record, self._clock.seconds)
+        self._session.hook.tell(record, job.folder)
+        ended = self._book.ended()
+        best = rank_finished(ended, self._unit.sign)
+        if best:
+            optimum = self._describe(ended, best[:1], {}, final=False)
+            write_optimum(self._unit.paths.running_optimum, optimum)
+        self._show(trial.number, record, ended, best)
+
+    def _show(
+        self, number: int, record: RunRecord, ended: list[EndedTrial], best: list[EndedTrial]
+    ) -> None:
+        top = f" · best {best[0].value:.3f} (trial {best[0].number})" if best else ""
+        budget = self._book.budget
+        self._say(
+            f"trial {number} ({len(ended)}/{budget} ended) · {describe_outcome(record)}{top} · "
+            f"{self._clock.describe(len(ended), budget)}",
+            style="" if record.status in ("finished", "pruned") else "yellow",
+        )
+
+    def confirm(self) -> Optimum:
+        """Re-runs the best trials on fresh seeds, chooses, and writes the final optimum."""
+        ended = self._book.ended()
+        best = rank_finished(ended, self._unit.sign)[: self._settings.confirm_top]
+        if not best:
+            raise _no_finished_trial(self._unit, ended)
+        scores: dict[int, list[float]] = defaultdict(list)
+        numbers: dict[str, int] = {}
+
+        def end(job: RunJob, record: RunRecord) -> None:
+            self._session.hook.tell(record, job.folder)
+            self._count(numbers[job.config.name], job, record, scores)
+
+        self._session.dispatcher.run_all(
+            self._missing_confirmations(best, numbers, scores),
+            ended=end,
+            evaluated=lambda job, evaluation: "continue",
+        )
+        optimum = self._describe(ended, best, scores, final=True)
+        write_optimum(self._unit.paths.running_optimum, optimum)
+        write_optimum(self._unit.paths.optimum, optimum)
+        self._report(optimum)
+        return optimum
+
+    def _missing_confirmations(
+        self, best: list[EndedTrial], numbers: dict[str, int], scores: dict[int, list[float]]
+    ) -> Iterator[RunJob]:
+        """Yields the runs still to be made; those on record are counted at once."""
+        for trial in best:
+            for index in range(self._settings.confirm_seeds):
+                job = self._confirmation(trial, index)
+                numbers[job.config.name] = trial.number
+                record = find_record(job, again=True)
+                if record is None:
+                    yield job
+                else:
+                    self._count(trial.number, job, record, scores)
+
+    def _confirmation(self, trial: EndedTrial, index: int) -> RunJob:
+        seeds = build_seeds(self._unit.study.settings.seed, "confirm", self._unit.task, index)
+        name = f"confirm-{trial.number:03d}-{index}"
+        return self._unit.job("phase1", name, trial.hyperparameters, seeds)
+
+    def _count(
+        self, number: int, job: RunJob, record: RunRecord, scores: dict[int, list[float]]
+    ) -> None:
+        score = finite_score(record.search_score) if record.status == "finished" else None
+        if score is not None:
+            scores[number].append(score)
+        self._say(f"{job.config.name} · {describe_outcome(record)}")
+
+    def _describe(
+        self,
+        ended: list[EndedTrial],
+        best: list[EndedTrial],
+        scores: dict[int, list[float]],
+        *,
+        final: bool,
+    ) -> Optimum:
+        candidates = build_candidates(best, scores)
+        return build_optimum(self._unit, ended, candidates, self._baseline, final=final)
+
+    def _report(self, optimum: Optimum) -> None:
+        confirmed = optimum.confirmed_value
+        shown = "unconfirmed" if confirmed is None else f"confirmed {confirmed:.3f}"
+        self._say(
+            f"best: trial {optimum.best_trial} · {optimum.metric} {optimum.best_value:.3f} · "
+            f"{shown} · {optimum.improvement or 0:+.3f} on the default",
+            style="bold",
+        )
+        for criterion in optimum.success_criteria:
+            self._say(
+                f"{'met' if criterion.met else 'NOT met'}: {criterion.name}: {criterion.detail}"
+            )
+        for flag in optimum.range_flags:
+            low, high = flag.proposed
+            self._say(
+                f"{flag.parameter} {flag.value:g} lies at the {flag.edge} of its range; "
+                f"search {low:g}..{high:g}",
+                style="yellow",
+            )
+        self._say(f"wrote {self._unit.paths.optimum}")
+
+
+def _no_finished_trial(unit: Unit, ended: list[EndedTrial]) -> PhasewiseError:
+    if not ended:
+        return PhasewiseError(f"{unit.label}: no trial ended within search.time_budget_hours")
+    states = ", ".join(f"{count} {status}" for status, count in count_states(ended).items())
+    first = ended[0]
+    return PhasewiseError(
+        f"{unit.label}: none of {len(ended)} trials finished ({states}); "
+        f"trial {first.number}: {first.message or first.status}"
+    )

@@ -1,0 +1,174 @@
+"""Search spaces: from settings to Optuna's distributions, drawn values and points of a cube."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from phasewise.settings import (
+    CategoricalParameter,
+    FixedParameter,
+    Hyperparameters,
+    Parameter,
+    RangeParameter,
+    Scalar,
+)
+
+#: Rounding of a unit coordinate must never step out of its cell.
+_BELOW_ONE = 1.0 - 1e-12
+
+
+class DefaultPoint(NamedTuple):
+    """A published default in the words of a space."""
+
+    values: dict[str, Scalar]  # searched parameters only
+    notes: tuple[str, ...]  # one for each value that the space made different
+
+
+def searched(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """Returns the parameters that are drawn, in file order: all but the fixed ones."""
+    return {k: v for k, v in parameters.items() if not isinstance(v, FixedParameter)}
+
+
+def build_distribution(parameter: RangeParameter | CategoricalParameter) -> BaseDistribution:
+    """Returns Optuna's distribution of one searched parameter."""
+    if isinstance(parameter, CategoricalParameter):
+        return CategoricalDistribution(parameter.values)
+    log = parameter.type.startswith("log")
+    if parameter.type.endswith("int"):
+        low, high, step = int(parameter.min), int(parameter.max), int(parameter.step or 1)
+        return IntDistribution(low, high - (high - low) % step, log=log, step=step)
+    if parameter.step is None:
+        return FloatDistribution(parameter.min, parameter.max, log=log)
+    last = parameter.min + parameter.step * _whole_steps(parameter)
+    return FloatDistribution(parameter.min, last, step=parameter.step)
+
+
+def suggest(trial: optuna.Trial, parameters: Mapping[str, Parameter]) -> dict[str, Scalar]:
+    """Returns a value for every parameter; those that the trial already holds are kept.
+
+    Args:
+        trial: An open trial; each new value is written to the storage at once.
+        parameters: A method's space; a fixed parameter gives its value and is not stored.
+    """
+    values: dict[str, Scalar] = {}
+    for name, parameter in parameters.items():
+        if isinstance(parameter, FixedParameter):
+            values[name] = parameter.value
+            continue
+        values[name] = _suggest_one(trial, name, build_distribution(parameter))
+    return values
+
+
+def _suggest_one(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        low, high = distribution.low, distribution.high
+        return trial.suggest_int(name, low, high, step=distribution.step, log=distribution.log)
+    assert isinstance(distribution, FloatDistribution)
+    low_, high_ = distribution.low, distribution.high
+    return trial.suggest_float(name, low_, high_, step=distribution.step, log=distribution.log)
+
+
+def from_unit(parameter: RangeParameter | CategoricalParameter, coordinate: float) -> Scalar:
+    """Returns the value at a coordinate of the unit interval, on the parameter's own scale.
+
+    Discrete parameters split the interval into cells of equal width (``log_int``: of equal width
+    on the log scale).
+
+    Args:
+        parameter: A searched parameter.
+        coordinate: In [0, 1]; 0 gives the first value, 1 the last.
+    """
+    u = min(max(coordinate, 0.0), _BELOW_ONE)
+    if isinstance(parameter, CategoricalParameter):
+        return parameter.values[int(u * len(parameter.values))]
+    low, high = parameter.min, parameter.max
+    if parameter.type == "log_int":
+        value = math.exp(math.log(low) + u * (math.log(high + 1) - math.log(low)))
+        return int(min(math.floor(value + 1e-9), high))
+    if parameter.type == "int" or parameter.step is not None:
+        step = parameter.step or 1.0
+        stepped = low + step * int(u * (_whole_steps(parameter) + 1))
+        return int(stepped) if parameter.type == "int" else stepped
+    u = coordinate  # continuous: 1 is the upper end itself
+    if parameter.type == "log_uniform":
+        value = math.exp(math.log(low) + u * (math.log(high) - math.log(low)))
+        return min(max(value, low), high)
+    return min(max(low + u * (high - low), low), high)
+
+
+def _whole_steps(parameter: RangeParameter) -> int:
+    return math.floor((parameter.max - parameter.min) / (parameter.step or 1.0) + 1e-9)
+
+
+def place_default(parameters: Mapping[str, Parameter], default: Hyperparameters) -> DefaultPoint:
+    """Returns the published default as a point of the space.
+
+    A number outside its range stays as published (Optuna takes it and its samplers cope with it);
+    what the space cannot hold at all becomes the nearest value it can, with a note.
+    """
+    published = _published_values(default)
+    values: dict[str, Scalar] = {}
+    notes = []
+    for name, parameter in parameters.items():
+        wanted = published[name]
+        if isinstance(parameter, FixedParameter):
+            held = parameter.value
+        else:
+            held = values[name] = _hold(parameter, wanted)
+        if held != wanted:
+            notes.append(f"{name} {_show(wanted)} -> {_show(held)}")
+    return DefaultPoint(values, tuple(notes))
+
+
+def _published_values(default: Hyperparameters) -> dict[str, Any]:
+    values = default.model_dump()
+    if values["lora_alpha_over_rank"] is None:
+        values["lora_alpha_over_rank"] = default.lora_alpha / default.lora_rank
+    return values
+
+
+def _hold(parameter: RangeParameter | CategoricalParameter, wanted: Any) -> Scalar:
+    if isinstance(parameter, CategoricalParameter):
+        return _nearest_choice(parameter.values, wanted)
+    number = float(wanted)
+    if parameter.type.startswith("log") and number <= 0:
+        number = parameter.min
+    return round(number) if parameter.type.endswith("int") else number
+
+
+def _nearest_choice(choices: Sequence[Scalar], wanted: Any) -> Scalar:
+    """Returns the equal choice, else the nearest number by ratio, else the first choice."""
+    for choice in choices:
+        if choice == wanted and isinstance(choice, str) == isinstance(wanted, str):
+            return choice
+    numbers = [c for c in choices if isinstance(c, int | float) and not isinstance(c, bool)]
+    if isinstance(wanted, str) or len(numbers) < len(choices):
+        return choices[0]
+    if wanted > 0 and min(numbers) > 0:
+        return min(numbers, key=lambda choice: abs(math.log(choice / wanted)))
+    return min(numbers, key=lambda choice: abs(choice - wanted))
+
+
+def _show(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def merge_hyperparameters(default: Hyperparameters, drawn: Mapping[str, Scalar]) -> Hyperparameters:
+    """Returns the published default with the drawn values over it.
+
+    A drawn ``lora_alpha`` frees alpha from a ratio that only the default holds.
+    """
+    values = default.model_dump()
+    if "lora_alpha" in drawn and "lora_alpha_over_rank" not in drawn:
+        values["lora_alpha_over_rank"] = None
+    return Hyperparameters.model_validate({**values, **drawn})

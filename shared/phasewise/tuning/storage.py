@@ -1,0 +1,159 @@
+"""The study storage of a unit: one writer at a time, one file, readable after any crash."""
+
+import fcntl
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from phasewise.errors import RecordError
+from phasewise.tuning.stopping import StopFlag
+
+#: Study attribute: hash of the settings that its trials were drawn and trained under.
+HASH_KEY = "settings_hash"
+_LOCK_POLL_SECONDS = 0.2
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def hold_lock(path: Path, say: Say, stop: StopFlag) -> Iterator[None]:
+    """Holds a unit's lock; while another process has it, says once who and waits.
+
+    The lock is flock's: it ends with its process, however that dies, and works over NFSv4. The
+    file stays, with the pid and host of its last holder.
+
+    Args:
+        path: The lock file; its folder is made.
+        say: Gets the one line about waiting.
+        stop: Ends the wait.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as stream:
+        _acquire(stream, path, say, stop)
+        stream.seek(0)
+        stream.truncate()
+        stream.write(f"pid {os.getpid()} on {platform.node()}\n")
+        stream.flush()
+        yield
+
+
+def _acquire(stream: IO[str], path: Path, say: Say, stop: StopFlag) -> None:
+    said = False
+    while True:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not said:
+                holder = path.read_text(encoding="utf-8").strip() or "another process"
+                say(f"waiting: {holder} works on this unit and holds {path}")
+                said = True
+            stop.check()
+            time.sleep(_LOCK_POLL_SECONDS)
+
+
+def open_study(
+    storage: Path,
+    *,
+    name: str,
+    direction: Literal["maximize", "minimize"],
+    settings_hash: str,
+    pruner: optuna.pruners.BasePruner,
+    say: Say,
+) -> optuna.Study:
+    """Opens or creates a unit's study; one of other settings is moved aside first.
+
+    The caller holds the unit's lock.
+
+    Args:
+        storage: Journal file; its folder holds the trials' records too and moves with it.
+        name: Of the study.
+        direction: maximize or minimize.
+        settings_hash: Of everything that trials depend on, see ``search_hash``.
+        pruner: Consulted after each evaluation.
+        say: Gets a line when something was repaired or moved.
+
+    Raises:
+        RecordError: The journal cannot be read.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    found = _read_hash(storage, name, say)
+    if found is not None and found != settings_hash:
+        moved = set_aside(storage.parent, found)
+        say(f"settings have changed: the search under {found} was moved to {moved.name}/")
+    storage.parent.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        storage=connect(storage),
+        study_name=name,
+        direction=direction,
+        pruner=pruner,
+        load_if_exists=True,
+    )
+    study.set_user_attr(HASH_KEY, settings_hash)
+    return study
+
+
+def connect(journal: Path) -> BaseStorage:
+    """Returns the storage; the one place that a database URL would be told apart."""
+    return JournalStorage(JournalFileBackend(str(journal)))
+
+
+def _read_hash(storage: Path, name: str, say: Say) -> str | None:
+    """Returns the settings hash of the stored study; None if there is nothing to keep apart."""
+    if not storage.is_file():
+        return None
+    repair_journal(storage, say)
+    try:
+        study = optuna.load_study(study_name=name, storage=connect(storage))
+        attributes: dict[str, Any] = study.user_attrs
+        if HASH_KEY in attributes:
+            return str(attributes[HASH_KEY])
+        return "unknown" if study.get_trials(deepcopy=False) else None
+    except KeyError:  # no such study: killed before it was created
+        return None
+    except (json.JSONDecodeError, ValueError, AssertionError) as error:
+        raise RecordError(
+            f"{storage}: expected Optuna's journal, one JSON object a line; got: {error}; "
+            "move it away, the trials' records will be used again"
+        ) from error
+
+
+def repair_journal(storage: Path, say: Say) -> None:
+    """Cuts off a torn last line and removes the lock of a dead writer.
+
+    Optuna would append to the torn line and so make the study unreadable for ever; a dead
+    writer's lock would cost its 30 s of grace.
+    """
+    # Lock is a symbolic link to the journal; the unit's own lock says that no writer is alive.
+    Path(f"{storage}.lock").unlink(missing_ok=True)
+    with storage.open("r+b") as stream:
+        content = stream.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            stream.truncate(whole)
+            stream.flush()
+            os.fsync(stream.fileno())
+            say(f"{storage.name}: cut off {len(content) - whole} bytes of a line torn by a crash")
+
+
+def set_aside(folder: Path, label: str) -> Path:
+    """Moves a folder to ``<folder>.old-<label>``; returns where it is now."""
+    return folder.rename(free_name(folder.with_name(f"{folder.name}.old-{label}")))
+
+
+def free_name(path: Path) -> Path:
+    """Returns the path itself, or with the first of ``-2``, ``-3``, ... that nothing bears."""
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate

@@ -1,0 +1,188 @@
+"""The trials of a unit: drawing, resuming and telling, so that none is lost, doubled or redrawn.
+
+A trial that was cut off stays RUNNING in the storage and is trained again under its own number
+with its own values; what it had drawn is never drawn again. A trial is told only after its record
+is on disk, so one that is RUNNING with a matching record ended and was never told: it is told.
+"""
+
+import warnings
+from collections import Counter
+from typing import NamedTuple
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from phasewise.records import RunRecord, RunStatus
+from phasewise.runs import build_seeds
+from phasewise.seeding import derive_seed
+from phasewise.settings import Hyperparameters
+from phasewise.training.interface import RunJob
+from phasewise.tuning.pruners import build_pruner
+from phasewise.tuning.samplers import SAMPLERS, SamplerSize, build_sampler, draws_from_model
+from phasewise.tuning.spaces import merge_hyperparameters, searched, suggest
+from phasewise.tuning.startup import Draw, plan_startup
+from phasewise.tuning.storage import Say, open_study
+from phasewise.tuning.units import Unit, finite_score
+
+_ORIGIN = "origin"
+_STATUS = "status"
+_MESSAGE = "message"
+_SEARCH_ROWS = "search_rows"
+_SECONDS = "search_seconds"
+_HYPERPARAMETERS = "hyperparameters"
+
+
+class EndedTrial(NamedTuple):
+    """What the choice of a winner needs to know of a trial."""
+
+    number: int
+    status: RunStatus
+    value: float | None  # on the search set; of finished trials only
+    hyperparameters: Hyperparameters
+    origin: str
+    search_rows: int
+    message: str
+
+
+def trial_name(number: int) -> str:
+    """Returns ``trial-003``."""
+    return f"trial-{number:03d}"
+
+
+class TrialBook:
+    """The unit's study: give the next trial, take the record of an ended one.
+
+    Args:
+        unit: The unit; its lock is held.
+        say: Gets a line about anything unusual.
+    """
+
+    def __init__(self, unit: Unit, say: Say) -> None:
+        search = unit.study.settings.search
+        self._unit = unit
+        self._search = search
+        self._seed = derive_seed(unit.study.settings.seed, "sampler", unit.task, unit.method)
+        self._size = SamplerSize(search.trials, len(searched(unit.parameters)))
+        self._startup: list[Draw] = plan_startup(
+            search, unit.parameters, unit.default, seed=self._seed
+        )
+        self.study = open_study(
+            unit.paths.storage,
+            name=unit.study_name,
+            direction=unit.direction,
+            settings_hash=unit.search_hash(),
+            pruner=build_pruner(search),
+            say=say,
+        )
+        self._enqueue_startup()
+        cut_off = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self._cut_off = [trial for trial in cut_off if trial.number < search.trials]
+
+    @property
+    def seconds(self) -> float:
+        """Time that earlier sessions have searched."""
+        return float(self.study.user_attrs.get(_SECONDS, 0.0))
+
+    @property
+    def budget(self) -> int:
+        """How many trials there will be: fewer than asked for only where a grid is exhausted."""
+        if SAMPLERS[self._search.sampler].build is None:
+            return min(self._search.trials, len(self._startup))
+        return self._search.trials
+
+    def _enqueue_startup(self) -> None:
+        """Trial k is start-up draw k, so a creation that was cut off is completed by counting."""
+        known = len(self.study.get_trials(deepcopy=False))
+        for draw in self._startup[known:]:
+            self.study.enqueue_trial(draw.values, user_attrs={_ORIGIN: draw.origin})
+
+    def next(self) -> optuna.Trial | None:
+        """Returns an open trial: one that was cut off, else a new one; None if all are drawn."""
+        if self._cut_off:
+            frozen = self._cut_off.pop(0)
+            return self._open(frozen.number, frozen)
+        trials = self.study.get_trials(deepcopy=False)
+        number = sum(trial.state != TrialState.WAITING for trial in trials)
+        return self._open(number, None) if number < self.budget else None
+
+    def _open(self, number: int, frozen: FrozenTrial | None) -> optuna.Trial:
+        name = self._search.sampler
+        draw_seed = derive_seed(self._seed, "draw", number)
+        self.study.sampler = build_sampler(name, seed=draw_seed, size=self._size)
+        modelled = draws_from_model(name, self.study, self._size)
+        with warnings.catch_warnings():  # a published default outside its range is welcome
+            warnings.filterwarnings("ignore", message="Fixed parameter", category=UserWarning)
+            if frozen is None:
+                trial = self.study.ask()
+            else:  # ask() gives new trials only; the id is stable and public in storages
+                trial = optuna.Trial(self.study, frozen._trial_id)
+            if _ORIGIN not in trial.user_attrs:
+                trial.set_user_attr(_ORIGIN, "model" if modelled else "random")
+            drawn = suggest(trial, self._unit.parameters)
+        assert trial.number == number
+        chosen = merge_hyperparameters(self._unit.default, drawn)
+        trial.set_user_attr(_HYPERPARAMETERS, chosen.model_dump(mode="json"))
+        return trial
+
+    def job(self, trial: optuna.Trial) -> RunJob:
+        """Returns the run of a trial; all trials share their seeds, so that settings compare."""
+        settings = self._unit.study.settings
+        return self._unit.job(
+            "phase1",
+            trial_name(trial.number),
+            Hyperparameters.model_validate(trial.user_attrs[_HYPERPARAMETERS]),
+            build_seeds(settings.seed, "phase1", self._unit.task, 0),
+        )
+
+    def tell(self, trial: optuna.Trial, record: RunRecord, seconds: float) -> None:
+        """Writes a trial's end into the storage.
+
+        Finished trials are COMPLETE, pruned ones PRUNED. Diverged and infeasible ones are PRUNED
+        with a violated constraint, which makes TPE avoid their surroundings; Optuna's samplers
+        would ignore a FAIL. Failed ones are FAIL: that a worker died says nothing of the settings.
+
+        Args:
+            trial: The open trial.
+            record: Its record, on disk.
+            seconds: Time searched so far, over all sessions.
+        """
+        score = finite_score(record.search_score)
+        status, message = record.status, record.message
+        if status == "finished" and score is None:
+            status, message = "failed", f"no finite {self._unit.metric} on the search set"
+        trial.set_user_attr(_STATUS, status)
+        trial.set_user_attr(_MESSAGE, message)
+        trial.set_user_attr(_SEARCH_ROWS, record.search_rows)
+        self.study.set_user_attr(_SECONDS, seconds)
+        if status == "finished":
+            self.study.tell(trial, score)
+        elif status == "failed":
+            self.study.tell(trial, state=TrialState.FAIL)
+        else:
+            if status != "pruned":
+                trial.set_constraint(status, 1.0)
+            self.study.tell(trial, state=TrialState.PRUNED)
+
+    def ended(self) -> list[EndedTrial]:
+        """Returns all ended trials in the order of their numbers."""
+        trials = self.study.get_trials(deepcopy=False)
+        return [_as_ended(trial) for trial in trials if trial.state.is_finished()]
+
+
+def count_states(trials: list[EndedTrial]) -> dict[str, int]:
+    """Returns status to number of trials, for the statuses that occur."""
+    return dict(sorted(Counter(trial.status for trial in trials).items()))
+
+
+def _as_ended(trial: FrozenTrial) -> EndedTrial:
+    attributes = trial.user_attrs
+    status: RunStatus = attributes[_STATUS]
+    return EndedTrial(
+        number=trial.number,
+        status=status,
+        value=trial.value if status == "finished" else None,
+        hyperparameters=Hyperparameters.model_validate(attributes[_HYPERPARAMETERS]),
+        origin=attributes[_ORIGIN],
+        search_rows=attributes[_SEARCH_ROWS],
+        message=attributes[_MESSAGE],
+    )

@@ -1,0 +1,202 @@
+"""One unit at work: its settings, paths and the machinery that all three phases share."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from phasewise.records import RECORD_FILE, RunRecord, read_matching_record, read_record
+from phasewise.runs import (
+    Phase,
+    RunConfig,
+    RunSeeds,
+    UnitConfig,
+    UnitPaths,
+    build_unit,
+    hash_content,
+    phase_hash,
+    unit_meaning,
+)
+from phasewise.settings import Hyperparameters, Parameter, Study
+from phasewise.training.interface import RunJob
+from phasewise.tuning.dispatch import Dispatcher, PoolFactory, worker_pool_factory
+from phasewise.tuning.hooks import OnRecord, RecordHook
+from phasewise.tuning.progress import ProgressLog
+from phasewise.tuning.stopping import StopFlag
+from phasewise.tuning.storage import free_name, hold_lock
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A (task, method) of a study with what follows from it."""
+
+    study: Study
+    task: str
+    method: str
+
+    @property
+    def label(self) -> str:
+        """``task/method``."""
+        return f"{self.task}/{self.method}"
+
+    @property
+    def study_name(self) -> str:
+        """Name of the Optuna study."""
+        return f"{self.study.settings.name}_{self.task}_{self.method}"
+
+    @cached_property
+    def paths(self) -> UnitPaths:
+        """Where the unit's files lie."""
+        return UnitPaths(self.study, self.task, self.method)
+
+    @cached_property
+    def config(self) -> UnitConfig:
+        """What all runs of the unit share; reads the data once for its fingerprint."""
+        return build_unit(self.study, self.task, self.method)
+
+    @property
+    def metric(self) -> str:
+        """The task's metric."""
+        return self.study.tasks[self.task].metric
+
+    @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        """Which way the metric is better."""
+        return self.study.tasks[self.task].direction
+
+    @property
+    def sign(self) -> float:
+        """+1 if higher is better, else -1."""
+        return 1.0 if self.direction == "maximize" else -1.0
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """The method's search space."""
+        return self.study.parameters_of(self.method)
+
+    @cached_property
+    def default(self) -> Hyperparameters:
+        """The method's published default on the task."""
+        return self.study.default_hyperparameters(self.task, self.method)
+
+    def phase_hash(self, phase: Phase) -> str:
+        """Hash of all settings that a phase depends on."""
+        return phase_hash(self.study, phase, self.task, self.method)
+
+    def search_hash(self) -> str:
+        """Hash of what a trial's draw, training and pruning depend on.
+
+        Budgets are no part of it: more trials or seeds continue a search.
+        """
+        search = self.study.settings.search
+        return hash_content(
+            {
+                "unit": unit_meaning(self.config),
+                "seed": self.study.settings.seed,
+                "default": self.default.model_dump(mode="json"),
+                "parameters": {k: v.model_dump(mode="json") for k, v in self.parameters.items()},
+                "sampler": search.sampler,
+                "pruner": [search.pruner, search.pruning_factor],
+            }
+        )
+
+    def job(
+        self,
+        phase: Phase,
+        name: str,
+        hyperparameters: Hyperparameters,
+        seeds: RunSeeds,
+        *,
+        opens_report_set: bool = False,
+        keeps_model: bool = False,
+    ) -> RunJob:
+        """Returns one run of the unit with its folder."""
+        config = RunConfig(
+            unit_config=self.config,
+            phase=phase,
+            name=name,
+            hyperparameters=hyperparameters,
+            seeds=seeds,
+            opens_report_set=opens_report_set,
+            keeps_model=keeps_model,
+        )
+        return RunJob(config, self.paths.run(phase, name), self.paths.ledger)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one call of a phase works with, all of it open."""
+
+    progress: ProgressLog
+    stop: StopFlag
+    dispatcher: Dispatcher
+    hook: RecordHook
+
+
+@contextmanager
+def open_session(
+    unit: Unit,
+    *,
+    pool_factory: PoolFactory | None,
+    console: Console | None,
+    log: Path | None,
+    verbose: bool,
+    on_record: OnRecord | None,
+) -> Iterator[Session]:
+    """Takes the unit's lock and opens what a phase needs; workers start with the first run.
+
+    Args:
+        unit: The unit.
+        pool_factory: None: the real worker pool.
+        console: None: standard error.
+        log: File for the progress lines; the workers' output goes to ``<log>.workers.log``.
+        verbose: Show each evaluation.
+        on_record: Told of each ended run, from another thread.
+    """
+    progress = ProgressLog(unit.label, log, console=console, verbose=verbose)
+    settings = unit.study.settings
+    workers_log = log.with_suffix(".workers.log") if log else unit.paths.root / "workers.log"
+    factory = pool_factory or worker_pool_factory(settings.machine, workers_log)
+    with (
+        StopFlag() as stop,
+        hold_lock(unit.paths.lock, progress.write, stop),
+        RecordHook(on_record, progress.write) as hook,
+        Dispatcher(
+            factory, retries=settings.search.retries, stop=stop, say=progress.write
+        ) as dispatcher,
+    ):
+        yield Session(progress, stop, dispatcher, hook)
+
+
+def find_record(job: RunJob, *, again: bool) -> RunRecord | None:
+    """Returns the run's record; None if it must be trained, its folder then free of others.
+
+    Records are never overwritten: one of other settings is moved to ``<phase>.old-<hash>/`` with
+    its folder, one of a failed attempt is renamed.
+
+    Args:
+        job: The run.
+        again: Whether a run that failed (its worker died) is to be tried once more.
+    """
+    record = read_matching_record(job.folder, job.config)
+    if record is not None and not (again and record.status == "failed"):
+        return record
+    if record is not None:
+        stamp = "".join(c for c in record.ended if c.isalnum())
+        (job.folder / RECORD_FILE).rename(job.folder / f"record.failed-{stamp}.json")
+    elif (other := read_record(job.folder)) is not None:
+        old = job.folder.parent
+        target = old.with_name(f"{old.name}.old-{other.hash}") / job.folder.name
+        target.parent.mkdir(exist_ok=True)
+        job.folder.rename(free_name(target))
+    return None
+
+
+def finite_score(score: float | None) -> float | None:
+    """Returns the score if it is a finite number, else None."""
+    return score if score is not None and math.isfinite(score) else None
