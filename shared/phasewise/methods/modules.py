@@ -10,70 +10,70 @@ from transformers.pytorch_utils import Conv1D
 from phasewise.errors import ConfigError
 from phasewise.settings import ModuleGroup
 
-#: Role of a layer in its block, as Llama names it, to the ends of its names elsewhere. A fused
-#: layer plays several roles.
+#: Role of a layer in its block, as Llama names it, to the end of its name elsewhere (a regular
+#: expression but for its dots). A fused layer plays several roles.
 _BERT = {
-    "query": ("self.query",),
-    "key": ("self.key",),
-    "value": ("self.value",),
-    "output": ("attention.output.dense",),
-    "up": ("intermediate.dense",),
-    "down": (r"\d+.output.dense",),
+    "query": "self.query",
+    "key": "self.key",
+    "value": "self.value",
+    "output": "attention.output.dense",
+    "up": "intermediate.dense",
+    "down": r"\d+.output.dense",
 }
 _LLAMA = {
-    "query": ("q_proj",),
-    "key": ("k_proj",),
-    "value": ("v_proj",),
-    "output": ("o_proj",),
-    "gate": ("gate_proj",),
-    "up": ("up_proj",),
-    "down": ("down_proj",),
+    "query": "q_proj",
+    "key": "k_proj",
+    "value": "v_proj",
+    "output": "o_proj",
+    "gate": "gate_proj",
+    "up": "up_proj",
+    "down": "down_proj",
 }
-_FAMILIES: dict[str, dict[str, tuple[str, ...]]] = {
+_FAMILIES: dict[str, dict[str, str]] = {
     "bert": _BERT,
     "roberta": _BERT,
     "distilbert": {
-        "query": ("q_lin",),
-        "key": ("k_lin",),
-        "value": ("v_lin",),
-        "output": ("out_lin",),
-        "up": ("ffn.lin1",),
-        "down": ("ffn.lin2",),
+        "query": "q_lin",
+        "key": "k_lin",
+        "value": "v_lin",
+        "output": "out_lin",
+        "up": "ffn.lin1",
+        "down": "ffn.lin2",
     },
     "deberta-v2": {
         **_BERT,
-        "query": ("self.query_proj",),
-        "key": ("self.key_proj",),
-        "value": ("self.value_proj",),
+        "query": "self.query_proj",
+        "key": "self.key_proj",
+        "value": "self.value_proj",
     },
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
     "phi": {
-        "query": ("q_proj",),
-        "key": ("k_proj",),
-        "value": ("v_proj",),
-        "output": ("self_attn.dense",),
-        "up": ("mlp.fc1",),
-        "down": ("mlp.fc2",),
+        "query": "q_proj",
+        "key": "k_proj",
+        "value": "v_proj",
+        "output": "self_attn.dense",
+        "up": "mlp.fc1",
+        "down": "mlp.fc2",
     },
     "phi3": {
-        "query": ("qkv_proj",),
-        "key": ("qkv_proj",),
-        "value": ("qkv_proj",),
-        "output": ("o_proj",),
-        "gate": ("gate_up_proj",),
-        "up": ("gate_up_proj",),
-        "down": ("down_proj",),
+        "query": "qkv_proj",
+        "key": "qkv_proj",
+        "value": "qkv_proj",
+        "output": "o_proj",
+        "gate": "gate_up_proj",
+        "up": "gate_up_proj",
+        "down": "down_proj",
     },
     "gpt2": {
-        "query": ("attn.c_attn",),
-        "key": ("attn.c_attn",),
-        "value": ("attn.c_attn",),
-        "output": ("attn.c_proj",),
-        "up": ("mlp.c_fc",),
-        "down": ("mlp.c_proj",),
+        "query": "attn.c_attn",
+        "key": "attn.c_attn",
+        "value": "attn.c_attn",
+        "output": "attn.c_proj",
+        "up": "mlp.c_fc",
+        "down": "mlp.c_proj",
     },
 }
 #: Names of other families' configs that build the same layers.
@@ -136,13 +136,11 @@ def find_target_modules(
     return found
 
 
-def _select(
-    names: Sequence[str], roles: dict[str, tuple[str, ...]], group: ModuleGroup
-) -> list[str]:
+def _select(names: Sequence[str], roles: dict[str, str], group: ModuleGroup) -> list[str]:
     wanted = _GROUPS[group]
     if "gate" in wanted and "gate" not in roles:
         wanted = (*wanted, "up")
-    ends = {end.replace(".", r"\.") for role in wanted for end in roles.get(role, ())}
+    ends = {roles[role].replace(".", r"\.") for role in wanted if role in roles}
     pattern = re.compile(rf"(?:^|.*\.)(?:{'|'.join(sorted(ends))})$")
     return [name for name in names if pattern.match(name)]
 

@@ -1,0 +1,99 @@
+"""The device a run trains on: choice, precision, memory measured."""
+
+import gc
+import re
+import resource
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from phasewise.settings import MachineSettings, MethodSettings, ModelSettings
+
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+#: Written there, it sets the peak of the resident memory to its present size (man 5 proc).
+_RESET_PEAK = "5"
+_MB = 1e6
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Data types of a run; trained weights are always float32."""
+
+    weights: torch.dtype
+    """Of the base model's weights."""
+    products: torch.dtype
+    """Of matrix products, by autocast where it differs from float32."""
+
+
+def choose_device(machine: MachineSettings) -> torch.device:
+    """Returns the first visible GPU, or the CPU where there is none or it was asked for."""
+    if machine.device != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda", 0)
+    return torch.device("cpu")
+
+
+def choose_precision(
+    model: ModelSettings, method: MethodSettings, device: torch.device
+) -> Precision:
+    """Returns the data types for a model on a device; ``auto`` is bfloat16 on a GPU that has it."""
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    half = model.dtype == "bfloat16" or (model.dtype == "auto" and able)
+    products = torch.bfloat16 if half else torch.float32
+    # Only weights that never train may lie in bfloat16: an update can be smaller than its step.
+    frozen = half and method.kind == "lora"
+    return Precision(torch.bfloat16 if frozen else torch.float32, products)
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
+    """Returns the context in which forward passes run."""
+    if precision.products == torch.float32:
+        return nullcontext()
+    context: AbstractContextManager[None] = torch.autocast(device.type, precision.products)
+    return context
+
+
+def describe_device(device: torch.device) -> str:
+    """Returns ``cpu`` or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Starts a new measurement for ``peak_memory_mb``."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        _CLEAR_REFS.write_text(_RESET_PEAK)
+    except OSError:
+        return  # the peak since the process started is reported instead
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Returns the peak in MB: the GPU allocator's, or the process's resident memory on CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / _MB
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / _MB if sys.platform == "darwin" else peak * 1024 / _MB
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None, "no VmHWM in /proc/self/status"
+    return int(found.group(1)) * 1024 / _MB
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out on the GPU, or an allocation was refused on the CPU."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate" in str(error)
+
+
+def release_memory(device: torch.device) -> None:
+    """Gives back what a finished or failed run held."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

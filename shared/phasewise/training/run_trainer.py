@@ -1,0 +1,139 @@
+"""transformers' Trainer with what a run needs: exact batches, its own order, no silent NaN."""
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Sampler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from phasewise.errors import InfeasibleRunError
+from phasewise.runs import RunConfig
+from phasewise.tasks.examples import Feature
+from phasewise.training.batching import EpochShuffle
+from phasewise.training.prediction import Collate
+
+
+class RunTrainer(Trainer):  # type: ignore[misc]
+    """Trains one run.
+
+    Each effective batch's loss is the mean over its rows, however it is divided into
+    micro-batches; a loss that is not finite ends the run.
+
+    Attributes:
+        train_tokens: Tokens seen so far, padding not counted.
+        step_loss: Mean loss of the effective batch under way.
+    """
+
+    def __init__(
+        self,
+        *,
+        order_seed: int,
+        context: Callable[[], AbstractContextManager[None]],
+        **arguments: Any,
+    ) -> None:
+        super().__init__(**arguments)
+        self.remove_callback(PrinterCallback)
+        # compute_loss divides by the rows of the effective batch, so nothing else may scale.
+        self.loss_is_scaled_for_ga = True
+        self.model_accepts_loss_kwargs = False
+        self.step_loss = 0.0
+        self._order_seed = order_seed
+        self._context = context
+        self._rows = 0
+        self._tokens: torch.Tensor | int = 0
+
+    @property
+    def train_tokens(self) -> int:
+        """Tokens in training batches so far."""
+        return int(self._tokens)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: object = None,
+    ) -> torch.Tensor:
+        """Returns the micro-batch's share of the effective batch's mean loss."""
+        with self._context():
+            loss: torch.Tensor = model(**inputs).loss
+        return loss * (len(inputs["input_ids"]) / self._rows)
+
+    def training_step(self, *arguments: Any, **keywords: Any) -> torch.Tensor:
+        """Trains on a micro-batch.
+
+        Raises:
+            InfeasibleRunError: The loss is not finite.
+        """
+        loss: torch.Tensor = super().training_step(*arguments, **keywords)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise InfeasibleRunError(
+                f"the training loss became {value} at step {self.state.global_step + 1}"
+            )
+        self.step_loss += value
+        return loss
+
+    def get_batch_samples(self, *arguments: Any) -> tuple[list[Any], Any]:
+        """Fetches the micro-batches of an effective batch and counts its rows and tokens."""
+        batches, _ = super().get_batch_samples(*arguments)
+        self._rows = sum(len(batch["input_ids"]) for batch in batches)
+        self._tokens = self._tokens + sum(batch["attention_mask"].sum() for batch in batches)
+        self.step_loss = 0.0
+        return batches, None
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return EpochShuffle(len(self.train_dataset), self._order_seed)
+
+
+def build_trainer(
+    config: RunConfig,
+    folder: Path,
+    *,
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    features: Sequence[Feature],
+    collate: Collate,
+    micro_batch_size: int,
+    device: torch.device,
+    context: Callable[[], AbstractContextManager[None]],
+    callback: TrainerCallback,
+) -> RunTrainer:
+    """Returns a trainer that neither prints, nor logs, nor evaluates, nor writes by itself."""
+    hyperparameters, training = config.hyperparameters, config.unit_config.training
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=hyperparameters.epochs,
+        per_device_train_batch_size=micro_batch_size,
+        gradient_accumulation_steps=hyperparameters.batch_size // micro_batch_size,
+        learning_rate=hyperparameters.learning_rate,
+        warmup_steps=hyperparameters.warmup_ratio,  # below 1 it is a share of all steps
+        lr_scheduler_type=hyperparameters.lr_scheduler_type,
+        max_grad_norm=training.max_grad_norm,
+        seed=config.seeds.init,
+        use_cpu=device.type == "cpu",
+        remove_unused_columns=False,
+        dataloader_pin_memory=device.type == "cuda",
+        eval_strategy="no",
+        save_strategy="no",
+        logging_strategy="no",
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # a worker has one GPU, whatever else is visible
+    return RunTrainer(
+        order_seed=config.seeds.order,
+        context=context,
+        model=model,
+        args=arguments,
+        train_dataset=list(features),
+        data_collator=collate,
+        optimizers=(optimizer, None),
+        callbacks=[callback],
+    )

@@ -1,0 +1,97 @@
+"""Watches a run while it trains: scores, train points, and the word of the pruner."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from phasewise.records import Evaluation, TrainPoint
+from phasewise.tasks.examples import Scored
+from phasewise.training.interface import Progress, Reporter
+from phasewise.training.run_trainer import RunTrainer
+
+#: A run reports about this many train points, however long it is.
+_TRAIN_POINTS = 50
+
+
+class RunWatch(TrainerCallback):  # type: ignore[misc]
+    """Scores the search set at the given steps and passes on what it sees.
+
+    Args:
+        run: Name of the run, for its reports.
+        steps: Optimiser steps after which the search set is scored.
+        score_search: Scores the search set with a model.
+        score_train: Scores a part of the train sample with a model; asked at the last step only.
+        report: Receives every train point and evaluation; its answer to an evaluation is obeyed.
+        reported_until: Step up to which an earlier attempt has been reported already.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: str,
+        steps: frozenset[int],
+        score_search: Callable[[Any], Scored],
+        score_train: Callable[[Any], Scored],
+        report: Reporter,
+        reported_until: int = 0,
+    ) -> None:
+        self.evaluations: list[Evaluation] = []
+        self.train_points: list[TrainPoint] = []
+        self.pruned = False
+        self.last_scored: Scored | None = None
+        self.trainer: RunTrainer | None = None
+        self.reported_until = reported_until
+        self._run = run
+        self._steps = steps
+        self._score_search = score_search
+        self._score_train = score_train
+        self._report = report
+        self._every = max(1, max(steps) // _TRAIN_POINTS)
+        self._losses: list[float] = []  # since the last evaluation
+        self._rate = 0.0
+
+    def on_pre_optimizer_step(
+        self, args: object, state: object, control: object, **parts: Any
+    ) -> None:
+        """Notes the learning rate, before the schedule moves on."""
+        optimizer: torch.optim.Optimizer = parts["optimizer"]
+        self._rate = float(optimizer.param_groups[0]["lr"])
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
+    ) -> None:
+        """Reports the step; scores if it is one of ``steps``; stops the run if told to."""
+        assert self.trainer is not None
+        step = int(state.global_step)
+        self._losses.append(self.trainer.step_loss)
+        if step % self._every == 0 or step in self._steps:
+            self._add_train_point(step)
+        if step in self._steps and self._evaluate(parts["model"], step, float(state.epoch)):
+            self.pruned = True
+            control.should_training_stop = True
+
+    def _add_train_point(self, step: int) -> None:
+        point = TrainPoint(step=step, loss=self._losses[-1], learning_rate=self._rate)
+        self.train_points.append(point)
+        if step > self.reported_until:
+            self._report(Progress(self._run, train_point=point))
+
+    def _evaluate(self, model: Any, step: int, epoch: float) -> bool:
+        """Returns whether the run is to be pruned; after its last step it no longer can be."""
+        is_last = step == max(self._steps)
+        self.last_scored = self._score_search(model)
+        evaluation = Evaluation(
+            step=step,
+            epoch=epoch,
+            train_loss=sum(self._losses) / len(self._losses),
+            metrics=self.last_scored.metrics,
+            train_metrics=self._score_train(model).metrics if is_last else {},
+        )
+        self._losses.clear()
+        self.evaluations.append(evaluation)
+        if step <= self.reported_until:
+            return False
+        self.reported_until = step
+        return self._report(Progress(self._run, evaluation=evaluation)) == "prune" and not is_last

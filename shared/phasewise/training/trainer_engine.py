@@ -1,0 +1,260 @@
+"""The ``trainer`` engine: one run after another through transformers' Trainer."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import torch
+from transformers import set_seed
+
+from phasewise.errors import InfeasibleRunError
+from phasewise.methods.adapt import (
+    ModelSize,
+    adapt_model,
+    build_optimizer,
+    measure_model,
+    save_model,
+)
+from phasewise.provenance import describe_environment
+from phasewise.records import RunCost, RunRecord, RunStatus
+from phasewise.settings import MachineSettings
+from phasewise.tasks.data import TaskData, open_report_data
+from phasewise.tasks.examples import EvalSet, Scored
+from phasewise.tasks.predictions import write_predictions
+from phasewise.training.batching import find_evaluation_steps, largest_micro_batch
+from phasewise.training.device import (
+    autocast,
+    choose_device,
+    choose_precision,
+    describe_device,
+    is_out_of_memory,
+    peak_memory_mb,
+    release_memory,
+    reset_peak_memory,
+)
+from phasewise.training.interface import Reporter, RunJob
+from phasewise.training.prediction import predict
+from phasewise.training.run_trainer import build_trainer
+from phasewise.training.run_watch import RunWatch
+from phasewise.training.warm import WarmParts
+
+#: Files in a run's folder, beside the record.
+PREDICTIONS_FILE = "predictions.jsonl"
+MODEL_FOLDER = "model"
+
+
+@dataclass
+class _Attempt:
+    """A run under way; filled step by step, so that a failed one tells how far it came."""
+
+    micro_batch_size: int
+    watch: RunWatch | None = None
+    model: Any = None
+    size: ModelSize | None = None
+    train_tokens: int = 0
+    train_seconds: float = 0.0
+    status: RunStatus = "finished"
+    message: str = ""
+    report: Scored | None = None
+
+
+class TrainerEngine:
+    """Trains runs one by one on one device; base model and data stay warm between them.
+
+    Args:
+        machine: Which device, and how many CPU threads.
+    """
+
+    def __init__(self, machine: MachineSettings) -> None:
+        torch.set_num_threads(machine.threads)
+        self._device = choose_device(machine)
+        self._warm = WarmParts(self._device)
+
+    def train(self, jobs: Sequence[RunJob], report: Reporter) -> Iterator[RunRecord]:
+        """Yields the record of each run as it ends; see ``interface.Engine``."""
+        for job in jobs:
+            yield self._train_run(job, report)
+
+    def _train_run(self, job: RunJob, report: Reporter) -> RunRecord:
+        started, clock = datetime.now(UTC), perf_counter()
+        reset_peak_memory(self._device)
+        attempt = self._train_fitting(job, report)
+        if attempt.status == "finished":
+            self._finish(job, attempt)
+        record = self._describe(job, attempt, started, perf_counter() - clock)
+        attempt.model = None
+        release_memory(self._device)
+        return record
+
+    def _train_fitting(self, job: RunJob, report: Reporter) -> _Attempt:
+        """Trains with ever smaller micro-batches until memory suffices; the batch stays."""
+        batch_size = job.config.hyperparameters.batch_size
+        limit = job.config.unit_config.training.micro_batch_size or batch_size
+        reported_until = 0
+        while True:
+            attempt = _Attempt(largest_micro_batch(batch_size, limit))
+            try:
+                self._train_once(job, report, attempt, reported_until)
+            except InfeasibleRunError as error:
+                attempt.status, attempt.message = "diverged", str(error)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                attempt.status, attempt.message = "infeasible", _describe_memory(error)
+            if attempt.status != "infeasible" or attempt.micro_batch_size == 1:
+                return attempt
+            reported_until = attempt.watch.reported_until if attempt.watch else reported_until
+            limit = attempt.micro_batch_size // 2
+            attempt.model = None
+            release_memory(self._device)
+
+    def _train_once(
+        self, job: RunJob, report: Reporter, attempt: _Attempt, reported_until: int
+    ) -> None:
+        config, unit = job.config, job.config.unit_config
+        data, train_eval = self._warm.data(config)
+        attempt.model = self._build_model(job, data)
+        attempt.size = measure_model(attempt.model)
+        watch = attempt.watch = RunWatch(
+            run=config.name,
+            steps=find_evaluation_steps(
+                rows=len(data.train),
+                batch_size=config.hyperparameters.batch_size,
+                epochs=config.hyperparameters.epochs,
+                per_epoch=unit.training.evaluations_per_epoch,
+            ),
+            score_search=partial(self._score, job, data, data.search),
+            score_train=partial(self._score, job, data, train_eval),
+            report=report,
+            reported_until=reported_until,
+        )
+        trainer = build_trainer(
+            config,
+            job.folder,
+            model=attempt.model,
+            optimizer=build_optimizer(attempt.model, unit.method, config.hyperparameters),
+            features=data.train,
+            collate=self._warm.collator(unit),
+            micro_batch_size=attempt.micro_batch_size,
+            device=self._device,
+            context=self._context_of(job),
+            callback=watch,
+        )
+        watch.trainer = trainer
+        clock = perf_counter()
+        try:
+            trainer.train()
+        finally:
+            attempt.train_seconds = perf_counter() - clock
+            attempt.train_tokens = trainer.train_tokens
+            watch.trainer = None  # ends the cycle, so that the model is freed at once
+        if watch.pruned:
+            attempt.status = "pruned"
+            attempt.message = f"stopped by the pruner after step {watch.evaluations[-1].step}"
+
+    def _build_model(self, job: RunJob, data: TaskData) -> Any:
+        unit = job.config.unit_config
+        kind = data.kind
+        base = self._warm.base(unit, kind.auto_class, kind.model_kwargs(unit.task))
+        set_seed(job.config.seeds.init)
+        model = adapt_model(base, unit.method, job.config.hyperparameters, kind.auto_class)
+        return model if unit.method.quantization != "none" else model.to(self._device)
+
+    def _finish(self, job: RunJob, attempt: _Attempt) -> None:
+        """Opens the report set and saves the model, as the run's settings say."""
+        assert attempt.watch is not None
+        assert attempt.watch.last_scored is not None
+        if job.config.opens_report_set:
+            try:
+                attempt.report = self._score_report(job, attempt)
+            except InfeasibleRunError as error:
+                attempt.status, attempt.message = "diverged", str(error)
+                return
+        if job.config.keeps_model:
+            save_model(attempt.model, job.folder / MODEL_FOLDER)
+
+    def _score_report(self, job: RunJob, attempt: _Attempt) -> Scored:
+        config = job.config
+        data, _ = self._warm.data(config)
+        report_set = open_report_data(
+            config.unit_config,
+            self._warm.tokenizer(config.unit_config),
+            ledger=job.ledger,
+            run_label=config.label,
+            reason=f"final score of a {config.phase} run",
+        )
+        assert attempt.watch is not None
+        assert attempt.watch.last_scored is not None
+        threshold = attempt.watch.last_scored.threshold
+        scored = self._score(job, data, report_set, attempt.model, threshold)
+        write_predictions(job.folder / PREDICTIONS_FILE, scored.predictions)
+        return scored
+
+    def _score(
+        self,
+        job: RunJob,
+        data: TaskData,
+        eval_set: EvalSet,
+        model: Any,
+        threshold: float | None = None,
+    ) -> Scored:
+        unit = job.config.unit_config
+        outputs = predict(
+            model,
+            eval_set.features,
+            self._warm.collator(unit),
+            batch_size=unit.training.evaluation_batch_size,
+            device=self._device,
+            context=self._context_of(job),
+        )
+        return data.kind.score(unit.task, eval_set, outputs, threshold)
+
+    def _context_of(self, job: RunJob) -> Callable[[], Any]:
+        unit = job.config.unit_config
+        precision = choose_precision(unit.model, unit.method, self._device)
+        return partial(autocast, self._device, precision)
+
+    def _describe(
+        self, job: RunJob, attempt: _Attempt, started: datetime, seconds: float
+    ) -> RunRecord:
+        watch, scored = attempt.watch, attempt.watch.last_scored if attempt.watch else None
+        ended = attempt.status in ("finished", "pruned") and scored is not None
+        report = attempt.report
+        return RunRecord(
+            config=job.config,
+            hash=job.config.hash,
+            status=attempt.status,
+            message=attempt.message,
+            evaluations=tuple(watch.evaluations) if watch else (),
+            train_points=tuple(watch.train_points) if watch else (),
+            search_metrics=scored.metrics if scored and ended else {},
+            search_rows=len(scored.predictions) if scored and ended else 0,
+            report_metrics=report.metrics if report else {},
+            report_rows=len(report.predictions) if report else 0,
+            cost=self._measure_cost(attempt, seconds),
+            environment={**describe_environment(), "device": describe_device(self._device)},
+            started=started.isoformat(timespec="seconds"),
+            ended=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def _measure_cost(self, attempt: _Attempt, seconds: float) -> RunCost | None:
+        if attempt.size is None:
+            return None
+        return RunCost(
+            train_seconds=attempt.train_seconds,
+            total_seconds=seconds,
+            peak_memory_mb=peak_memory_mb(self._device),
+            train_tokens=attempt.train_tokens,
+            trainable_parameters=attempt.size.trainable_parameters,
+            total_parameters=attempt.size.total_parameters,
+            adapter_bytes=attempt.size.trainable_bytes,
+            micro_batch_size=attempt.micro_batch_size,
+        )
+
+
+def _describe_memory(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"out of memory at every micro-batch down to 1: {lines[0]}"

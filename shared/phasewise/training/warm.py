@@ -1,0 +1,79 @@
+"""What a worker keeps between runs: tokenizer, base model and data, each loaded once."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from phasewise.methods.models import BaseModel, load_base_model, load_tokenizer
+from phasewise.runs import RunConfig, UnitConfig
+from phasewise.tasks.collation import build_collator
+from phasewise.tasks.data import TaskData, load_task_data, load_train_eval
+from phasewise.tasks.examples import EvalSet
+from phasewise.training.device import choose_precision, release_memory
+from phasewise.training.prediction import Collate, take_examples
+
+#: Rows of the train sample that are scored at the end of a run: a sign of overfitting, no result.
+TRAIN_EVAL_ROWS = 200
+#: Train samples held at once: Phase 1 uses one, Phase 2 one a seed.
+_DATA_ENTRIES = 4
+
+
+@dataclass
+class WarmParts:
+    """Loads on demand and keeps the last used; one model, one tokenizer, a few train samples.
+
+    Args:
+        device: Where base models whose weights never train are held.
+    """
+
+    device: torch.device
+    _tokenizers: dict[str, Any] = field(default_factory=dict)
+    _bases: dict[str, BaseModel] = field(default_factory=dict)
+    _data: dict[str, tuple[TaskData, EvalSet]] = field(default_factory=dict)
+
+    def tokenizer(self, unit: UnitConfig) -> Any:
+        """Returns the tokenizer of a unit's model."""
+        key = unit.model.model_dump_json()
+        if key not in self._tokenizers:
+            self._tokenizers = {key: load_tokenizer(unit.model)}
+        return self._tokenizers[key]
+
+    def collator(self, unit: UnitConfig) -> Collate:
+        """Returns what makes batches of a unit's features."""
+        return build_collator(self.tokenizer(unit))
+
+    def data(self, config: RunConfig) -> tuple[TaskData, EvalSet]:
+        """Returns a run's data, and a part of its train sample to be scored."""
+        unit, seed = config.unit_config, config.seeds.subset
+        key = f"{unit.model_dump_json()}{seed}"
+        if key not in self._data:
+            while len(self._data) >= _DATA_ENTRIES:
+                self._data.pop(next(iter(self._data)))
+            tokenizer = self.tokenizer(unit)
+            train_eval = take_examples(load_train_eval(unit, tokenizer, seed), TRAIN_EVAL_ROWS)
+            self._data[key] = (load_task_data(unit, tokenizer, seed), train_eval)
+        return self._data[key]
+
+    def base(self, unit: UnitConfig, auto_class: str, kwargs: dict[str, Any]) -> BaseModel:
+        """Returns the pretrained model of a unit; ``adapt_model`` leaves it as it is."""
+        precision = choose_precision(unit.model, unit.method, self.device)
+        # A model that trains in full is copied to the device, so that only one copy lies there.
+        device = torch.device("cpu") if unit.method.kind == "full" else self.device
+        parts = (unit.model.model_dump_json(), auto_class, kwargs, unit.method.quantization)
+        key = repr((*parts, precision, device))
+        if key not in self._bases:
+            self._bases.clear()
+            release_memory(self.device)
+            loaded = load_base_model(
+                unit.model,
+                auto_class=auto_class,
+                kwargs=kwargs,
+                quantization=unit.method.quantization,
+                dtype=precision.weights,
+                compute_dtype=precision.products,
+                device=device,
+                pad_token_id=self.tokenizer(unit).pad_token_id,
+            )
+            self._bases[key] = loaded
+        return self._bases[key]
