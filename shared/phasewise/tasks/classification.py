@@ -36,8 +36,7 @@ class Classification:
     def parse(self, task: TaskSettings, split: str, table: RowTable) -> list[Example]:
         """Returns the rows; labels may be indices or names, but not both in one file."""
         labels = _read_labels(task, table)
-        _check_classes(task, table, labels)
-        return [
+        examples = [
             Example(
                 id=f"{split}-{index}",
                 texts=tuple(table.text(index, column) for column in task.text),
@@ -45,6 +44,8 @@ class Classification:
             )
             for index, label in enumerate(labels)
         ]
+        _check_classes(task, table, labels)
+        return examples
 
     def group_of(self, example: Example) -> str:
         """Returns the text(s) with white space evened out."""
@@ -168,7 +169,8 @@ def _expected_label(task: TaskSettings, number: object) -> str:
 
 
 def _check_classes(task: TaskSettings, table: RowTable, labels: Sequence[int]) -> None:
-    missing = [name for index, name in enumerate(task.labels) if index not in set(labels)]
+    found = set(labels)
+    missing = [name for index, name in enumerate(task.labels) if index not in found]
     if missing:
         raise DataError(
             f"{table.origin}: column '{task.label}': class '{missing[0]}' has no example in "
