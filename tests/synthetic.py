@@ -9,6 +9,7 @@ import numpy as np
 
 from phasewise.records import Evaluation, RunCost, RunRecord, RunStatus, TrainPoint, write_record
 from phasewise.runs import RunConfig, UnitConfig, UnitPaths, build_seeds, task_baselines_path
+from phasewise.seeding import derive_seed
 from phasewise.settings import Study
 from phasewise.statistics import summarise_scores
 from phasewise.summaries import (
@@ -38,7 +39,7 @@ def make_config(study: Study, task: str, method: str, name: str, **changes: Any)
         method=study.methods[method],
         model=study.settings.model,
         training=study.settings.training,
-        split_seed=7,
+        split_seed=derive_seed(study.settings.seed, "split", task),
         data_dir=None,
         data_fingerprint="sha256:0123",
         libraries={"torch": "2.13.0"},

@@ -1,0 +1,106 @@
+"""Everything the report shows, ready to be laid out; HTML and Markdown render the same value."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from phasewise.figures import (
+    MethodStyle,
+    assign_styles,
+    compute_seed_scores,
+    draw_seed_scores,
+)
+from phasewise.report.evidence import TaskEvidence, gather_evidence
+from phasewise.report.findings import TaskFinding, find_task
+from phasewise.report.formatting import show_score
+from phasewise.report.reproduction import Reproduction, describe_reproduction
+from phasewise.report.rows import NoiseRow, UnitRow, build_noise_row, build_unit_row
+from phasewise.report.sections import Drawing, UnitSection, build_unit_section
+from phasewise.report.tables import (
+    Table,
+    build_count_table,
+    build_criteria_table,
+    build_ledger_table,
+    build_noise_table,
+    build_unit_table,
+)
+from phasewise.settings import Study
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """The report before it is laid out."""
+
+    name: str
+    description: str
+    scope: str  # how many tasks, methods and runs, in words
+    findings: tuple[TaskFinding, ...]
+    seed_drawings: Mapping[str, Drawing]  # task to its figure; tasks without a score have none
+    styles: Mapping[str, MethodStyle]
+    unit_table: Table
+    noise_table: Table
+    criteria_table: Table
+    count_table: Table
+    ledger_table: Table
+    sections: tuple[UnitSection, ...]
+    notes: tuple[str, ...]
+    reproduction: Reproduction
+    unit_rows: tuple[UnitRow, ...]
+    noise_rows: tuple[NoiseRow, ...]
+
+
+def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportContent:
+    """Reads the records of the given units and works out everything that the report shows."""
+    tasks = gather_evidence(study, units)
+    found = [unit for task in tasks for unit in task.units]
+    styles = assign_styles(study.methods)
+    rows = [build_unit_row(study, unit) for unit in found]
+    noise = [build_noise_row(study, task) for task in tasks]
+    drawings = {task.task: drawing for task in tasks if (drawing := _draw_seeds(task, styles))}
+    sections = [
+        build_unit_section(study, unit, styles[unit.method], row.state)
+        for unit, row in zip(found, rows, strict=True)
+    ]
+    notes = [note for task in tasks for note in task.notes]
+    return ReportContent(
+        name=study.settings.name,
+        description=study.settings.description,
+        scope=_describe_scope(study, tasks),
+        findings=tuple(find_task(study, task) for task in tasks),
+        seed_drawings=drawings,
+        styles=styles,
+        unit_table=build_unit_table(study, tasks, rows),
+        noise_table=build_noise_table(noise),
+        criteria_table=build_criteria_table(found, noise),
+        count_table=build_count_table(found),
+        ledger_table=build_ledger_table(tasks),
+        sections=tuple(sections),
+        notes=(*notes, *(note for unit in found for note in unit.notes)),
+        reproduction=describe_reproduction(study, tasks),
+        unit_rows=tuple(rows),
+        noise_rows=tuple(noise),
+    )
+
+
+def _draw_seeds(task: TaskEvidence, styles: Mapping[str, MethodStyle]) -> Drawing | None:
+    scores = {unit.method: unit.validation.scores for unit in task.units}
+    defaults = {unit.method: unit.default_report.mean for unit in task.units}
+    computed = compute_seed_scores(task.metric, scores, defaults)
+    if not computed.groups:
+        return None
+    means = ", ".join(f"{group.method} {show_score(group.mean)}" for group in computed.groups)
+    words = f"{task.task}: mean {task.metric} over seeds on the report set: {means}."
+    figure = draw_seed_scores(computed, styles)
+    return Drawing(f"seeds-{task.task}", f"{task.task}, Phase 2", words, figure)
+
+
+def _describe_scope(study: Study, tasks: Sequence[TaskEvidence]) -> str:
+    units = [unit for task in tasks for unit in task.units]
+    runs = sum(len(records) for unit in units for records in unit.records.values())
+    methods = len({unit.method for unit in units})
+    whole = len(study.tasks) * len(study.methods)
+    part = "" if len(units) == whole else f" ({len(units)} of the study's {whole} units)"
+    return f"{_count(len(tasks), 'task')}, {_count(methods, 'method')}, {_count(runs, 'run')}{part}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

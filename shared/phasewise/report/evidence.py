@@ -1,0 +1,203 @@
+"""Everything the report rests on, read once from files; what cannot be read becomes a note."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from phasewise.errors import ConfigError, RecordError
+from phasewise.records import RECORD_FILE, RunRecord, read_record
+from phasewise.runs import Phase, UnitPaths, task_baselines_path, unit_meaning
+from phasewise.seeding import derive_seed
+from phasewise.settings import Study
+from phasewise.statistics import summarise_scores
+from phasewise.summaries import (
+    Optimum,
+    PhaseSummary,
+    ScoreSummary,
+    TaskBaselines,
+    read_optimum,
+    read_phase_summary,
+    read_task_baselines,
+)
+from phasewise.tasks.ledger import read_ledger
+
+_T = TypeVar("_T")
+
+PHASES: tuple[Phase, ...] = ("phase0", "phase1", "phase2")
+
+
+@dataclass(frozen=True)
+class UnitEvidence:
+    """What one unit has left behind so far."""
+
+    task: str
+    method: str
+    metric: str
+    maximise: bool
+    records: dict[Phase, tuple[RunRecord, ...]]
+    phase0: PhaseSummary | None
+    phase2: PhaseSummary | None
+    optimum: Optimum | None
+    notes: tuple[str, ...]  # what was left out or could not be read, in words
+
+    @property
+    def trials(self) -> tuple[RunRecord, ...]:
+        """The trials of Phase 1."""
+        return _named(self.records["phase1"], "trial-")
+
+    @property
+    def confirmations(self) -> tuple[RunRecord, ...]:
+        """The runs of Phase 1 that repeat its best trials on fresh seeds."""
+        return _named(self.records["phase1"], "confirm-")
+
+    @cached_property
+    def default_search(self) -> ScoreSummary:
+        """The published default on the search set."""
+        return self._summarise(self.phase0, "phase0", report=False)
+
+    @cached_property
+    def default_report(self) -> ScoreSummary:
+        """The published default on the report set."""
+        return self._summarise(self.phase0, "phase0", report=True)
+
+    @cached_property
+    def validation(self) -> ScoreSummary:
+        """Phase 2 on the report set; of the seeds that have ended, if it still runs."""
+        return self._summarise(self.phase2, "phase2", report=True)
+
+    def seed_scores(self) -> dict[tuple[int, int, int], float]:
+        """Returns Phase 2's report scores by the run's seeds; equal keys pair across methods."""
+        named = None if self.phase2 is None else set(self.phase2.runs)
+        scores = {}
+        for record in self.records["phase2"]:
+            seeds, score = record.config.seeds, record.report_score
+            wanted = named is None or f"phase2/{record.config.name}" in named
+            if wanted and score is not None and record.status == "finished":
+                scores[seeds.init, seeds.order, seeds.subset] = score
+        return scores
+
+    def _summarise(
+        self, summary: PhaseSummary | None, phase: Phase, *, report: bool
+    ) -> ScoreSummary:
+        if summary is not None:
+            return summary.report if report else summary.search
+        finished = [record for record in self.records[phase] if record.status == "finished"]
+        scores = [record.report_score if report else record.search_score for record in finished]
+        return summarise_scores([score for score in scores if score is not None])
+
+
+@dataclass(frozen=True)
+class TaskEvidence:
+    """What belongs to a task rather than to one of its units."""
+
+    task: str
+    metric: str
+    maximise: bool
+    baselines: TaskBaselines | None
+    ledger: tuple[dict[str, Any], ...]
+    units: tuple[UnitEvidence, ...]
+    notes: tuple[str, ...]
+
+
+def gather_evidence(study: Study, units: Sequence[tuple[str, str]]) -> tuple[TaskEvidence, ...]:
+    """Reads what the given units have left behind, task by task in the order given.
+
+    Nothing that a run left raises: an unreadable file, or a record of other settings, is left
+    out and named in the notes.
+
+    Raises:
+        ConfigError: A unit is not of the study.
+    """
+    for task, method in units:
+        if task not in study.tasks or method not in study.methods:
+            raise ConfigError(f"{study.path}: expected units of the study, got {task}/{method}")
+    tasks = dict.fromkeys(task for task, _ in units)
+    return tuple(
+        _gather_task(study, task, [method for other, method in units if other == task])
+        for task in tasks
+    )
+
+
+def _gather_task(study: Study, task: str, methods: Sequence[str]) -> TaskEvidence:
+    notes: list[str] = []
+    baselines = _try(lambda: read_task_baselines(task_baselines_path(study, task)), notes)
+    ledger = _try(lambda: read_ledger(UnitPaths(study, task, methods[0]).ledger), notes)
+    units = tuple(_gather_unit(study, task, method) for method in methods)
+    records = [r for unit in units for phase in PHASES for r in unit.records[phase]]
+    if len({record.config.unit_config.data_fingerprint for record in records}) > 1:
+        notes.append(f"{task}: the runs read different data (several fingerprints)")
+    settings = study.tasks[task]
+    maximise = settings.direction == "maximize"
+    entries = tuple(ledger or ())
+    return TaskEvidence(task, settings.metric, maximise, baselines, entries, units, tuple(notes))
+
+
+def _gather_unit(study: Study, task: str, method: str) -> UnitEvidence:
+    paths, notes = UnitPaths(study, task, method), list[str]()
+    records = {phase: _read_records(study, paths.root / phase, notes) for phase in PHASES}
+    optimum = _try(lambda: read_optimum(paths.optimum), notes)
+    return UnitEvidence(
+        task=task,
+        method=method,
+        metric=study.tasks[task].metric,
+        maximise=study.tasks[task].direction == "maximize",
+        records=records,
+        phase0=_try(lambda: read_phase_summary(paths.summary("phase0")), notes),
+        phase2=_try(lambda: read_phase_summary(paths.summary("phase2")), notes),
+        optimum=optimum or _try(lambda: read_optimum(paths.running_optimum), notes),
+        notes=tuple(f"{task}/{method}: {note}" for note in notes),
+    )
+
+
+def _read_records(study: Study, folder: Path, notes: list[str]) -> tuple[RunRecord, ...]:
+    """Reads the records of one phase; a run's folder lies directly in the phase's."""
+    found: list[RunRecord] = []
+    others: list[str] = []
+    for path in sorted(folder.glob(f"*/{RECORD_FILE}")):
+        record = _try(lambda run=path.parent: read_record(run), notes)  # type: ignore[misc]
+        if record is None:
+            continue
+        if _is_of_study(study, record):
+            found.append(record)
+        else:
+            others.append(record.config.name)
+    if others:
+        runs = ", ".join(others)
+        notes.append(f"{len(others)} records belong to other settings and were left out: {runs}")
+    return tuple(found)
+
+
+def _is_of_study(study: Study, record: RunRecord) -> bool:
+    """Whether a record was made under the study's present settings.
+
+    Data and library versions are taken from the record: the machine that builds the report need
+    not have either. Both are printed.
+    """
+    then = record.config.unit_config
+    task, method = then.task.name, then.method.name
+    if task not in study.tasks or method not in study.methods:
+        return False
+    now = then.model_copy(
+        update={
+            "task": study.tasks[task],
+            "method": study.methods[method],
+            "model": study.settings.model,
+            "training": study.settings.training,
+            "split_seed": derive_seed(study.settings.seed, "split", task),
+        }
+    )
+    return unit_meaning(now) == unit_meaning(then)
+
+
+def _named(records: Sequence[RunRecord], prefix: str) -> tuple[RunRecord, ...]:
+    return tuple(record for record in records if record.config.name.startswith(prefix))
+
+
+def _try(read: Callable[[], _T], notes: list[str]) -> _T | None:
+    try:
+        return read()
+    except (RecordError, ConfigError, OSError) as error:
+        notes.append(str(error))
+        return None

@@ -1,0 +1,87 @@
+"""The HTML page: one file that loads nothing, with plotly.js in it once, compressed."""
+
+import base64
+import gzip
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import plotly.offline
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from phasewise.figures import DARK, LIGHT
+from phasewise.report.content import ReportContent
+from phasewise.report.sections import Drawing
+
+_TEMPLATES = "templates"
+
+
+def render_html(content: ReportContent) -> str:
+    """Returns the whole page; every text from settings or records is escaped."""
+    drawings = [*content.seed_drawings.values()]
+    drawings += [drawing for section in content.sections for drawing in section.drawings]
+    template = _environment(escaped=True).get_template("report.html.jinja")
+    return template.render(
+        content=content,
+        style=Markup(_read("report.css")),
+        script=Markup(_read("report.js")),
+        figures=Markup(_encode_figures(drawings)),
+        plotly=Markup(_compressed_plotly() if drawings else ""),
+        generated=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def render_markdown(content: ReportContent) -> str:
+    """Returns RESULTS.md: the same tables and findings; no time stamp, so that it can be diffed."""
+    text = _environment(escaped=False).get_template("RESULTS.md.jinja").render(content=content)
+    return text.rstrip() + "\n"
+
+
+def _environment(*, escaped: bool) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("phasewise.report", _TEMPLATES),
+        autoescape=escaped,
+        undefined=StrictUndefined,
+        finalize=None if escaped else _escape_text,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = _escape_cell
+    return environment
+
+
+def _escape_text(value: object) -> object:
+    """Keeps texts of settings and records from being read as HTML in Markdown."""
+    return value.replace("<", "&lt;") if isinstance(value, str) else value
+
+
+def _escape_cell(text: str) -> str:
+    """Keeps a text in its Markdown table cell."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _encode_figures(drawings: Sequence[Drawing]) -> str:
+    """Returns the figures as JSON without their template, which the page holds once per theme."""
+    figures: dict[str, Any] = {}
+    for drawing in drawings:
+        figure = json.loads(drawing.figure.to_json())
+        figure["layout"].pop("template", None)
+        figures[drawing.key] = figure
+    content = {"themes": {"light": LIGHT, "dark": DARK}, "figures": figures}
+    # Inside <script> only "</" could end the element; JSON allows the escape.
+    return json.dumps(content, separators=(",", ":")).replace("</", "<\\/")
+
+
+@cache
+def _compressed_plotly() -> str:
+    """Returns plotly.js, gzip and base64: 2 MB instead of 4.8; browsers unpack it by themselves."""
+    script = plotly.offline.get_plotlyjs().encode()
+    return base64.b64encode(gzip.compress(script, 9, mtime=0)).decode()
+
+
+def _read(name: str) -> str:
+    return files("phasewise.report").joinpath(_TEMPLATES, name).read_text(encoding="utf-8")

@@ -1,0 +1,175 @@
+"""The report's part on one unit: what was found, its warnings and its three figures."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from phasewise.figures import (
+    MethodStyle,
+    compute_history,
+    compute_learning_curves,
+    draw_history,
+    draw_loss_curves,
+    draw_search_curves,
+)
+from phasewise.figures.history import Origin
+from phasewise.report.evidence import PHASES, UnitEvidence
+from phasewise.report.formatting import join_words, show_score, show_signed
+from phasewise.settings import SearchSettings, Study
+from phasewise.tuning.startup import schedule_startup
+
+#: More failed runs than this are counted instead of being named one by one.
+_NAMED_RUNS = 4
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with the words that stand for it."""
+
+    key: str
+    title: str
+    alternative: str  # what it shows, for those who cannot see it
+    figure: go.Figure
+
+
+@dataclass(frozen=True)
+class UnitSection:
+    """One unit's part of the report."""
+
+    task: str
+    method: str
+    facts: tuple[str, ...]
+    warnings: tuple[str, ...]
+    hyperparameters: tuple[tuple[str, str], ...]
+    failures: tuple[str, ...]
+    drawings: tuple[Drawing, ...]
+
+
+def build_unit_section(
+    study: Study, unit: UnitEvidence, style: MethodStyle, state: str
+) -> UnitSection:
+    """Returns a unit's section; ``state`` says what the unit still lacks, empty if nothing."""
+    best = unit.optimum.best_hyperparameters if unit.optimum else {}
+    return UnitSection(
+        task=unit.task,
+        method=unit.method,
+        facts=tuple(_list_facts(unit)),
+        warnings=tuple(_list_warnings(unit, state)),
+        hyperparameters=tuple((name, _show_value(value)) for name, value in best.items()),
+        failures=tuple(_list_failures(unit)),
+        drawings=tuple(_draw_unit(study, unit, style)),
+    )
+
+
+def name_origins(search: SearchSettings, trials: int) -> dict[str, Origin]:
+    """Returns trial name to who proposed it, where the sampler's plan alone says so."""
+    names = [f"trial-{number:03d}" for number in range(trials)]
+    if search.sampler == "qmc":
+        return dict.fromkeys(names, "sobol")
+    if search.sampler != "schedule":
+        return {}
+    start = schedule_startup(search.trials)
+    origins: dict[str, Origin] = {name: "model" for name in names[start:]}
+    origins |= dict.fromkeys(names[1:start], "sobol")
+    return origins | dict.fromkeys(names[:1], "default")
+
+
+def _list_facts(unit: UnitEvidence) -> list[str]:
+    optimum = unit.optimum
+    if optimum is None:
+        return []
+    kind = "Final" if optimum.final else "Running"
+    count = f"{optimum.n_trials} finished trials, {optimum.model_based_trials} of them model-based"
+    facts = [
+        f"{kind} optimum: trial {optimum.best_trial} with {show_score(optimum.best_value)} "
+        f"{optimum.metric} on the search set ({count})."
+    ]
+    if optimum.confirmed_value is not None:
+        error = optimum.confirmed_standard_error
+        spread = "" if error is None else f" ± {show_score(error)}"
+        facts.append(
+            f"On {optimum.confirmed_seeds} fresh seeds it has "
+            f"{show_score(optimum.confirmed_value)}{spread}: the raw best value is what the "
+            "luckiest trial showed, the confirmed one is what to expect."
+        )
+    if optimum.improvement is not None:
+        facts.append(
+            f"Improvement S over the published default: {show_signed(optimum.improvement)} "
+            f"(default {show_score(optimum.baseline_value)})."
+        )
+    return facts
+
+
+def _list_warnings(unit: UnitEvidence, state: str) -> list[str]:
+    warnings = [f"Not complete: {state}."] if state else []
+    for flag in unit.optimum.range_flags if unit.optimum else ():
+        low, high = map(show_setting, flag.proposed)
+        warnings.append(
+            f"{flag.parameter} = {show_setting(flag.value)} lies at the {flag.edge} edge of "
+            f"its range; search {low} to {high} before trusting the optimum."
+        )
+    return warnings
+
+
+def show_setting(value: float) -> str:
+    """Returns a hyperparameter's value as one would type it: 0.003, 2e-05, 16."""
+    return f"{value:.3g}"
+
+
+def _list_failures(unit: UnitEvidence) -> list[str]:
+    """Says of every run that did not finish which it was and why, alike ones together."""
+    reasons: dict[str, list[str]] = {}
+    for phase in PHASES:
+        for record in unit.records[phase]:
+            if record.status not in {"finished", "pruned"}:
+                reason = f"{record.status}: {record.message or 'no reason recorded'}"
+                reasons.setdefault(reason, []).append(record.config.name)
+    if unit.phase2 is not None and unit.phase2.failed:
+        known = {name for names in reasons.values() for name in names}
+        for text in unit.phase2.failed:
+            if not any(name in text for name in known):
+                reasons.setdefault("failed in Phase 2", []).append(text)
+    return [f"{_name_runs(names)} {reason}" for reason, names in reasons.items()]
+
+
+def _name_runs(names: list[str]) -> str:
+    if len(names) <= _NAMED_RUNS:
+        return join_words(names)
+    return f"{len(names)} runs ({names[0]} to {names[-1]})"
+
+
+def _draw_unit(study: Study, unit: UnitEvidence, style: MethodStyle) -> list[Drawing]:
+    name = f"{unit.task}/{unit.method}"
+    key = f"{unit.task}-{unit.method}"
+    origins = name_origins(study.settings.search, len(unit.trials))
+    history = compute_history(unit.trials, origins)
+    best = None if unit.optimum is None else f"trial-{unit.optimum.best_trial:03d}"
+    curves = compute_learning_curves(unit.trials, best)
+    drawings = []
+    if history.points:
+        ending = [b for b in history.best if b == b]
+        reached = f", best so far ends at {show_score(ending[-1])}" if ending else ""
+        counts = _count_words(Counter(point.origin for point in history.points))
+        words = f"{name}: score of {len(history.points)} trials ({counts}){reached}."
+        drawings.append(
+            Drawing(f"history-{key}", "Optimisation history", words, draw_history(history, style))
+        )
+    if curves.search:
+        words = f"{name}: {curves.metric} on the search set by epoch, {len(curves.search)} trials."
+        figure = draw_search_curves(curves, style)
+        drawings.append(Drawing(f"curves-{key}", "Search-set score", words, figure))
+    if curves.loss:
+        words = f"{name}: training loss by step, {len(curves.loss)} trials."
+        figure = draw_loss_curves(curves, style)
+        drawings.append(Drawing(f"loss-{key}", "Training loss", words, figure))
+    return drawings
+
+
+def _count_words(counts: Mapping[Origin, int]) -> str:
+    return ", ".join(f"{count} {origin}" for origin, count in counts.items())
+
+
+def _show_value(value: object) -> str:
+    return show_setting(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,215 @@
+"""The report's tables as text; HTML and Markdown show the same cells."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from phasewise.report.evidence import PHASES, TaskEvidence, UnitEvidence
+from phasewise.report.formatting import (
+    MISSING,
+    show_amount,
+    show_count,
+    show_interval,
+    show_score,
+    show_signed,
+    show_spread,
+)
+from phasewise.report.rows import NoiseRow, UnitRow, count_statuses
+from phasewise.settings import Study
+from phasewise.statistics import Interval
+from phasewise.summaries import Baseline, ScoreSummary
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of ready text; every row has as many cells as there are columns."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: int = 1  # leading columns of words; the others hold numbers
+    muted: frozenset[int] = frozenset()  # rows that are a background to the others
+
+
+UNIT_COLUMNS = (
+    "task",
+    "method",
+    "default, search set",
+    "best raw, search set",
+    "confirmed, search set",
+    "optimism",
+    "improvement S",
+    "default, report set",
+    "Phase 2, report set",
+    "trainable",
+    "s per run",
+    "peak MB",
+)
+
+_BASELINE_NAMES = {
+    "majority": "majority class",
+    "tfidf_logistic_regression": "TF-IDF + logistic regression",
+    "frozen_encoder_probe": "frozen-encoder probe",
+    "zero_shot": "zero-shot",
+}
+
+
+def build_unit_table(study: Study, tasks: Sequence[TaskEvidence], rows: Sequence[UnitRow]) -> Table:
+    """Returns the table of units, each task opened by its cheap baselines."""
+    cells: list[tuple[str, ...]] = []
+    muted = set()
+    for task in tasks:
+        for baseline in task.baselines.baselines if task.baselines else ():
+            muted.add(len(cells))
+            cells.append(_baseline_cells(task.task, baseline))
+        cells += [_unit_cells(study, row) for row in rows if row.task == task.task]
+    return Table(UNIT_COLUMNS, tuple(cells), words=2, muted=frozenset(muted))
+
+
+def build_noise_table(rows: Sequence[NoiseRow]) -> Table:
+    """Returns the noise floor of every task."""
+    columns = (
+        "task",
+        "metric",
+        "seed SD (runs)",
+        "search rows",
+        "their standard error",
+        "report rows",
+        "their standard error",
+        "seeds in Phase 2",
+        "smallest detectable difference",
+        "best–worst gap by luck",
+    )
+    return Table(columns, tuple(_noise_cells(row) for row in rows), words=2)
+
+
+def build_count_table(units: Sequence[UnitEvidence]) -> Table:
+    """Returns how the runs of every unit ended, by phase; phases without a run are left out."""
+    cells = []
+    for unit in units:
+        for phase in PHASES:
+            counts = count_statuses(unit.records[phase])
+            if any(counts.values()):
+                name = phase.replace("phase", "Phase ")
+                cells.append((unit.task, unit.method, name, *map(str, counts.values())))
+    columns = ("task", "method", "phase", *count_statuses(()))
+    return Table(columns, tuple(cells), words=3)
+
+
+def build_ledger_table(tasks: Sequence[TaskEvidence]) -> Table:
+    """Returns how often, and why, each task's report set was opened."""
+    cells = []
+    for task in tasks:
+        reasons = Counter(str(entry.get("reason", "unknown")) for entry in task.ledger)
+        why = ", ".join(f"{count} x {reason}" for reason, count in reasons.items()) or MISSING
+        last = max((str(entry.get("time", "")) for entry in task.ledger), default="") or MISSING
+        cells.append((task.task, why, last, str(len(task.ledger))))
+    return Table(("task", "why", "last time (UTC)", "times opened"), tuple(cells), words=3)
+
+
+def build_criteria_table(units: Sequence[UnitEvidence], noise: Sequence[NoiseRow]) -> Table:
+    """Returns the documented success criteria with the gap that luck alone gives beside them."""
+    gaps = {row.task: row.gap for row in noise}
+    cells = [
+        (
+            unit.task,
+            unit.method,
+            criterion.name,
+            "met" if criterion.met else "not met",
+            criterion.detail,
+            show_score(gaps.get(unit.task)),
+        )
+        for unit in units
+        for criterion in (unit.optimum.success_criteria if unit.optimum else ())
+    ]
+    columns = ("task", "method", "criterion", "result", "detail", "best–worst gap by luck")
+    return Table(columns, tuple(cells), words=5)
+
+
+def write_csv(rows: Sequence[UnitRow | NoiseRow]) -> str:
+    """Returns rows as CSV with full precision; empty where there is no number."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    for index, row in enumerate(rows):
+        flat: dict[str, object] = {}
+        for field in fields(row):
+            flat |= _flatten(field.name, getattr(row, field.name))
+        if index == 0:
+            writer.writerow(flat)
+        writer.writerow(flat.values())
+    return stream.getvalue()
+
+
+def _flatten(name: str, value: object) -> dict[str, object]:
+    if isinstance(value, ScoreSummary):
+        mean, sd, error = value.mean, value.sd, value.standard_error
+        return {
+            f"{name}_mean": mean,
+            f"{name}_sd": sd,
+            f"{name}_standard_error": error,
+            f"{name}_runs": len(value.scores),
+        }
+    if name.endswith("_interval"):
+        low, high = value if isinstance(value, Interval) else (None, None)
+        return {f"{name}_low": low, f"{name}_high": high}
+    return {name: value}
+
+
+def _baseline_cells(task: str, baseline: Baseline) -> tuple[str, ...]:
+    name = _BASELINE_NAMES[baseline.name]
+    if baseline.search_score is None and baseline.report_score is None and baseline.note:
+        name += f" ({baseline.note})"
+    search, report = show_score(baseline.search_score), show_score(baseline.report_score)
+    return (task, name, search, *[MISSING] * 4, report, *[MISSING] * 4)
+
+
+def _unit_cells(study: Study, row: UnitRow) -> tuple[str, ...]:
+    seeds, defaults = study.settings.validation.seeds, study.settings.baselines.seeds
+    return (
+        row.task,
+        row.method,
+        show_spread(row.default_search, defaults),
+        show_score(row.best_raw),
+        _confirmed_cell(row),
+        show_signed(row.optimism),
+        show_signed(row.improvement),
+        show_spread(row.default_report, defaults),
+        _validation_cell(row, seeds),
+        show_count(row.trainable_parameters),
+        show_amount(row.seconds),
+        show_amount(row.peak_memory_mb),
+    )
+
+
+def _confirmed_cell(row: UnitRow) -> str:
+    if row.confirmed is None:
+        return MISSING
+    error = row.confirmed_standard_error
+    spread = "" if error is None else f" ± {show_score(error)}"
+    return f"{show_score(row.confirmed)}{spread} ({row.confirmed_seeds})"
+
+
+def _validation_cell(row: UnitRow, planned: int) -> str:
+    n = len(row.validation.scores)
+    if not n:
+        return f"no score (0 of {planned})"
+    count = str(n) if n >= planned else f"{n} of {planned}"
+    interval = show_interval(row.validation_interval)
+    return " ".join(filter(None, [show_score(row.validation.mean), interval, f"({count})"]))
+
+
+def _noise_cells(row: NoiseRow) -> tuple[str, ...]:
+    sd = MISSING if row.seed_sd is None else f"{show_score(row.seed_sd)} ({row.seed_sd_runs})"
+    return (
+        row.task,
+        row.metric,
+        sd,
+        MISSING if row.search_rows is None else str(row.search_rows),
+        show_score(row.search_standard_error),
+        MISSING if row.report_rows is None else str(row.report_rows),
+        show_score(row.report_standard_error),
+        str(row.seeds),
+        show_score(row.detectable),
+        MISSING if row.gap is None else f"{show_score(row.gap)} ({row.trials} trials)",
+    )
