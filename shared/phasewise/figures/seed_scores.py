@@ -69,7 +69,7 @@ def draw_seed_scores(seeds: SeedScores, styles: Mapping[str, MethodStyle]) -> go
         )
     names = [group.method for group in seeds.groups]
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1], type="category")
-    figure.update_layout(height=120 + 56 * max(len(names), 1))
+    figure.update_layout(height=130 + 52 * max(len(names), 1))
     return figure
 
 
@@ -78,7 +78,7 @@ def _add_dots(figure: go.Figure, group: SeedGroup, style: MethodStyle) -> None:
         x=[shorten(score) for score in group.scores],
         y=[group.method] * len(group.scores),
         mode="markers",
-        marker={"symbol": style.symbol, "size": 9, "color": style.colour, "opacity": 0.45},
+        marker={"symbol": style.symbol, "size": 9, "color": style.colour, "opacity": 0.6},
         showlegend=False,
         hovertemplate="one seed: %{x:.4f}<extra></extra>",
     )

@@ -18,10 +18,10 @@ class MethodStyle(NamedTuple):
 
 
 # Okabe and Ito's colour-blind-safe set (2008) without its yellow and black, which vanish on a
-# white or a dark ground; orange and sky blue are darkened for contrast. The marker tells apart
-# what the colour does not, in grey prints too.
+# white or a dark ground; the others are shifted so that they stand out from both. The marker
+# tells apart what the colour does not, in grey prints too.
 _STYLES = (
-    MethodStyle("#0072b2", "circle"),
+    MethodStyle("#1a7fc4", "circle"),
     MethodStyle("#d55e00", "square"),
     MethodStyle("#009e73", "diamond"),
     MethodStyle("#cc79a7", "triangle-up"),
@@ -74,6 +74,7 @@ def _template(text: str, grid: str, axis: str) -> dict[str, Any]:
             "xaxis": line,
             "yaxis": line,
             "hoverlabel": {"align": "left"},
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": axis, "activecolor": text},
         }
     }
 
@@ -88,8 +89,15 @@ def new_figure(x_title: str, y_title: str) -> go.Figure:
     figure.update_layout(
         template=LIGHT,
         height=HEIGHT,
-        margin={"l": 8, "r": 8, "t": 44, "b": 8},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
+        margin={"l": 8, "r": 8, "t": 32, "b": 8},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": 0,
+            "yref": "container",
+            "yanchor": "bottom",
+            "font": {"size": 12},
+        },
         hovermode="closest",
     )
     figure.update_xaxes(title_text=x_title)

@@ -96,9 +96,7 @@ def _comparison_sentence(each: Comparison, metric: str, sd: float | None) -> str
             f"{each.first} and {each.second} share a single seed (difference "
             f"{show_signed(difference.mean)}): one seed says nothing about the difference."
         )
-    shown = (
-        f"{show_score(difference.mean)} {show_interval(difference.interval, signed=True)} {metric}"
-    )
+    shown = f"{show_score(difference.mean)} {show_interval(difference.interval)} {metric}"
     basis = f"95 % interval over {difference.pairs} paired seeds"
     if each.is_lead:
         return f"{each.first} leads {each.second} by {shown} ({basis})."
@@ -120,23 +118,25 @@ def _floor_clause(each: Comparison, difference: PairedDifference, sd: float | No
 
 
 def _caution_sentences(comparisons: Sequence[Comparison]) -> list[str]:
-    leads = [each for each in comparisons if each.is_lead and each.difference is not None]
-    if not leads:
-        return []
+    """Says how far a lead can be trusted; nothing where there is none."""
+    provisional: dict[int, list[str]] = {}
     sentences = []
-    for each in leads:
-        assert each.difference is not None
-        if not each.difference.can_reach_level:
-            pairs, smallest = each.difference.pairs, show_p(each.difference.smallest_p)
-            sentences.append(
-                f"Take the lead over {each.second} as provisional: the interval assumes normal "
-                f"differences, and with {pairs} pairs no sign-flip test can go below p = {smallest}"
-                "."
-            )
-        else:
-            p = show_p(each.difference.p_value)
+    for each in comparisons:
+        difference = each.difference
+        if difference is None or not each.is_lead:
+            continue
+        if difference.can_reach_level:
+            p = show_p(difference.p_value)
             sentences.append(f"{each.first} against {each.second}: sign-flip p = {p}.")
-    if len(comparisons) > 1:
+        else:
+            provisional.setdefault(difference.pairs, []).append(each.second)
+    for pairs, others in provisional.items():
+        smallest = show_p(2 / 2**pairs)
+        sentences.append(
+            f"Take the lead over {join_words(others)} as provisional: the interval assumes normal "
+            f"differences, and with {pairs} pairs no sign-flip test can go below p = {smallest}."
+        )
+    if sentences and len(comparisons) > 1:
         sentences.append(f"Not corrected for the {len(comparisons)} comparisons made.")
     return sentences
 

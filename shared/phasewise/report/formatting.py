@@ -6,27 +6,30 @@ from phasewise.summaries import ScoreSummary
 MISSING = "–"
 
 
-def show_score(value: float | None) -> str:
-    """Returns a score with the digits that matter: 0.8125, 75.60; a dash for None."""
+def show_score(value: float | None, *, beside: float | None = None) -> str:
+    """Returns a score with the digits that matter: 0.812, 0.0088, 75.60; a dash for None.
+
+    Args:
+        value: A score or a difference of scores.
+        beside: The score that it is the spread of: then it has that one's digits.
+    """
     if value is None:
         return MISSING
-    return f"{value:.4f}" if abs(value) < 2 else f"{value:.2f}"
+    size = abs(value if beside is None else beside)
+    digits = 2 if size >= 2 else 3 if size >= 0.1 else 4
+    return f"{value:.{digits}f}".replace("-", "−")
 
 
 def show_signed(value: float | None) -> str:
     """Returns a difference with its sign."""
     if value is None:
         return MISSING
-    sign = "−" if value < 0 else "+"
-    return sign + show_score(abs(value))
+    return show_score(value) if value < 0 else f"+{show_score(value)}"
 
 
-def show_interval(interval: Interval | None, *, signed: bool = False) -> str:
-    """Returns ``[0.78, 0.83]``; empty for None."""
-    if interval is None:
-        return ""
-    show = show_signed if signed else show_score
-    return f"[{show(interval.low)}, {show(interval.high)}]"
+def show_interval(interval: Interval | None) -> str:
+    """Returns ``[0.781, 0.833]``; empty for None."""
+    return "" if interval is None else f"[{show_score(interval.low)}, {show_score(interval.high)}]"
 
 
 def show_spread(summary: ScoreSummary, planned: int | None = None) -> str:
@@ -35,7 +38,7 @@ def show_spread(summary: ScoreSummary, planned: int | None = None) -> str:
         return MISSING
     n = len(summary.scores)
     count = f"{n} of {planned}" if planned is not None and n < planned else str(n)
-    spread = "" if summary.sd is None else f" ± {show_score(summary.sd)}"
+    spread = "" if summary.sd is None else f" ± {show_score(summary.sd, beside=summary.mean)}"
     return f"{show_score(summary.mean)}{spread} ({count})"
 
 

@@ -88,7 +88,7 @@ def _list_facts(unit: UnitEvidence) -> list[str]:
     ]
     if optimum.confirmed_value is not None:
         error = optimum.confirmed_standard_error
-        spread = "" if error is None else f" ± {show_score(error)}"
+        spread = "" if error is None else f" ± {show_score(error, beside=optimum.confirmed_value)}"
         facts.append(
             f"On {optimum.confirmed_seeds} fresh seeds it has "
             f"{show_score(optimum.confirmed_value)}{spread}: the raw best value is what the "

@@ -5,6 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import groupby
 
 from phasewise.report.evidence import PHASES, TaskEvidence, UnitEvidence
 from phasewise.report.formatting import (
@@ -30,18 +31,26 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     words: int = 1  # leading columns of words; the others hold numbers
     muted: frozenset[int] = frozenset()  # rows that are a background to the others
+    grouped: bool = False  # rows with the same first cell belong together
+
+    def groups(self) -> list[tuple[str, list[tuple[bool, tuple[str, ...]]]]]:
+        """Returns (first cell, its rows with whether each is muted); one group if not grouped."""
+        rows = [(index in self.muted, row) for index, row in enumerate(self.rows)]
+        if not self.grouped:
+            return [("", rows)]
+        return [(key, list(group)) for key, group in groupby(rows, lambda each: each[1][0])]
 
 
 UNIT_COLUMNS = (
     "task",
     "method",
-    "default, search set",
-    "best raw, search set",
-    "confirmed, search set",
+    "Phase 2 (report)",
+    "default (report)",
+    "S (search)",
+    "confirmed (search)",
+    "best raw (search)",
     "optimism",
-    "improvement S",
-    "default, report set",
-    "Phase 2, report set",
+    "default (search)",
     "trainable",
     "s per run",
     "peak MB",
@@ -64,7 +73,7 @@ def build_unit_table(study: Study, tasks: Sequence[TaskEvidence], rows: Sequence
             muted.add(len(cells))
             cells.append(_baseline_cells(task.task, baseline))
         cells += [_unit_cells(study, row) for row in rows if row.task == task.task]
-    return Table(UNIT_COLUMNS, tuple(cells), words=2, muted=frozenset(muted))
+    return Table(UNIT_COLUMNS, tuple(cells), words=2, muted=frozenset(muted), grouped=True)
 
 
 def build_noise_table(rows: Sequence[NoiseRow]) -> Table:
@@ -161,7 +170,7 @@ def _baseline_cells(task: str, baseline: Baseline) -> tuple[str, ...]:
     if baseline.search_score is None and baseline.report_score is None and baseline.note:
         name += f" ({baseline.note})"
     search, report = show_score(baseline.search_score), show_score(baseline.report_score)
-    return (task, name, search, *[MISSING] * 4, report, *[MISSING] * 4)
+    return (task, name, report, *[MISSING] * 5, search, *[MISSING] * 3)
 
 
 def _unit_cells(study: Study, row: UnitRow) -> tuple[str, ...]:
@@ -169,13 +178,13 @@ def _unit_cells(study: Study, row: UnitRow) -> tuple[str, ...]:
     return (
         row.task,
         row.method,
-        show_spread(row.default_search, defaults),
-        show_score(row.best_raw),
-        _confirmed_cell(row),
-        show_signed(row.optimism),
-        show_signed(row.improvement),
-        show_spread(row.default_report, defaults),
         _validation_cell(row, seeds),
+        show_spread(row.default_report, defaults),
+        show_signed(row.improvement),
+        _confirmed_cell(row),
+        show_score(row.best_raw),
+        show_signed(row.optimism),
+        show_spread(row.default_search, defaults),
         show_count(row.trainable_parameters),
         show_amount(row.seconds),
         show_amount(row.peak_memory_mb),
@@ -186,7 +195,7 @@ def _confirmed_cell(row: UnitRow) -> str:
     if row.confirmed is None:
         return MISSING
     error = row.confirmed_standard_error
-    spread = "" if error is None else f" ± {show_score(error)}"
+    spread = "" if error is None else f" ± {show_score(error, beside=row.confirmed)}"
     return f"{show_score(row.confirmed)}{spread} ({row.confirmed_seeds})"
 
 

@@ -10,7 +10,13 @@
 
   function draw(place) {
     const { data, layout } = figures[place.dataset.figure];
-    const config = { responsive: true, displaylogo: false, toImageButtonOptions: { format: "svg" } };
+    const config = {
+      responsive: true,
+      displaylogo: false,
+      showSendToCloud: false, // on by default in plotly 7: it would send the data away
+      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+      toImageButtonOptions: { format: "svg" },
+    };
     place.style.minHeight = `${layout.height}px`;
     window.Plotly.react(place, data, { ...layout, template: themes[theme()] }, config);
     drawn.add(place);
