@@ -42,6 +42,8 @@ def load_tokenizer(model: ModelSettings) -> Any:
         raise ConfigError(
             f"model.source: {model.source}: no tokenizer ({_first(error)})"
         ) from error
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ConfigError(f"model.source: {model.source}: no tokenizer (it has no vocabulary)")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
@@ -114,11 +116,14 @@ def quiet_loading() -> Iterator[None]:
 
 
 def find_head(model: nn.Module) -> tuple[str, ...]:
-    """Returns the names of the model's top-level modules that lie outside its pretrained body."""
+    """Returns the names of the model's top-level modules outside its body; none if it is a body."""
     body = getattr(model, "base_model_prefix", "")
+    children = dict(model.named_children())
+    if body not in children:
+        return ()
     return tuple(
         name
-        for name, child in model.named_children()
+        for name, child in children.items()
         if name != body and any(True for _ in child.parameters())
     )
 

@@ -151,6 +151,8 @@ class WorkerPool:
         mine, theirs = Pipe()
         gpu = self._next_gpu()
         command = [*self._command, str(theirs.fileno()), self._machine.model_dump_json()]
+        if self._log is not None:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
         log = self._log.open("ab") if self._log is not None else None
         try:
             process = subprocess.Popen(
