@@ -168,7 +168,7 @@ def _run_seeds(
         return "continue"
 
     say(f"{phase}: {len(jobs)} seeds")
-    missing = _take_recorded(jobs, records)
+    missing = _take_recorded(jobs, records, session)
     session.dispatcher.run_all(missing, ended=end, evaluated=evaluate)
     summary = _summarise(unit, phase, hyperparameters, jobs, records)
     write_summary(unit.paths.summary(phase), summary)
@@ -177,10 +177,13 @@ def _run_seeds(
     return summary
 
 
-def _take_recorded(jobs: list[RunJob], records: dict[str, RunRecord]) -> Iterator[RunJob]:
+def _take_recorded(
+    jobs: list[RunJob], records: dict[str, RunRecord], session: Session
+) -> Iterator[RunJob]:
     for job in jobs:
         record = find_record(job, again=True)
         if record is None:
+            session.progress.write(f"{job.config.name} starts", style="dim")
             yield job
         else:
             records[job.config.name] = record

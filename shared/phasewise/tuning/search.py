@@ -22,7 +22,7 @@ from phasewise.tuning.optimum import build_optimum, read_baseline
 from phasewise.tuning.progress import Clock, describe_outcome
 from phasewise.tuning.pruners import Judge
 from phasewise.tuning.spaces import place_default, searched
-from phasewise.tuning.trials import EndedTrial, TrialBook, count_states
+from phasewise.tuning.trials import ORIGIN_KEY, EndedTrial, TrialBook, count_states
 from phasewise.tuning.units import Session, Unit, find_record, finite_score, open_session
 from phasewise.tuning.winner import build_candidates, rank_finished
 
@@ -126,6 +126,7 @@ class _Search:
             self._open[job.config.name] = trial
             record = find_record(job, again=False)
             if record is None:
+                self._show_start(trial)
                 return job
             self._end_job(job, record)  # it ended, and the controller died before it was told
         return None
@@ -152,13 +153,19 @@ class _Search:
             write_optimum(self._unit.paths.running_optimum, optimum)
         self._show(trial.number, record, ended, best)
 
+    def _show_start(self, trial: optuna.Trial) -> None:
+        drawn = ", ".join(f"{k} {_short(v)}" for k, v in trial.params.items())
+        self._say(
+            f"trial {trial.number} starts ({trial.user_attrs[ORIGIN_KEY]}) · {drawn}", style="dim"
+        )
+
     def _show(
         self, number: int, record: RunRecord, ended: list[EndedTrial], best: list[EndedTrial]
     ) -> None:
         top = f" · best {best[0].value:.3f} (trial {best[0].number})" if best else ""
         budget = self._book.budget
         self._say(
-            f"trial {number} ({len(ended)}/{budget} ended) · {describe_outcome(record)}{top} · "
+            f"trial {number} ({len(ended)}/{budget}) · {describe_outcome(record)}{top} · "
             f"{self._clock.describe(len(ended), budget)}",
             style="" if record.status in ("finished", "pruned") else "yellow",
         )
@@ -197,6 +204,7 @@ class _Search:
                 numbers[job.config.name] = trial.number
                 record = find_record(job, again=True)
                 if record is None:
+                    self._say(f"{job.config.name} starts", style="dim")
                     yield job
                 else:
                     self._count(trial.number, job, record, scores)
@@ -245,6 +253,10 @@ class _Search:
                 style="yellow",
             )
         self._say(f"wrote {self._unit.paths.optimum}")
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _no_finished_trial(unit: Unit, ended: list[EndedTrial]) -> PhasewiseError:

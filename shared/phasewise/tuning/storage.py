@@ -98,7 +98,8 @@ def open_study(
         pruner=pruner,
         load_if_exists=True,
     )
-    study.set_user_attr(HASH_KEY, settings_hash)
+    if study.user_attrs.get(HASH_KEY) != settings_hash:
+        study.set_user_attr(HASH_KEY, settings_hash)
     return study
 
 

@@ -24,7 +24,8 @@ from phasewise.tuning.startup import Draw, plan_startup
 from phasewise.tuning.storage import Say, open_study
 from phasewise.tuning.units import Unit, finite_score
 
-_ORIGIN = "origin"
+#: Trial attribute: how it was drawn, see ``Origin``.
+ORIGIN_KEY = "origin"
 _STATUS = "status"
 _MESSAGE = "message"
 _SEARCH_ROWS = "search_rows"
@@ -94,7 +95,7 @@ class TrialBook:
         """Trial k is start-up draw k, so a creation that was cut off is completed by counting."""
         known = len(self.study.get_trials(deepcopy=False))
         for draw in self._startup[known:]:
-            self.study.enqueue_trial(draw.values, user_attrs={_ORIGIN: draw.origin})
+            self.study.enqueue_trial(draw.values, user_attrs={ORIGIN_KEY: draw.origin})
 
     def next(self) -> optuna.Trial | None:
         """Returns an open trial: one that was cut off, else a new one; None if all are drawn."""
@@ -116,8 +117,8 @@ class TrialBook:
                 trial = self.study.ask()
             else:  # ask() gives new trials only; the id is stable and public in storages
                 trial = optuna.Trial(self.study, frozen._trial_id)
-            if _ORIGIN not in trial.user_attrs:
-                trial.set_user_attr(_ORIGIN, "model" if modelled else "random")
+            if ORIGIN_KEY not in trial.user_attrs:
+                trial.set_user_attr(ORIGIN_KEY, "model" if modelled else "random")
             drawn = suggest(trial, self._unit.parameters)
         assert trial.number == number
         chosen = merge_hyperparameters(self._unit.default, drawn)
@@ -182,7 +183,7 @@ def _as_ended(trial: FrozenTrial) -> EndedTrial:
         status=status,
         value=trial.value if status == "finished" else None,
         hyperparameters=Hyperparameters.model_validate(attributes[_HYPERPARAMETERS]),
-        origin=attributes[_ORIGIN],
+        origin=attributes[ORIGIN_KEY],
         search_rows=attributes[_SEARCH_ROWS],
         message=attributes[_MESSAGE],
     )
