@@ -1,0 +1,39 @@
+import pytest
+from phasewise.training.batching import EpochShuffle, find_evaluation_steps, largest_micro_batch
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "limit", "expected"),
+    [(16, 16, 16), (16, 8, 8), (16, 7, 4), (6, 4, 3), (7, 6, 1), (4, 100, 4), (1, 1, 1)],
+)
+def test_a_micro_batch_divides_the_batch(batch_size: int, limit: int, expected: int) -> None:
+    assert largest_micro_batch(batch_size, limit) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch_size", "epochs", "per_epoch", "expected"),
+    [
+        (32, 8, 1, 1, {4}),
+        (33, 8, 2, 1, {5, 10}),  # 5 steps an epoch
+        (32, 8, 2, 2, {2, 4, 6, 8}),
+        (32, 8, 1.5, 1, {4, 6}),
+        (32, 8, 0.25, 1, {1}),
+        (10, 8, 1, 5, {1, 2}),  # more evaluations than steps
+    ],
+)
+def test_the_last_step_is_always_scored(
+    rows: int, batch_size: int, epochs: float, per_epoch: int, expected: set[int]
+) -> None:
+    steps = find_evaluation_steps(
+        rows=rows, batch_size=batch_size, epochs=epochs, per_epoch=per_epoch
+    )
+    assert steps == expected
+
+
+def test_each_epoch_has_an_order_of_its_own_that_the_seed_repeats() -> None:
+    sampler, again = EpochShuffle(50, seed=1), EpochShuffle(50, seed=1)
+    first, second = list(sampler), list(sampler)
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert first != second
+    assert [list(again), list(again)] == [first, second]
+    assert list(EpochShuffle(50, seed=2)) != first

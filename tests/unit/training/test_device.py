@@ -1,0 +1,75 @@
+import pytest
+import torch
+from phasewise.settings import MachineSettings, MethodSettings, ModelSettings
+from phasewise.training.device import (
+    Precision,
+    choose_device,
+    choose_precision,
+    is_out_of_memory,
+    peak_memory_mb,
+    reset_peak_memory,
+)
+from phasewise.training.hardware import find_gpus
+
+_CPU = torch.device("cpu")
+
+
+def _method(kind: str) -> MethodSettings:
+    return MethodSettings(name="m", kind=kind, space="s", source="s", defaults={})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind", "expected"),
+    [
+        ("float32", "full", Precision(torch.float32, torch.float32)),
+        ("auto", "lora", Precision(torch.float32, torch.float32)),
+        ("bfloat16", "full", Precision(torch.float32, torch.bfloat16)),
+        ("bfloat16", "lora", Precision(torch.bfloat16, torch.bfloat16)),
+    ],
+)
+def test_trained_weights_are_never_half(dtype: str, kind: str, expected: Precision) -> None:
+    model = ModelSettings(source="x", dtype=dtype)  # type: ignore[arg-type]
+    assert choose_precision(model, _method(kind), _CPU) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), True),
+        (MemoryError(), True),
+        (RuntimeError("shape mismatch"), False),
+        (ValueError("DefaultCPUAllocator: can't allocate"), False),
+    ],
+)
+def test_only_memory_errors_count_as_such(error: BaseException, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
+
+
+def test_an_impossible_allocation_on_this_cpu_is_recognised() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+
+
+def test_the_peak_is_that_since_the_last_reset() -> None:
+    torch.ones(40_000_000)  # 160 MB, freed at once
+    high = peak_memory_mb(_CPU)
+    reset_peak_memory(_CPU)
+    low = peak_memory_mb(_CPU)
+    assert low < high - 100
+    kept = torch.ones(40_000_000)
+    assert peak_memory_mb(_CPU) - low == pytest.approx(160, abs=20)
+    del kept
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"), [("", []), ("-1", []), ("2,3", ["2", "3"]), ("GPU-ab", ["GPU-ab"])]
+)
+def test_workers_get_the_visible_gpus(
+    monkeypatch: pytest.MonkeyPatch, visible: str, expected: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert find_gpus(MachineSettings()) == expected
+    assert find_gpus(MachineSettings(device="cpu")) == []
+    assert choose_device(MachineSettings(device="cpu")) == _CPU

@@ -1,0 +1,186 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from phasewise.errors import WorkerError
+from phasewise.records import RunRecord, read_record
+from phasewise.runs import RunConfig, build_seeds, build_unit
+from phasewise.settings import MachineSettings, Study
+from phasewise.training.interface import RunJob
+from phasewise.training.pool import PoolEvent, WorkerPool
+
+_ECHO = (sys.executable, str(Path(__file__).with_name("echo_worker.py")))
+_SECONDS = 30.0
+Jobs = Callable[[str], RunJob]
+
+
+@pytest.fixture
+def job_of(write_study: Callable[..., Study], tmp_path: Path) -> Jobs:
+    study = write_study()
+    unit = build_unit(study, "rotten_tomatoes", "lora")
+
+    def build(name: str) -> RunJob:
+        config = RunConfig(
+            unit_config=unit,
+            phase="phase1",
+            name=name,
+            hyperparameters=study.default_hyperparameters("rotten_tomatoes", "lora"),
+            seeds=build_seeds(0, "phase1", "rotten_tomatoes", 0),
+            opens_report_set=False,
+        )
+        return RunJob(config, tmp_path / name, tmp_path / "ledger.jsonl")
+
+    return build
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[WorkerPool]:
+    with WorkerPool(MachineSettings(device="cpu"), tmp_path / "logs" / "log", _ECHO) as pool:
+        yield pool
+
+
+def _finish(pool: WorkerPool, count: int = 1) -> list[PoolEvent]:
+    """Answers every evaluation until so many jobs have ended."""
+    ended: list[PoolEvent] = []
+    while len(ended) < count:
+        events = pool.wait(_SECONDS)
+        assert events, "nothing happened"
+        for event in events:
+            if event.progress is None:
+                ended.append(event)
+            else:
+                pool.answer(event.job, "prune" if event.job.config.name == "bad" else "continue")
+    return ended
+
+
+def _record(event: PoolEvent) -> RunRecord:
+    assert event.record is not None
+    return event.record
+
+
+def test_a_record_is_on_disk_before_it_is_told(pool: WorkerPool, job_of: Jobs) -> None:
+    job = job_of("one")
+    pool.submit(job)
+    (event,) = _finish(pool)
+    assert event.job == job
+    assert read_record(job.folder) == event.record
+    assert pool.wait(0) == pool.wait() == []
+
+
+def test_one_worker_serves_all_runs_and_hears_the_answers(pool: WorkerPool, job_of: Jobs) -> None:
+    for name in ("first", "bad", "last"):
+        pool.submit(job_of(name))
+    records = [_record(event) for event in _finish(pool, 3)]
+    assert [record.status for record in records] == ["finished", "pruned", "finished"]
+    assert len({record.environment["pid"] for record in records}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "death"),
+    [
+        ("kill", "worker killed by SIGKILL, often the kernel out of memory"),
+        ("exit", "worker ended with exit code 3: the last words; see "),
+    ],
+)
+def test_a_death_is_told_and_a_fresh_worker_goes_on(
+    pool: WorkerPool, job_of: Jobs, name: str, death: str
+) -> None:
+    pool.submit(job_of(name))
+    pool.submit(job_of("after"))
+    first, second = _finish(pool, 2)
+    assert first.job.config.name == name
+    assert (first.death or "").startswith(death)
+    assert _record(second).status == "finished"
+
+
+def test_kill_9_from_outside_costs_one_run(pool: WorkerPool, job_of: Jobs) -> None:
+    pool.submit(job_of("one"))
+    pid = int(_record(_finish(pool)[0]).environment["pid"])
+    pool.submit(job_of("hang"))
+    os.kill(pid, signal.SIGKILL)
+    (event,) = _finish(pool)
+    assert event.death is not None
+    pool.submit(job_of("two"))
+    assert _record(_finish(pool)[0]).status == "finished"
+
+
+def test_a_worker_that_died_idle_costs_nothing(pool: WorkerPool, job_of: Jobs) -> None:
+    pool.submit(job_of("one"))
+    pid = int(_record(_finish(pool)[0]).environment["pid"])
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(0.2)
+    pool.submit(job_of("two"))
+    assert _record(_finish(pool)[0]).environment["pid"] != str(pid)
+
+
+def test_an_error_in_a_run_is_recorded_and_the_worker_lives(pool: WorkerPool, job_of: Jobs) -> None:
+    job = job_of("raise")
+    pool.submit(job)
+    record = _record(_finish(pool)[0])
+    assert record.status == "failed"
+    assert record.message.startswith("ValueError: a bad combination (traceback: ")
+    assert "\n" not in record.message
+    assert "a bad combination\nof things" in (job.folder / "error.txt").read_text()
+    pool.submit(job_of("after"))
+    assert _record(_finish(pool)[0]).status == "finished"
+
+
+def test_each_gpu_gets_a_worker(
+    job_of: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    with WorkerPool(MachineSettings(), tmp_path / "log", _ECHO) as pool:
+        assert pool.size == 2
+        pool.submit(job_of("one"))
+        pool.submit(job_of("two"))
+        used = {_record(event).environment["gpu"] for event in _finish(pool, 2)}
+    assert used == {"4", "6"}
+
+
+def test_wait_keeps_to_its_timeout_and_close_to_its_grace(job_of: Jobs, tmp_path: Path) -> None:
+    pool = WorkerPool(MachineSettings(device="cpu"), tmp_path / "log", _ECHO)
+    pool.submit(job_of("hang"))
+    start = time.monotonic()
+    assert pool.wait(0.2) == []
+    pool.close()
+    assert time.monotonic() - start < 5
+    with pytest.raises(WorkerError, match="closed"):
+        pool.submit(job_of("late"))
+
+
+def test_a_worker_ends_with_its_controller(job_of: Jobs, tmp_path: Path) -> None:
+    job = job_of("hang")
+    code = f"""
+import pickle, sys, os
+from pathlib import Path
+from phasewise.settings import MachineSettings
+from phasewise.training.pool import WorkerPool
+pool = WorkerPool(MachineSettings(device="cpu"), None, {_ECHO!r})
+from phasewise.runs import RunConfig
+from phasewise.training.interface import RunJob
+config = RunConfig.model_validate_json(sys.stdin.read())
+pool.submit(RunJob(config, Path({str(job.folder)!r}), Path({str(job.ledger)!r})))
+print(pool._workers[0].process.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=job.config.model_copy(update={"name": "one"}).model_dump_json(),
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    pid, deadline = int(done.stdout), time.monotonic() + _SECONDS
+    while Path(f"/proc/{pid}/cmdline").exists() and time.monotonic() < deadline:
+        if "echo_worker" not in Path(f"/proc/{pid}/cmdline").read_bytes().decode():
+            break  # a zombie has no command line
+        time.sleep(0.05)
+    else:
+        assert not Path(f"/proc/{pid}").exists(), "the worker lives on"
