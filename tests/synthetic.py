@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from phasewise.records import Evaluation, RunCost, RunRecord, RunStatus, TrainPoint, write_record
 from phasewise.runs import RunConfig, UnitConfig, UnitPaths, build_seeds, task_baselines_path
 from phasewise.seeding import derive_seed
@@ -157,9 +156,7 @@ class UnitWriter:
             baseline_value=0.6,
             improvement=(confirmed.mean or scores[best]) - 0.6,
             range_flags=(
-                RangeFlag(
-                    parameter="learning_rate", value=9e-3, edge="max", proposed=(1e-4, 3e-2)
-                ),
+                RangeFlag(parameter="learning_rate", value=9e-3, edge="max", proposed=(1e-4, 3e-2)),
             ),
             success_criteria=(
                 Criterion(name="best-worst gap > 5 %", met=True, detail="gap 0.120"),

@@ -1,6 +1,7 @@
 """The side process that mirrors records to Weights & Biases, seen from the controller."""
 
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -9,7 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import cast
 
 from phasewise.errors import RecordError
 from phasewise.records import RECORD_FILE, RunRecord, read_record
@@ -67,10 +68,9 @@ class TrackingProcess:
         if self._off or _is_mirrored(folder, record.hash):
             return
         try:
-            pipe = self._open_pipe()
-            pipe.write(f"{folder.absolute()}\n".encode())
-        except BlockingIOError:
-            self._give_up("is not keeping up")
+            # A line is shorter than PIPE_BUF, so all of it is written, or, into a full pipe, none.
+            if self._open_pipe().write(f"{folder.absolute()}\n".encode()) is None:
+                self._give_up("is not keeping up")
         except OSError as error:
             self._give_up(f"cannot be reached ({error})")
 
@@ -107,13 +107,12 @@ class TrackingProcess:
             if record is not None:
                 self.submit(record, folder)
 
-    def _open_pipe(self) -> IO[bytes]:
+    def _open_pipe(self) -> io.FileIO:
         if self._process is None:
             self._process = _start(self._plan)
         if self._process.poll() is not None:
             raise BrokenPipeError(f"exit code {self._process.returncode}")
-        assert self._process.stdin is not None
-        return self._process.stdin
+        return cast(io.FileIO, self._process.stdin)  # unbuffered, see _start
 
     def _give_up(self, why: str) -> None:
         self._off = True

@@ -64,11 +64,19 @@ def _mirror_folder(
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         if mode == "online":
             print(f"warning: W&B: {reason}; logging offline", file=warnings, flush=True)
+            _restart_service()
             return _mirror_folder(folder, plan, "offline", warnings)
         label = record.config.label
         print(f"warning: W&B: {label}: not mirrored: {reason}", file=warnings, flush=True)
         return mode, False
     return mode, True
+
+
+def _restart_service() -> None:
+    """Ends wandb's background service, which keeps the id of a run that it failed to start."""
+    import wandb
+
+    wandb.teardown(exit_code=0)
 
 
 def _redirect_noise(log: Path) -> TextIO:

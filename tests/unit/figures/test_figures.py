@@ -1,8 +1,6 @@
 from collections.abc import Callable
 
 import pytest
-from synthetic import make_config, make_record
-
 from phasewise.figures import (
     assign_styles,
     compute_history,
@@ -17,6 +15,7 @@ from phasewise.figures.curves import LOSS_POINTS
 from phasewise.records import RunRecord, TrainPoint
 from phasewise.settings import Study
 from phasewise.statistics import t_interval
+from synthetic import make_config, make_record
 
 TASK = "rotten_tomatoes"
 STYLE = assign_styles(["lora"])["lora"]

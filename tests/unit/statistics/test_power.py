@@ -2,8 +2,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
-
 from phasewise.errors import ConfigError
 from phasewise.statistics import (
     accuracy_standard_error,
@@ -12,6 +10,7 @@ from phasewise.statistics import (
     smallest_detectable_difference,
     welch_power,
 )
+from scipy import stats
 
 
 @pytest.mark.parametrize(("seeds", "sds"), [(3, 3.5), (5, 2.1), (10, 1.3), (20, 0.9)])
@@ -67,7 +66,7 @@ def test_accuracy_standard_error(accuracy: float, examples: int, expected: float
 
 def test_wrong_shares_and_spreads_are_refused() -> None:
     assert accuracy_standard_error(0.5, 0) is None
-    with pytest.raises(ConfigError, match="got 75.6"):
+    with pytest.raises(ConfigError, match=r"got 75\.6"):
         accuracy_standard_error(75.6, 100)
     with pytest.raises(ConfigError, match="at least 0"):
         smallest_detectable_difference(-1.0, 5)
