@@ -70,7 +70,7 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
         styles=styles,
         unit_table=build_unit_table(study, tasks, rows),
         noise_table=build_noise_table(noise),
-        criteria_table=build_criteria_table(found, noise),
+        criteria_table=build_criteria_table(found),
         count_table=build_count_table(found),
         ledger_table=build_ledger_table(tasks),
         sections=tuple(sections),

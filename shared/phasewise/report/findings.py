@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from phasewise.report.evidence import TaskEvidence, UnitEvidence
 from phasewise.report.formatting import (
+    BASELINE_NAMES,
     join_words,
     show_interval,
     show_p,
@@ -56,6 +57,7 @@ def find_task(study: Study, task: TaskEvidence) -> TaskFinding:
     """Says which method of a task leads, or that they cannot be told apart, or what is missing."""
     scored = [unit for unit in task.units if unit.validation.mean is not None]
     details = [_gap_sentence(study, unit) for unit in task.units if unit not in scored]
+    details += _unscored_sentences(task)
     if not scored:
         words = f"{task.task}: no finding yet, since no method has a Phase 2 score."
         return TaskFinding(task.task, words, tuple(details), ())
@@ -149,7 +151,7 @@ def _baseline_sentences(task: TaskEvidence, best: UnitEvidence) -> list[str]:
     if not scored or best.validation.mean is None:
         return []
     strongest = max(scored, key=lambda b: sign * (b.report_score or 0.0))
-    name, score = strongest.name.replace("_", " "), strongest.report_score or 0.0
+    name, score = BASELINE_NAMES[strongest.name], strongest.report_score or 0.0
     gain = sign * (best.validation.mean - score)
     if gain <= 0:
         return [
@@ -159,6 +161,19 @@ def _baseline_sentences(task: TaskEvidence, best: UnitEvidence) -> list[str]:
     return [
         f"Against the strongest cheap baseline, {name} ({show_score(score)}), {best.method} gains "
         f"{show_score(gain)}."
+    ]
+
+
+def _unscored_sentences(task: TaskEvidence) -> list[str]:
+    unscored = [
+        baseline
+        for baseline in (task.baselines.baselines if task.baselines else ())
+        if baseline.search_score is None and baseline.report_score is None
+    ]
+    return [
+        f"The {BASELINE_NAMES[baseline.name]} baseline has no score"
+        + (f": {baseline.note}." if baseline.note else ".")
+        for baseline in unscored
     ]
 
 

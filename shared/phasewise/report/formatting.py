@@ -4,6 +4,12 @@ from phasewise.statistics import Interval
 from phasewise.summaries import ScoreSummary
 
 MISSING = "–"
+BASELINE_NAMES = {
+    "majority": "majority class",
+    "tfidf_logistic_regression": "TF-IDF + logistic regression",
+    "frozen_encoder_probe": "frozen-encoder probe",
+    "zero_shot": "zero-shot",
+}
 
 
 def show_score(value: float | None, *, beside: float | None = None) -> str:

@@ -9,6 +9,7 @@ from itertools import groupby
 
 from phasewise.report.evidence import PHASES, TaskEvidence, UnitEvidence
 from phasewise.report.formatting import (
+    BASELINE_NAMES,
     MISSING,
     show_amount,
     show_count,
@@ -56,13 +57,6 @@ UNIT_COLUMNS = (
     "peak MB",
 )
 
-_BASELINE_NAMES = {
-    "majority": "majority class",
-    "tfidf_logistic_regression": "TF-IDF + logistic regression",
-    "frozen_encoder_probe": "frozen-encoder probe",
-    "zero_shot": "zero-shot",
-}
-
 
 def build_unit_table(study: Study, tasks: Sequence[TaskEvidence], rows: Sequence[UnitRow]) -> Table:
     """Returns the table of units, each task opened by its cheap baselines."""
@@ -88,7 +82,7 @@ def build_noise_table(rows: Sequence[NoiseRow]) -> Table:
         "their standard error",
         "seeds in Phase 2",
         "smallest detectable difference",
-        "best–worst gap by luck",
+        "gap by seeds alone",
     )
     return Table(columns, tuple(_noise_cells(row) for row in rows), words=2)
 
@@ -117,9 +111,8 @@ def build_ledger_table(tasks: Sequence[TaskEvidence]) -> Table:
     return Table(("task", "why", "last time (UTC)", "times opened"), tuple(cells), words=3)
 
 
-def build_criteria_table(units: Sequence[UnitEvidence], noise: Sequence[NoiseRow]) -> Table:
-    """Returns the documented success criteria with the gap that luck alone gives beside them."""
-    gaps = {row.task: row.gap for row in noise}
+def build_criteria_table(units: Sequence[UnitEvidence]) -> Table:
+    """Returns the documented success criteria; each one's detail holds the noise beside it."""
     cells = [
         (
             unit.task,
@@ -127,13 +120,11 @@ def build_criteria_table(units: Sequence[UnitEvidence], noise: Sequence[NoiseRow
             criterion.name,
             "met" if criterion.met else "not met",
             criterion.detail,
-            show_score(gaps.get(unit.task)),
         )
         for unit in units
         for criterion in (unit.optimum.success_criteria if unit.optimum else ())
     ]
-    columns = ("task", "method", "criterion", "result", "detail", "best–worst gap by luck")
-    return Table(columns, tuple(cells), words=5)
+    return Table(("task", "method", "criterion", "result", "detail"), tuple(cells), words=5)
 
 
 def write_csv(rows: Sequence[UnitRow | NoiseRow]) -> str:
@@ -166,11 +157,8 @@ def _flatten(name: str, value: object) -> dict[str, object]:
 
 
 def _baseline_cells(task: str, baseline: Baseline) -> tuple[str, ...]:
-    name = _BASELINE_NAMES[baseline.name]
-    if baseline.search_score is None and baseline.report_score is None and baseline.note:
-        name += f" ({baseline.note})"
     search, report = show_score(baseline.search_score), show_score(baseline.report_score)
-    return (task, name, report, *[MISSING] * 5, search, *[MISSING] * 3)
+    return (task, BASELINE_NAMES[baseline.name], report, *[MISSING] * 5, search, *[MISSING] * 3)
 
 
 def _unit_cells(study: Study, row: UnitRow) -> tuple[str, ...]:

@@ -83,14 +83,15 @@ def test_complete_study_says_the_same_in_html_and_markdown(study: Study) -> None
         assert "lora leads full_finetune by 0.0560 [0.0492, 0.0628]" in text
         assert "with 5 pairs no sign-flip test can go below p = 0.062" in text
         assert "significant" not in text
-        assert "frozen encoder probe (0.685), lora gains 0.0800" in text
+        assert "frozen-encoder probe (0.685), lora gains 0.0800" in text
         assert "24 x phase2" in text
         assert "best-worst gap" in text
         assert "learning_rate = 0.009 lies at the max edge of its range; search 0.0001 to" in text
     assert "| lora | 0.765 [0.751, 0.779] (5) | 0.720 ± 0.010 (3) |" in markdown
     assert "0.755 ± 0.005 (2) | 0.780 | +0.0250 | 0.710 ± 0.010 (3)" in markdown
     assert "| TF-IDF + logistic regression | 0.615 |" in markdown
-    assert "zero-shot (an encoder)" in markdown
+    assert "The zero-shot baseline has no score: an encoder." in markdown
+    assert "| zero-shot | – | – |" in markdown
 
 
 def test_page_loads_nothing_and_is_well_formed(study: Study) -> None:
