@@ -15,11 +15,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-for command in (phases.baselines, phases.defaults, phases.search, phases.validate, phases.report):
-    app.command(rich_help_panel="Run (what the Snakemake rules call)")(command)
-for command in (looking.check, looking.plan, looking.status):
-    app.command(rich_help_panel="Look")(command)
-app.command("list", rich_help_panel="Look")(looking.list_registry)
+_RUN, _LOOK = "Run (what the Snakemake rules call)", "Look"
+app.command(rich_help_panel=_RUN)(phases.baselines)
+app.command(rich_help_panel=_RUN)(phases.defaults)
+app.command(rich_help_panel=_RUN)(phases.search)
+app.command(rich_help_panel=_RUN)(phases.validate)
+app.command(rich_help_panel=_RUN)(phases.report)
+app.command(rich_help_panel=_LOOK)(looking.check)
+app.command(rich_help_panel=_LOOK)(looking.plan)
+app.command(rich_help_panel=_LOOK)(looking.status)
+app.command("list", rich_help_panel=_LOOK)(looking.list_registry)
 
 #: Exit codes: wrong input, a run that failed for another reason, interrupted.
 EXIT_INPUT, EXIT_FAILURE, EXIT_INTERRUPTED = 2, 1, 130

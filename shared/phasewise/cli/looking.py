@@ -52,9 +52,9 @@ def plan(study: StudyOption = DEFAULT_STUDY, vm: ShardOption = ALL_SHARD) -> Non
     console.print(table)
     console.print(f"{len(units)} units, {len(units) * sum(counts)} trainings")
     if measured := [each for each in seconds if each is not None]:
-        hours = sum(measured) * sum(counts) / 3600
+        total = sum(measured) * sum(counts) / 3600
         console.print(
-            f"{hours:.2f} h one after another for the {len(measured)} units that Phase 0 has "
+            f"{total:.2f} h one after another for the {len(measured)} units that Phase 0 has "
             "measured; trials with more epochs than the default take longer"
         )
 

@@ -3,7 +3,7 @@
 Everything heavy is imported inside the command, so that ``--help`` stays quick.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from phasewise.cli.options import (
     TaskOption,
     require_unit,
 )
+from phasewise.records import RunRecord
 from phasewise.settings import ALL_SHARD, Study, load_study
 
 
@@ -98,7 +99,7 @@ def _load_unit(path: Path, task: str, method: str) -> Study:
 
 
 @contextmanager
-def _tracking(study: Study) -> Iterator[object]:
+def _tracking(study: Study) -> Iterator[Callable[[RunRecord, Path], None]]:
     """Gives the hook that mirrors each ended run to Weights & Biases."""
     from phasewise.tracking import TrackingProcess
 

@@ -18,8 +18,8 @@ class ModelSettings(Section):
     revision: str | None = Field(None, description="Commit hash on the hub; pin it.")
     dtype: Literal["float32", "bfloat16", "auto"] = Field(
         "auto",
-        description="Precision of the products. auto: bfloat16 where a GPU has it, else float32. "
-        "Trained weights are always held in float32.",
+        description="Precision of the products. auto: bfloat16 where the device computes in it "
+        "(GPU; CPU with AVX512-BF16), else float32. Trained weights are always float32.",
     )
     layers: int | None = Field(None, ge=1, description="Keep the first n layers (quick tests).")
 

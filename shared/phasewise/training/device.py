@@ -38,13 +38,19 @@ def choose_device(machine: MachineSettings) -> torch.device:
 def choose_precision(
     model: ModelSettings, method: MethodSettings, device: torch.device
 ) -> Precision:
-    """Returns the data types for a model on a device; ``auto`` is bfloat16 on a GPU that has it."""
-    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    half = model.dtype == "bfloat16" or (model.dtype == "auto" and able)
+    """Returns the data types for a model; ``auto`` is bfloat16 where the device computes in it."""
+    half = model.dtype == "bfloat16" or (model.dtype == "auto" and _has_bfloat16(device))
     products = torch.bfloat16 if half else torch.float32
     # Only weights that never train may lie in bfloat16: an update can be smaller than its step.
     frozen = half and method.kind == "lora"
     return Precision(torch.bfloat16 if frozen else torch.float32, products)
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether products in bfloat16 run in hardware; emulated, they are slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:

@@ -22,7 +22,6 @@ def _method(kind: str) -> MethodSettings:
     ("dtype", "kind", "expected"),
     [
         ("float32", "full", Precision(torch.float32, torch.float32)),
-        ("auto", "lora", Precision(torch.float32, torch.float32)),
         ("bfloat16", "full", Precision(torch.float32, torch.bfloat16)),
         ("bfloat16", "lora", Precision(torch.bfloat16, torch.bfloat16)),
     ],
@@ -30,6 +29,15 @@ def _method(kind: str) -> MethodSettings:
 def test_trained_weights_are_never_half(dtype: str, kind: str, expected: Precision) -> None:
     model = ModelSettings(source="x", dtype=dtype)  # type: ignore[arg-type]
     assert choose_precision(model, _method(kind), _CPU) == expected
+
+
+@pytest.mark.parametrize(("able", "products"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_is_bfloat16_where_the_processor_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch, able: bool, products: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": able})
+    model = ModelSettings(source="x", dtype="auto")
+    assert choose_precision(model, _method("full"), _CPU).products == products
 
 
 @pytest.mark.parametrize(
