@@ -9,6 +9,7 @@ at which all learning-rate schedules stand alike.
 
 import copy
 import math
+import warnings
 from collections.abc import Callable
 
 import optuna
@@ -52,7 +53,9 @@ def _build_hyperband(search: SearchSettings) -> BasePruner:
 
 
 def _build_wilcoxon(_: SearchSettings) -> BasePruner:
-    return WilcoxonPruner(p_threshold=WILCOXON_LEVEL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return WilcoxonPruner(p_threshold=WILCOXON_LEVEL)
 
 
 PRUNERS: dict[PrunerName, Callable[[SearchSettings], BasePruner]] = {
@@ -106,11 +109,14 @@ class Judge:
         if score is None or not math.isfinite(score) or stage < 1 or stage in reports:
             return "continue"
         self._report(trial, reports, stage, score)
-        if stage == STAGES or not self._study.pruner.prune(
-            self._study, self._frozen(trial.number, reports)
-        ):
+        if stage == STAGES or not self._loses(self._frozen(trial.number, reports)):
             return "continue"
         return "prune"
+
+    def _loses(self, trial: optuna.trial.FrozenTrial) -> bool:
+        with warnings.catch_warnings():  # Wilcoxon warns of stages that the best trial skipped
+            warnings.simplefilter("ignore", UserWarning)
+            return self._study.pruner.prune(self._study, trial)
 
     def _report(
         self, trial: optuna.Trial, reports: dict[int, float], stage: int, score: float

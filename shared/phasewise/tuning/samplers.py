@@ -8,12 +8,13 @@ killed and resumed draws what it would have drawn anyway, never the same again (
 import importlib
 import math
 import warnings
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from phasewise.settings import SamplerName
 
@@ -21,6 +22,8 @@ from phasewise.settings import SamplerName
 TPE_STARTUP = 10
 #: The same for the Gaussian process; 10 would leave nothing of a small budget.
 GP_STARTUP = 4
+#: New draws in place of one that was tried before.
+REDRAWS = 20
 _COMPLETE = (TrialState.COMPLETE,)
 _TOLD = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -78,6 +81,65 @@ def _cmaes_population(size: SamplerSize) -> int:
     return 1 + 4 + math.floor(3 * math.log(max(1, size.dimensions)))
 
 
+class DistinctSampler(BaseSampler):
+    """A sampler whose model never proposes an earlier trial again.
+
+    NSGA-II often breeds a child equal to its parent, and any model does so in a small discrete
+    space; training it again on the same seeds would tell nothing. A repeated proposal is drawn
+    again; after REDRAWS the trial is drawn at random.
+    """
+
+    def __init__(self, inner: BaseSampler) -> None:
+        self._inner = inner
+
+    def reseed_rng(self) -> None:
+        """See BaseSampler."""
+        self._inner.reseed_rng()
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """See BaseSampler."""
+        return self._inner.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Returns a proposal that no earlier trial has tried; empty if the sampler has none."""
+        tried = [t.params for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        for _ in range(REDRAWS):
+            drawn = self._inner.sample_relative(study, trial, search_space)
+            if not drawn:
+                return {}
+            for name in sorted(
+                set(search_space) - set(drawn)
+            ):  # NSGA-II leaves out what it mutates
+                drawn[name] = self._inner.sample_independent(study, trial, name, search_space[name])
+            if drawn not in tried:
+                return drawn
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> Any:
+        """See BaseSampler."""
+        return self._inner.sample_independent(study, trial, name, distribution)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """See BaseSampler."""
+        self._inner.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """See BaseSampler."""
+        self._inner.after_trial(study, trial, state, values)
+
+
 SAMPLERS: dict[SamplerName, SamplerKind] = {
     # Its start-up is fixed draws; one told trial is enough for TPE to go on from there.
     "schedule": SamplerKind(lambda seed, _: _build_tpe(seed, 1), lambda _: 1),
@@ -103,7 +165,7 @@ def build_sampler(name: SamplerName, *, seed: int, size: SamplerSize) -> BaseSam
         size: Budget and space.
     """
     build = SAMPLERS[name].build
-    return build(seed, size) if build else optuna.samplers.RandomSampler(seed=seed)
+    return DistinctSampler(build(seed, size)) if build else optuna.samplers.RandomSampler(seed=seed)
 
 
 def draws_from_model(name: SamplerName, study: optuna.Study, size: SamplerSize) -> bool:

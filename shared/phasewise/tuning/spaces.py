@@ -1,6 +1,7 @@
 """Search spaces: from settings to Optuna's distributions, drawn values and points of a cube."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -47,8 +48,9 @@ def build_distribution(parameter: RangeParameter | CategoricalParameter) -> Base
         return IntDistribution(low, high - (high - low) % step, log=log, step=step)
     if parameter.step is None:
         return FloatDistribution(parameter.min, parameter.max, log=log)
-    last = parameter.min + parameter.step * _whole_steps(parameter)
-    return FloatDistribution(parameter.min, last, step=parameter.step)
+    with warnings.catch_warnings():  # Optuna lowers the end to a whole step, in decimal arithmetic
+        warnings.simplefilter("ignore", UserWarning)
+        return FloatDistribution(parameter.min, parameter.max, step=parameter.step)
 
 
 def suggest(trial: optuna.Trial, parameters: Mapping[str, Parameter]) -> dict[str, Scalar]:

@@ -1,0 +1,111 @@
+"""Every sampler and every pruner by name, on one synthetic surface."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import optuna
+import pytest
+from fake_pool import FakePool, write_tuning_study
+from phasewise.settings import PrunerName, SamplerName
+from phasewise.summaries import Optimum
+from phasewise.tuning.pruners import PRUNERS
+from phasewise.tuning.samplers import SAMPLERS, SamplerSize
+from phasewise.tuning.search import search_unit
+from phasewise.tuning.storage import connect
+from phasewise.tuning.units import Unit
+
+TRIALS = 14
+#: How many of 14 trials a model draws, with four searched parameters. cmaes: 14 less trial 0 and a
+#: population of 4 + floor(3 ln 4) = 8.
+MODEL_BASED = {
+    "schedule": 10,
+    "tpe": 4,
+    "random": 0,
+    "qmc": 0,
+    "grid": 0,
+    "gp": 10,
+    "cmaes": 5,
+    "nsga2": 10,
+}
+
+
+def _search(folder: Path, **search: Any) -> tuple[Optimum, list[dict[str, Any]]]:
+    folder.mkdir(exist_ok=True)
+    study = write_tuning_study(folder, **{"confirm_top": 1, "trials": TRIALS, **search})
+    optimum = search_unit(study, "toy", "lora", pool_factory=FakePool)
+    unit = Unit(study, "toy", "lora")
+    loaded = optuna.load_study(study_name=unit.study_name, storage=connect(unit.paths.storage))
+    return optimum, [trial.params for trial in loaded.trials]
+
+
+def test_registries_hold_every_name() -> None:
+    assert set(SAMPLERS) == set(get_args(SamplerName)) == set(MODEL_BASED)
+    assert set(PRUNERS) == set(get_args(PrunerName))
+
+
+@pytest.mark.filterwarnings("error::optuna.exceptions.ExperimentalWarning", "error::UserWarning")
+@pytest.mark.parametrize("sampler", get_args(SamplerName))
+def test_sampler_draws_distinct_trials_in_range_and_resumes_as_if_never_stopped(
+    tmp_path: Path, sampler: SamplerName
+) -> None:
+    optimum, draws = _search(tmp_path / "whole", sampler=sampler)
+    assert optimum.trial_states == {"finished": TRIALS}
+    assert optimum.model_based_trials == MODEL_BASED[sampler]
+    assert len({str(draw) for draw in draws}) == TRIALS
+    for draw in draws:
+        assert 1e-5 <= draw["learning_rate"] <= 1e-2
+        assert draw["batch_size"] in (4, 8, 16)
+        assert draw["epochs"] in (1, 2, 3, 4)
+    for trials in (6, TRIALS):
+        resumed = _search(tmp_path / "resumed", sampler=sampler, trials=trials)[1]
+    if sampler in ("grid", "schedule", "nsga2"):  # these plan with the number of trials
+        assert len({str(draw) for draw in resumed}) == TRIALS
+    else:
+        assert resumed == draws
+
+
+@pytest.mark.parametrize("sampler", ["schedule", "gp", "cmaes", "tpe", "nsga2"])
+def test_sampler_copes_with_a_default_outside_the_space(tmp_path: Path, sampler: Any) -> None:
+    space = {
+        "learning_rate": {"type": "log_uniform", "min": 1e-3, "max": 1e-1},  # published: 4e-4
+        "lora_dropout": {"type": "uniform", "min": 0.1, "max": 0.4},  # 0
+        "epochs": {"type": "int", "min": 1, "max": 2},  # 3
+    }
+    study = write_tuning_study(tmp_path, sampler="schedule", trials=4, space=space)
+    optimum = search_unit(study, "toy", "lora", pool_factory=FakePool)
+    assert optimum.trial_states == {"finished": 4}
+    unit = Unit(study, "toy", "lora")
+    loaded = optuna.load_study(study_name=unit.study_name, storage=connect(unit.paths.storage))
+    published = {"learning_rate": 4e-4, "lora_dropout": 0.0, "epochs": 3}
+    assert loaded.trials[0].params == published
+    size = SamplerSize(8, 3)
+    build = SAMPLERS[sampler].build
+    assert build is not None
+    loaded.sampler = build(1, size)
+    for _ in range(4):
+        trial = loaded.ask({name: d for name, d in loaded.trials[1].distributions.items()})
+        assert 1e-3 <= trial.params["learning_rate"] <= 1e-1
+        assert trial.params["epochs"] in (1, 2)
+        loaded.tell(trial, 0.5)
+
+
+@pytest.mark.parametrize("sampler", ["schedule", "nsga2"])
+def test_small_discrete_space_is_not_searched_twice(tmp_path: Path, sampler: Any) -> None:
+    space = {
+        "batch_size": {"type": "categorical", "values": [4, 8, 16, 32]},
+        "epochs": {"type": "int", "min": 1, "max": 4},
+        "learning_rate": {"type": "categorical", "values": [1e-4, 4e-4, 1e-3, 3e-3]},
+    }
+    _, draws = _search(tmp_path, sampler=sampler, space=space)
+    assert len({str(draw) for draw in draws}) == TRIALS
+
+
+@pytest.mark.parametrize("pruner", get_args(PrunerName))
+def test_every_pruner_ends_every_trial(tmp_path: Path, pruner: PrunerName) -> None:
+    optimum, _ = _search(tmp_path, sampler="random", pruner=pruner)
+    assert sum(optimum.trial_states.values()) == TRIALS
+    assert set(optimum.trial_states) <= {"finished", "pruned"}
+    if pruner in ("none", "wilcoxon"):  # four evaluations at most: too few for the test
+        assert optimum.trial_states == {"finished": TRIALS}
+    else:
+        assert optimum.trial_states["pruned"] >= 1

@@ -1,0 +1,30 @@
+"""A listener of records can neither delay nor fail anybody."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fake_pool import build_record
+from phasewise.records import RunRecord
+from phasewise.runs import build_seeds
+from phasewise.settings import Study
+from phasewise.tuning.hooks import RecordHook
+from phasewise.tuning.units import Unit
+
+
+def test_hanging_listener_is_left_behind(tuning_study: Callable[..., Study]) -> None:
+    unit = Unit(tuning_study(), "toy", "lora")
+    job = unit.job("phase1", "trial-000", unit.default, build_seeds(0, "phase1", "toy", 0))
+    release = threading.Event()
+    lines: list[str] = []
+
+    def hang(record: RunRecord, folder: Path) -> None:
+        release.wait(10)
+
+    started = time.monotonic()
+    with RecordHook(hang, lines.append, patience=0.05) as hook:
+        hook.tell(build_record(job.config, "finished"), job.folder)
+    release.set()
+    assert time.monotonic() - started < 2
+    assert lines == ["tracking is slow; going on without it, the records are complete"]

@@ -1,0 +1,112 @@
+"""The journal after a crash, and the lock of a unit."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from phasewise.errors import RecordError
+from phasewise.tuning.stopping import StopFlag, StoppedError
+from phasewise.tuning.storage import free_name, hold_lock, open_study, repair_journal, set_aside
+
+
+def _open(path: Path, lines: list[str], settings_hash: str = "aaaa") -> optuna.Study:
+    return open_study(
+        path,
+        name="s",
+        direction="maximize",
+        settings_hash=settings_hash,
+        pruner=optuna.pruners.NopPruner(),
+        say=lines.append,
+    )
+
+
+def test_torn_line_is_cut_off_once(tmp_path: Path) -> None:
+    journal = tmp_path / "phase1" / "journal.log"
+    lines: list[str] = []
+    _open(journal, lines).add_trial(optuna.trial.create_trial(value=1.0))
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code": 5, "wor')
+    study = _open(journal, lines)
+    assert journal.read_bytes().startswith(whole)
+    assert [trial.value for trial in study.trials] == [1.0]
+    assert lines == ["journal.log: cut off 19 bytes of a line torn by a crash"]
+    repair_journal(journal, lines.append)
+    assert len(lines) == 1
+
+
+def test_lock_of_a_dead_writer_costs_no_time(tmp_path: Path) -> None:
+    journal = tmp_path / "phase1" / "journal.log"
+    _open(journal, [])
+    Path(f"{journal}.lock").symlink_to(journal)
+    study = _open(journal, [])  # else 30 s of grace
+    assert study.trials == []
+
+
+def test_empty_journal_is_a_new_study(tmp_path: Path) -> None:
+    journal = tmp_path / "phase1" / "journal.log"
+    journal.parent.mkdir()
+    journal.touch()
+    assert _open(journal, []).user_attrs == {"settings_hash": "aaaa"}
+
+
+def test_damaged_journal_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    journal = tmp_path / "phase1" / "journal.log"
+    _open(journal, [])
+    journal.write_bytes(b"not json\n" + journal.read_bytes())
+    with pytest.raises(RecordError, match=r"journal\.log: expected Optuna's journal.*move it away"):
+        _open(journal, [])
+
+
+def test_other_settings_are_moved_aside_and_counted(tmp_path: Path) -> None:
+    journal = tmp_path / "phase1" / "journal.log"
+    lines: list[str] = []
+    for settings_hash in ("aaaa", "bbbb", "aaaa", "bbbb"):
+        _open(journal, lines, settings_hash).add_trial(optuna.trial.create_trial(value=1.0))
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["phase1", "phase1.old-aaaa", "phase1.old-aaaa-2", "phase1.old-bbbb"]
+    assert lines[0] == (
+        "settings have changed: the search under aaaa was moved to phase1.old-aaaa/"
+    )
+
+
+def test_free_name_and_set_aside(tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    assert free_name(folder) == folder
+    folder.mkdir()
+    assert free_name(folder).name == "x-2"
+    assert set_aside(folder, "h") == tmp_path / "x.old-h"
+    assert not folder.exists()
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from phasewise.tuning.stopping import StopFlag
+from phasewise.tuning.storage import hold_lock
+with hold_lock(Path(sys.argv[1]), print, StopFlag()):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "unit" / "controller.lock"
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        lines: list[str] = []
+        stop = StopFlag()
+
+        def say(line: str) -> None:
+            lines.append(line)
+            stop.request("a test")
+
+        with pytest.raises(StoppedError), hold_lock(path, say, stop):
+            pytest.fail("two holders")
+        assert lines[0].startswith(f"waiting: pid {holder.pid} on ")
+        holder.kill()
+        with hold_lock(path, lines.append, StopFlag()):
+            assert len(lines) <= 2
