@@ -12,7 +12,7 @@ from peft.optimizers import create_loraplus_optimizer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from phasewise.methods.models import BaseModel
+from phasewise.methods.models import BaseModel, quiet_loading
 from phasewise.methods.modules import find_target_modules
 from phasewise.settings import Hyperparameters, MethodSettings
 
@@ -160,7 +160,8 @@ def _add_adapter(
         fan_in_fan_out=isinstance(model.get_submodule(targets[0]), Conv1D),
         task_type=_TASK_TYPES.get(auto_class),
     )
-    return get_peft_model(model, config)
+    with quiet_loading():
+        return get_peft_model(model, config)
 
 
 def _count(parameter: nn.Parameter) -> int:

@@ -166,6 +166,7 @@ def _head_names(loader: Any, config: Any) -> list[str]:
 def _quantization_config(
     quantization: Quantization, compute_dtype: torch.dtype, heads: list[str]
 ) -> Any:
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else a line each int8 product
     # bitsandbytes fails on a quantized head with a bare AssertionError; `llm_int8_skip_modules`
     # is what spares it, for 4 bits too (FACTS G).
     if quantization == "int8":

@@ -26,6 +26,8 @@ from phasewise.training.interface import Decision, Progress, RunJob
 _GRACE_SECONDS = 5.0
 #: Bytes at the end of the log that are searched for a dead worker's last words.
 _LOG_TAIL_BYTES = 4096
+#: A worker that unwinds on a signal exits with this plus its number, as a shell would.
+_SIGNAL_EXIT = 128
 
 
 class PoolEvent(NamedTuple):
@@ -199,8 +201,9 @@ class WorkerPool:
         return self._explain(_reap(worker.process, _GRACE_SECONDS))
 
     def _explain(self, code: int) -> str:
-        if code < 0:
-            name = signal.Signals(-code).name
+        number = -code if code < 0 else code - _SIGNAL_EXIT
+        if number in set(signal.Signals):
+            name = signal.Signals(number).name
             hint = ", often the kernel out of memory" if name == "SIGKILL" else ""
             return f"worker killed by {name}{hint}"
         where = f"; see {self._log}" if self._log is not None else ""

