@@ -12,10 +12,10 @@ os.environ["HF_EVALUATE_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.pop("PHASEWISE_DATA", None)
 
-import pytest  # noqa: E402
-import yaml  # noqa: E402
+import pytest
+import yaml
 
-from phasewise.settings import Study, load_study  # noqa: E402
+from phasewise.settings import Study, load_study
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from phasewise.records import Evaluation, RunRecord, RunStatus, write_record
 from phasewise.runs import RunConfig
 from phasewise.settings import Study, load_study

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from phasewise.records import Evaluation, RunCost, RunRecord, RunStatus, TrainPoint, write_record
 from phasewise.runs import RunConfig, UnitConfig, UnitPaths, build_seeds, task_baselines_path
 from phasewise.seeding import derive_seed

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from peft import AutoPeftModelForSequenceClassification, PeftModel
+from transformers import AutoModelForSequenceClassification, set_seed
+
 from phasewise.methods.adapt import adapt_model, build_optimizer
 from phasewise.methods.models import load_base_model
 from phasewise.records import RunRecord, read_record, write_record
@@ -24,7 +26,6 @@ from phasewise.tasks.data import open_report_data
 from phasewise.tasks.predictions import read_predictions
 from phasewise.training.interface import RunJob
 from phasewise.training.trainer_engine import TrainerEngine
-from transformers import AutoModelForSequenceClassification, set_seed
 
 _METHODS = registry_names("methods")
 _TASK = "rotten_tomatoes"

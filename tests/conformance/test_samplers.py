@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import optuna
 import pytest
+
 from fake_pool import FakePool, write_tuning_study
 from phasewise.settings import PrunerName, SamplerName
 from phasewise.summaries import Optimum

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from phasewise.provenance import fingerprint_data
 from phasewise.runs import UnitConfig
 from phasewise.settings import (

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "shared" / "phasewise"
 #: From the bottom up; a part imports only parts before it, or itself.
 LAYERS = [
     "errors",
+    "hub",
     "seeding",
     "settings",
     "provenance",

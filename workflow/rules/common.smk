@@ -32,6 +32,7 @@ except PhasewiseError as error:
 EXPERIMENTS = str(STUDY.settings.experiments_path)
 ANALYSIS = str(STUDY.settings.analysis_path)
 
+DATA_CHECK = EXPERIMENTS + f"/checked_{VM}.json"
 TASK_BASELINES = EXPERIMENTS + "/{task}/baselines.json"
 PHASE0_SUMMARY = EXPERIMENTS + "/{task}/{method}/phase0.json"
 OPTIMUM = ANALYSIS + "/{task}_{method}_optimal.yaml"

@@ -1,12 +1,27 @@
 """Phase 0: what is there before any search.
 
 REQUIRED INPUTS: the task's data.
-OUTPUTS: experiments/{study}/{task}/baselines.json, experiments/{study}/{task}/{method}/phase0.json
+OUTPUTS: experiments/{study}/checked_{vm}.json, experiments/{study}/{task}/baselines.json,
+    experiments/{study}/{task}/{method}/phase0.json
 """
+
+
+rule check_data:
+    """Read and check all rows of all tasks, so that bad data stop the study before it trains."""
+    output:
+        DATA_CHECK,
+    localrule: True
+    params:
+        settings=[HASHES["baselines", task] for task in TASKS],
+    shell:
+        "phasewise check --study {STUDY_FILE} --vm {VM} --output {output}"
 
 
 rule compute_baselines:
     """Score majority class, TF-IDF + logistic regression and the frozen encoder of a task."""
+    input:
+        # ancient: checking again after a change of one task must not re-run the others
+        checked=ancient(DATA_CHECK),
     output:
         TASK_BASELINES,
     log:
@@ -23,6 +38,8 @@ rule compute_baselines:
 
 rule run_defaults:
     """Train a method's published default over a few seeds: noise floor and S_baseline."""
+    input:
+        checked=ancient(DATA_CHECK),
     output:
         PHASE0_SUMMARY,
     log:

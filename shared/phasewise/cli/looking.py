@@ -1,6 +1,7 @@
 """The commands that only look: registries, a study's plan, the state of its units."""
 
 import time
+from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Literal
 
@@ -10,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 
 from phasewise.cli.options import DEFAULT_STUDY, ShardOption, StudyOption
-from phasewise.records import iterate_records
-from phasewise.runs import UnitPaths, build_unit
+from phasewise.records import iterate_records, write_json
+from phasewise.runs import UnitPaths
 from phasewise.settings import ALL_SHARD, REGISTRY, Study, load_study, read_yaml, registry_names
 
 Registry = Literal["tasks", "methods", "spaces", "studies"]
@@ -30,12 +31,29 @@ def list_registry(
         console.print(table)
 
 
-def check(study: StudyOption = DEFAULT_STUDY) -> None:
-    """Check a study file, everything it names, and that its local data are there."""
+def check(
+    study: StudyOption = DEFAULT_STUDY,
+    vm: ShardOption = ALL_SHARD,
+    output: Annotated[
+        Path | None, typer.Option(help="JSON file to write once all is good.")
+    ] = None,
+) -> None:
+    """Check a study, its model and all rows of its data, without training anything."""
     loaded = load_study(study)
-    for task, method in loaded.units_of(ALL_SHARD):
-        build_unit(loaded, task, method)
-    typer.echo(f"{study}: {len(loaded.tasks)} tasks x {len(loaded.methods)} methods, all good")
+    from phasewise.methods.sources import resolve_model_path
+    from phasewise.tasks.data import check_task_data
+
+    settings = loaded.settings
+    resolve_model_path(settings.model)
+    rows = {}
+    for task in loaded.tasks_of(vm):
+        splits = check_task_data(loaded.tasks[task], settings.data_dir)
+        rows[task] = {"train": len(splits.train), "search": len(splits.search)}
+        for message in splits.messages:
+            typer.echo(f"{task}: {message}")
+    if output is not None:
+        write_json(output, rows)
+    typer.echo(f"{study}: {len(rows)} tasks x {len(loaded.methods)} methods, all good")
 
 
 def plan(study: StudyOption = DEFAULT_STUDY, vm: ShardOption = ALL_SHARD) -> None:

@@ -1,17 +1,13 @@
 """Where a pretrained model comes from: hub, local folder or installed package; imports no torch."""
 
-import os
-import socket
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from phasewise.errors import ConfigError, suggest_nearest
+from phasewise.hub import answers, hub_endpoint, is_offline_wanted
 from phasewise.settings import ModelSettings
 
 PACKAGE_PREFIX = "package:"
-#: A reachable hub answers a connection within this; a blocked one would hang for minutes.
-_PROBE_SECONDS = 3.0
 
 
 def resolve_model_path(model: ModelSettings) -> str:
@@ -28,8 +24,10 @@ def resolve_model_path(model: ModelSettings) -> str:
         return str(_require_config(folder, source))
     if source.startswith(("/", ".", "~")) or source.count("/") > 1:
         raise ConfigError(f"model.source: expected a folder with config.json, no folder {source}")
-    if not _is_cached(source, model.revision):
-        _require_hub(source)
+    snapshot = _find_snapshot(source, model.revision)
+    if snapshot is not None:
+        return str(snapshot)  # by its folder nothing asks the hub, which may hang when it is away
+    _require_hub(source)
     return source
 
 
@@ -56,10 +54,23 @@ def _find_in_package(name: str) -> Path:
     return models[0]
 
 
-def _is_cached(source: str, revision: str | None) -> bool:
+def _find_snapshot(source: str, revision: str | None) -> Path | None:
+    """Returns the folder of a model in the hub's cache; None unless it is complete."""
     from huggingface_hub import try_to_load_from_cache
 
-    return isinstance(try_to_load_from_cache(source, "config.json", revision=revision), str)
+    config = try_to_load_from_cache(source, "config.json", revision=revision)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    has_tokenizer = any(folder.glob("tokenizer*")) or any(folder.glob("vocab*"))
+    return folder if has_tokenizer and _has_weights(folder) else None
+
+
+def _has_weights(folder: Path) -> bool:
+    for index in folder.glob("*.index.json"):
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return all((folder / shard).is_file() for shard in shards)
+    return any((folder / name).is_file() for name in ("model.safetensors", "pytorch_model.bin"))
 
 
 def _require_hub(source: str) -> None:
@@ -68,26 +79,15 @@ def _require_hub(source: str) -> None:
         "work offline with model.source: a local folder (huggingface-cli download elsewhere, then "
         "copy) or package:NAME"
     )
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+    if is_offline_wanted():
         raise ConfigError(
             f"model.source: {source} is not in the local cache and HF_HUB_OFFLINE is set; {offline}"
         )
-    address = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
-    host, port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
-    if _has_proxy(address.scheme):
-        return  # the proxy, not this machine, reaches the hub
-    try:
-        socket.create_connection((host, port), timeout=_PROBE_SECONDS).close()
-    except OSError as error:
+    if not answers(hub_endpoint()):
         raise ConfigError(
-            f"model.source: {source} is neither a local folder nor cached, and the hub ({host}) "
-            f"cannot be reached ({error}); {offline}{_near_packages(source)}"
-        ) from error
-
-
-def _has_proxy(scheme: str) -> bool:
-    names = (f"{scheme}_proxy", "all_proxy")
-    return any(os.environ.get(name) or os.environ.get(name.upper()) for name in names)
+            f"model.source: {source} is neither a local folder nor cached, and the hub "
+            f"({hub_endpoint()}) does not answer; {offline}{_near_packages(source)}"
+        )
 
 
 def _near_packages(source: str) -> str:

@@ -1,18 +1,12 @@
 """Reads a split from the Hugging Face hub, or from its cache when the hub does not answer."""
 
-import os
-import threading
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from phasewise.errors import DataError
+from phasewise.hub import answers, hub_endpoint, is_offline_wanted
 from phasewise.settings import HubSource
 from phasewise.tasks.table import RowTable
-
-#: Without a probe a missing hub costs 23 s, a silent one over 250 s (FACTS G).
-PROBE_SECONDS = 3.0
 
 
 def read_hub(source: HubSource, split: str) -> RowTable:
@@ -27,7 +21,7 @@ def read_hub(source: HubSource, split: str) -> RowTable:
             configuration, revision or split; unreadable files.
     """
     local = Path(source.path).is_dir()
-    online = local or (not _offline_wanted() and answers(_endpoint()))
+    online = local or (not is_offline_wanted() and answers(hub_endpoint()))
     try:
         data = _load(source, split, offline=not online)
     except ValueError as error:  # datasets: unknown configuration or split
@@ -39,29 +33,6 @@ def read_hub(source: HubSource, split: str) -> RowTable:
     if not rows:
         raise DataError(f"{origin}: expected data rows, it has none")
     return RowTable(origin, rows, range(1, len(rows) + 1), "row")
-
-
-def answers(endpoint: str, seconds: float = PROBE_SECONDS) -> bool:
-    """Returns whether a server sends any HTTP answer within about ``seconds``.
-
-    Proxies in the environment are used. The request runs in a thread, since a time limit on a
-    socket does not bound the name look-up.
-    """
-    answered = threading.Event()
-
-    def _ask() -> None:
-        try:
-            with urllib.request.urlopen(f"{endpoint}/", timeout=seconds):
-                answered.set()
-        except urllib.error.HTTPError:
-            answered.set()  # refused, but there
-        except OSError:
-            return
-
-    thread = threading.Thread(target=_ask, daemon=True)
-    thread.start()
-    thread.join(seconds * 1.5)
-    return answered.is_set()
 
 
 def _load(source: HubSource, split: str, *, offline: bool) -> Any:
@@ -98,7 +69,7 @@ def _explain(source: HubSource, error: Exception, *, online: bool) -> DataError:
     name = _name(source)
     if online:
         return DataError(f"{name}: {_first_line(error)}")
-    why = "HF_HUB_OFFLINE is set" if _offline_wanted() else f"{_endpoint()} does not answer"
+    why = "HF_HUB_OFFLINE is set" if is_offline_wanted() else f"{hub_endpoint()} does not answer"
     return DataError(
         f"{name}: {why} and the data are not in the cache; to work offline set "
         "PHASEWISE_DATA=<dir> with <dir>/<task>/<split>.jsonl, or fill the cache on a connected "
@@ -109,17 +80,6 @@ def _explain(source: HubSource, error: Exception, *, online: bool) -> DataError:
 def _name(source: HubSource) -> str:
     config = f"/{source.config}" if source.config else ""
     return f"hub data set {source.path}{config}@{source.revision[:12]}"
-
-
-def _endpoint() -> str:
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-
-
-def _offline_wanted() -> bool:
-    return any(
-        os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"}
-        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
-    )
 
 
 def _first_line(error: BaseException) -> str:

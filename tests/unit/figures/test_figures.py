@@ -1,6 +1,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from phasewise.figures import (
     assign_styles,
     compute_history,

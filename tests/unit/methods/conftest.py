@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import BertConfig, BertForSequenceClassification, set_seed
+
 from phasewise.methods.models import BaseModel, load_base_model
 from phasewise.settings import (
     REGISTRY,
@@ -11,7 +13,6 @@ from phasewise.settings import (
     ModelSettings,
     read_yaml,
 )
-from transformers import BertConfig, BertForSequenceClassification, set_seed
 
 AUTO_CLASS = "AutoModelForSequenceClassification"
 

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 from peft import AutoPeftModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, set_seed
+
 from phasewise.methods.adapt import adapt_model, build_optimizer, measure_model, save_model
 from phasewise.methods.models import BaseModel
 from phasewise.settings import Hyperparameters, MethodSettings
-from transformers import AutoModelForSequenceClassification, set_seed
 
 AUTO_CLASS = "AutoModelForSequenceClassification"
 Loader = Callable[..., BaseModel]

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from phasewise.errors import ConfigError
 from phasewise.methods.models import BaseModel, load_base_model, load_tokenizer
 from phasewise.settings import ModelSettings

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
 from phasewise.errors import ConfigError
 from phasewise.methods.models import find_head
 from phasewise.methods.modules import UnknownFamilyWarning, find_target_modules
-from transformers import AutoConfig, AutoModelForSequenceClassification
 
 _SMALL = {
     "hidden_size": 16,

@@ -1,8 +1,9 @@
-import socket
 from pathlib import Path
 
 import pytest
+
 from phasewise.errors import ConfigError
+from phasewise.methods import sources
 from phasewise.methods.sources import resolve_model_path
 from phasewise.settings import ModelSettings
 
@@ -45,15 +46,44 @@ def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
 def test_a_hub_that_does_not_answer_is_told_after_one_probe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("HF_HUB_OFFLINE", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    timeouts = []
-
-    def refuse(address: object, timeout: float) -> socket.socket:
-        timeouts.append(timeout)
-        raise TimeoutError("timed out")
-
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    with pytest.raises(ConfigError, match=r"cannot be reached \(timed out\); work offline"):
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    asked = []
+    monkeypatch.setattr(sources, "answers", lambda endpoint: bool(asked.append(endpoint)))
+    with pytest.raises(ConfigError, match="does not answer; work offline"):
         _resolve("org/never-downloaded")
-    assert timeouts == [3.0]
+    assert len(asked) == 1
+
+
+def _fill_cache(root: Path, files: dict[str, str]) -> Path:
+    snapshot = root / "models--org--name" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (root / "models--org--name" / "refs").mkdir()
+    (root / "models--org--name" / "refs" / "main").write_text("abc")
+    for name, content in files.items():
+        (snapshot / name).write_text(content)
+    return snapshot
+
+
+_INDEX = '{"weight_map": {"a": "part-1.safetensors", "b": "part-2.safetensors"}}'
+_SMALL = {"config.json": "{}", "tokenizer.json": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("files", "complete"),
+    [
+        ({**_SMALL, "model.safetensors": ""}, True),
+        ({**_SMALL, "model.safetensors.index.json": _INDEX, "part-1.safetensors": ""}, False),
+        (_SMALL, False),
+        ({"config.json": "{}", "model.safetensors": ""}, False),
+    ],
+)
+def test_a_complete_cached_model_is_used_without_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], complete: bool
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    snapshot = _fill_cache(tmp_path, files)
+    if complete:
+        assert _resolve("org/name") == str(snapshot)
+        return
+    with pytest.raises(ConfigError, match="HF_HUB_OFFLINE is set"):
+        _resolve("org/name")

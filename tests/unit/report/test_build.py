@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from phasewise.errors import ConfigError
 from phasewise.report import build_report
 from phasewise.settings import Study

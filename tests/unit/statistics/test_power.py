@@ -2,6 +2,8 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from phasewise.errors import ConfigError
 from phasewise.statistics import (
     accuracy_standard_error,
@@ -10,7 +12,6 @@ from phasewise.statistics import (
     smallest_detectable_difference,
     welch_power,
 )
-from scipy import stats
 
 
 @pytest.mark.parametrize(("seeds", "sds"), [(3, 3.5), (5, 2.1), (10, 1.3), (20, 0.9)])

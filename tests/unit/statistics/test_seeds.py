@@ -2,6 +2,8 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from phasewise.errors import RecordError
 from phasewise.statistics import (
     bootstrap_interval,
@@ -10,7 +12,6 @@ from phasewise.statistics import (
     summarise_scores,
     t_interval,
 )
-from scipy import stats
 
 
 def test_summary_by_hand() -> None:

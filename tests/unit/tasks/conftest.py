@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from task_rows import classification_rows, question_rows, write_jsonl
+
 from phasewise.provenance import fingerprint_data
 from phasewise.runs import UnitConfig
 from phasewise.settings import (
@@ -15,7 +17,6 @@ from phasewise.settings import (
     TrainingSettings,
     read_yaml,
 )
-from task_rows import classification_rows, question_rows, write_jsonl
 
 
 @pytest.fixture

@@ -3,13 +3,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import softmax
+from sklearn import metrics as reference
+
 from phasewise.errors import InfeasibleRunError
 from phasewise.settings import KIND_METRICS, TaskSettings
 from phasewise.tasks.classification import Classification, score_classes
 from phasewise.tasks.examples import EvalSet, Example
 from phasewise.tasks.table import RowTable
-from scipy.special import softmax
-from sklearn import metrics as reference
 
 KIND = Classification()
 

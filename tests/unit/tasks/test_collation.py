@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from phasewise.errors import ConfigError
 from phasewise.tasks.collation import build_collator
 

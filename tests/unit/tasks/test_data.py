@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from task_rows import classification_rows, question_rows, write_jsonl
+
 from phasewise.errors import DataError
 from phasewise.runs import UnitConfig
 from phasewise.settings import TaskSettings
 from phasewise.tasks import data
 from phasewise.tasks.examples import Example
 from phasewise.tasks.ledger import append_access, read_ledger
-from task_rows import classification_rows, question_rows, write_jsonl
 
 TaskBuilder = Callable[..., TaskSettings]
 UnitBuilder = Callable[..., UnitConfig]

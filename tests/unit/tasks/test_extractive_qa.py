@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from phasewise.errors import ConfigError, InfeasibleRunError
 from phasewise.settings import KIND_METRICS, TaskSettings
 from phasewise.tasks.examples import EvalSet, Example

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import datasets
 import pytest
+from task_rows import classification_rows, write_jsonl
+
 from phasewise.errors import DataError
 from phasewise.settings import HubSource
 from phasewise.tasks import hub
-from task_rows import classification_rows, write_jsonl
 
 REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 SOURCE = HubSource(path="someone/films", config="rte", revision=REVISION)

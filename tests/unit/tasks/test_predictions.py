@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from phasewise.errors import RecordError
 from phasewise.tasks.examples import ExamplePrediction
 from phasewise.tasks.predictions import read_predictions, write_predictions

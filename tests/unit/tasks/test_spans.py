@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from phasewise.tasks.examples import EvalSet, Example
 from phasewise.tasks.spans import find_best_spans
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from phasewise.tasks.squad_rules import fit_threshold, normalise_answer, score_answer
 
 

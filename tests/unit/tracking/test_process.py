@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from phasewise.records import RunRecord
 from phasewise.settings import Study
 from phasewise.tracking import TrackingProcess, process, read_marker, run_id

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from phasewise.records import RunRecord
 from phasewise.settings import Study
 from phasewise.tracking import read_marker, run_id

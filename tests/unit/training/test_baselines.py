@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from phasewise.runs import UnitPaths, task_baselines_path
 from phasewise.settings import Study
 from phasewise.summaries import Baseline, TaskBaselines, read_task_baselines

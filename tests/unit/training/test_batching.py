@@ -1,4 +1,5 @@
 import pytest
+
 from phasewise.training.batching import EpochShuffle, find_evaluation_steps, largest_micro_batch
 
 

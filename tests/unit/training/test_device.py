@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from phasewise.settings import MachineSettings, MethodSettings, ModelSettings
 from phasewise.training.device import (
     Precision,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from phasewise.errors import WorkerError
 from phasewise.records import RunRecord, read_record
 from phasewise.runs import RunConfig, build_seeds, build_unit

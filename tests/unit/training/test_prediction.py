@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from phasewise.tasks.examples import EvalSet, Example, Feature
 from phasewise.training.prediction import predict, take_examples
 

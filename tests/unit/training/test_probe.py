@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from phasewise.methods.models import load_tokenizer
 from phasewise.settings import ModelSettings, TaskSettings
 from phasewise.tasks.examples import Example
@@ -23,6 +24,7 @@ def features_of(texts: list[str]) -> list[dict[str, Any]]:
 
 def test_embeddings_are_means_over_real_tokens_in_the_order_given() -> None:
     import transformers
+
     from phasewise.methods.models import resolve_model_path
 
     texts = ["a long sentence about the weather of today", "short", "three words here"]
@@ -48,6 +50,7 @@ def test_batch_size_does_not_change_embeddings() -> None:
 def inference_model(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
     """MiniLM cut to a layer, with a random head that claims to know entailment."""
     import transformers
+
     from phasewise.methods.models import resolve_model_path
 
     folder: Path = tmp_path_factory.mktemp("nli")

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForQuestionAnswering
+
 from phasewise.records import RunRecord
 from phasewise.runs import RunConfig, RunSeeds, build_unit
 from phasewise.settings import Hyperparameters, MachineSettings, Study
@@ -15,7 +17,6 @@ from phasewise.tasks.predictions import read_predictions
 from phasewise.training.interface import Decision, Progress, RunJob
 from phasewise.training.run_trainer import RunTrainer
 from phasewise.training.trainer_engine import TrainerEngine
-from transformers import AutoModelForQuestionAnswering
 
 _TASK = {"train_rows": 20, "search_rows": 24, "max_length": 16, "splits": {"report_rows": 20}}
 _SEEDS = {"init": 1, "order": 2, "subset": 3}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from phasewise.records import read_record
 from phasewise.runs import RunConfig, build_seeds, build_unit
 from phasewise.settings import MachineSettings, Study

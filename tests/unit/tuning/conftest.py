@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fake_pool import FakePool, write_tuning_study
 from phasewise.settings import Study
 from phasewise.summaries import Optimum

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import pytest
+
 from phasewise.settings import Hyperparameters
 from phasewise.summaries import Criterion
 from phasewise.tuning.criteria import Noise, SearchState, check_criteria, measure_noise

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
+
 from phasewise.settings import Hyperparameters, Parameter
 from phasewise.tuning.edges import flag_edges
-from pydantic import TypeAdapter
 
 _SPACE: TypeAdapter[Any] = TypeAdapter(dict[str, Parameter])
 

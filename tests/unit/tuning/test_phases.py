@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from fake_pool import FakePool, surface
 from phasewise.errors import ConfigError, PhasewiseError
 from phasewise.records import read_record

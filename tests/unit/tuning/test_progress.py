@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
 from phasewise.records import Evaluation
 from phasewise.tuning.progress import Clock, ProgressLog, format_duration
-from rich.console import Console
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from typing import Any
 
 import optuna
 import pytest
+
 from phasewise.records import Evaluation
 from phasewise.settings import SearchSettings
 from phasewise.tuning.pruners import STAGES, Judge, build_pruner, stage_of

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import phasewise.tuning.trials
 import pytest
-from fake_pool import FakePool, build_record, write_tuning_study
 from optuna.storages.journal import JournalFileBackend
+
+import phasewise.tuning.trials
+from fake_pool import FakePool, build_record, write_tuning_study
 from phasewise.records import RunRecord, read_record
 from phasewise.runs import RunConfig
 from phasewise.settings import Study

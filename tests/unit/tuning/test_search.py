@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fake_pool import FakePool, surface
 from phasewise.errors import ConfigError, PhasewiseError
 from phasewise.records import RunRecord, read_record

@@ -5,6 +5,8 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import TypeAdapter
+
 from phasewise.settings import Hyperparameters, Parameter
 from phasewise.tuning.spaces import (
     build_distribution,
@@ -13,7 +15,6 @@ from phasewise.tuning.spaces import (
     place_default,
     suggest,
 )
-from pydantic import TypeAdapter
 
 _PARAMETER: TypeAdapter[Any] = TypeAdapter(Parameter)
 

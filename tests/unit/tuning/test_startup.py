@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
+
 from phasewise.settings import Hyperparameters, Parameter, SearchSettings
 from phasewise.tuning.startup import (
     Draw,
@@ -12,7 +14,6 @@ from phasewise.tuning.startup import (
     schedule_startup,
     sobol_draws,
 )
-from pydantic import TypeAdapter
 
 PARAMETERS: dict[str, Any] = TypeAdapter(dict[str, Parameter]).validate_python(
     {

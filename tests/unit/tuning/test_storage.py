@@ -6,6 +6,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+
 from phasewise.errors import RecordError
 from phasewise.tuning.stopping import StopFlag, StoppedError
 from phasewise.tuning.storage import free_name, hold_lock, open_study, repair_journal, set_aside

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from phasewise.settings import Hyperparameters
 from phasewise.tuning.trials import EndedTrial
 from phasewise.tuning.winner import build_candidates, choose_winner, rank_finished
