@@ -1,5 +1,6 @@
 """Where a pretrained model comes from: hub, local folder or installed package; imports no torch."""
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
