@@ -25,7 +25,7 @@ setup: .venv/installed  ## Make .venv and link the profiles to the root.
 	@touch $@
 
 test: setup  ## Unit, conformance and workflow tests; no network.
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: setup  ## ruff, mypy, snakefmt: what CI runs.
 	$(BIN)/ruff check $(SOURCES)

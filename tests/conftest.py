@@ -54,3 +54,8 @@ def write_study(
         return load_study(path)
 
     return write
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The study that goes through Snakemake takes longest: it starts first."""
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
