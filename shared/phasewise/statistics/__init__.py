@@ -1,5 +1,15 @@
 """Statistics of scores over seeds and tasks: summaries, intervals, power; NumPy and SciPy only."""
 
+from phasewise.statistics.comparison import (
+    Comparison,
+    bootstrap_crossed,
+    compare_crossed,
+    compare_seeds,
+    correct_holm,
+    pool_comparisons,
+)
+from phasewise.statistics.detectable import detectable_difference, seeds_to_resolve
+from phasewise.statistics.expected_best import ExpectedBest, expect_best
 from phasewise.statistics.power import (
     accuracy_standard_error,
     expected_gap,
@@ -16,16 +26,34 @@ from phasewise.statistics.seeds import (
     summarise_scores,
     t_interval,
 )
+from phasewise.statistics.superiority import (
+    chance_interval,
+    chance_of_better,
+    interquartile_mean,
+)
 
 __all__ = [
+    "Comparison",
+    "ExpectedBest",
     "Interval",
     "PairedDifference",
     "accuracy_standard_error",
+    "bootstrap_crossed",
     "bootstrap_interval",
+    "chance_interval",
+    "chance_of_better",
+    "compare_crossed",
     "compare_paired",
+    "compare_seeds",
+    "correct_holm",
+    "detectable_difference",
+    "expect_best",
     "expected_gap",
+    "interquartile_mean",
+    "pool_comparisons",
     "pooled_sd",
     "seeds_needed",
+    "seeds_to_resolve",
     "smallest_detectable_difference",
     "summarise_scores",
     "t_interval",

@@ -49,7 +49,7 @@ def summarise_scores(scores: Sequence[float]) -> ScoreSummary:
     Raises:
         RecordError: A score is NaN or infinite: such a run has diverged and has no score.
     """
-    values = _as_scores(scores)
+    values = as_scores(scores)
     n = len(values)
     sd = float(values.std(ddof=1)) if n > 1 else None
     return ScoreSummary(
@@ -62,7 +62,7 @@ def summarise_scores(scores: Sequence[float]) -> ScoreSummary:
 
 def t_interval(scores: Sequence[float], level: float = LEVEL) -> Interval | None:
     """Returns Student's t interval of the mean over runs; None below two scores."""
-    values = _as_scores(scores)
+    values = as_scores(scores)
     n = len(values)
     if n < 2:
         return None
@@ -87,7 +87,7 @@ def bootstrap_interval(
     """
     values = np.asarray(scores, dtype=float)
     values = values[:, None] if values.ndim == 1 else values  # (runs, tasks)
-    _as_scores(values.ravel())
+    as_scores(values.ravel())
     if len(values) < 2:
         return None
     if np.all(values == values[0]):
@@ -114,7 +114,7 @@ def pooled_sd(groups: Sequence[Sequence[float]]) -> float | None:
     Returns:
         sqrt(sum of squares within groups / degrees of freedom); None without any group of two.
     """
-    usable = [values for values in map(_as_scores, groups) if len(values) > 1]
+    usable = [values for values in map(as_scores, groups) if len(values) > 1]
     if not usable:
         return None
     squares = sum(float(((values - values.mean()) ** 2).sum()) for values in usable)
@@ -135,7 +135,7 @@ def compare_paired(first: Sequence[float], second: Sequence[float]) -> PairedDif
     Raises:
         RecordError: The lengths differ, there is no pair, or a score is not finite.
     """
-    left, right = _as_scores(first), _as_scores(second)
+    left, right = as_scores(first), as_scores(second)
     if len(left) != len(right) or not len(left):
         raise RecordError(
             f"paired scores: expected the same seeds on both sides and at least one, "
@@ -150,13 +150,13 @@ def compare_paired(first: Sequence[float], second: Sequence[float]) -> PairedDif
         sd=float(differences.std(ddof=1)),
         interval=t_interval(differences.tolist()),
         pairs=n,
-        p_value=_sign_flip_p(differences),
+        p_value=sign_flip_p(differences),
         smallest_p=min(1.0, 2.0 / 2**n),
     )
 
 
-def _sign_flip_p(differences: np.ndarray) -> float:
-    """Two-sided p under random signs: exact up to 13 pairs, 9,999 draws above."""
+def sign_flip_p(differences: np.ndarray) -> float:
+    """Returns the two-sided p under random signs: exact up to 13 pairs, 9,999 draws above."""
     result = stats.permutation_test(
         (differences, np.zeros_like(differences)),
         lambda a, b, axis: np.mean(a - b, axis=axis),
@@ -168,7 +168,12 @@ def _sign_flip_p(differences: np.ndarray) -> float:
     return float(result.pvalue)
 
 
-def _as_scores(scores: Sequence[float] | np.ndarray) -> np.ndarray:
+def as_scores(scores: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Returns scores as floats of the same shape.
+
+    Raises:
+        RecordError: A score is NaN or infinite.
+    """
     values = np.asarray(scores, dtype=float)
     if not np.isfinite(values).all():
         raise RecordError(
