@@ -44,9 +44,7 @@ class Calibration:
     power: float  # at the difference that another study of the same size announced
 
 
-def draw_study(
-    world: World, rng: np.random.Generator, shift: float = 0.0
-) -> tuple[Array, Array]:
+def draw_study(world: World, rng: np.random.Generator, shift: float = 0.0) -> tuple[Array, Array]:
     """Returns right (1) and wrong (0) of both methods, each (seeds, examples).
 
     Args:
@@ -68,12 +66,13 @@ def draw_study(
 def true_differences(world: World, shifts: Array) -> Array:
     """Returns the true difference that each shift makes, by 400,000 draws of example and run."""
     rng = np.random.default_rng(1)
-    spread = np.sqrt(
-        world.by_example**2 + world.by_method**2 + world.by_seed**2 + world.by_run**2
-    )
+    spread = np.sqrt(world.by_example**2 + world.by_method**2 + world.by_seed**2 + world.by_run**2)
     logit = rng.normal(world.ease, spread, 400_000)
     return np.array(
-        [np.mean(1 / (1 + np.exp(-logit - s / 2)) - 1 / (1 + np.exp(-logit + s / 2))) for s in shifts]
+        [
+            np.mean(1 / (1 + np.exp(-logit - s / 2)) - 1 / (1 + np.exp(-logit + s / 2)))
+            for s in shifts
+        ]
     )
 
 

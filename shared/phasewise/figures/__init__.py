@@ -1,11 +1,23 @@
 """Figures: each is computed as a small frozen value, then drawn; two functions."""
 
+from phasewise.figures.cost_quality import (
+    CostPoint,
+    CostQuality,
+    compute_cost_quality,
+    draw_cost_quality,
+)
 from phasewise.figures.curves import (
     Curve,
     LearningCurves,
     compute_learning_curves,
     draw_loss_curves,
     draw_search_curves,
+)
+from phasewise.figures.expected_best import (
+    BudgetCurve,
+    BudgetCurves,
+    compute_budget_curves,
+    draw_budget_curves,
 )
 from phasewise.figures.history import (
     SearchHistory,
@@ -24,6 +36,10 @@ from phasewise.figures.style import DARK, LIGHT, MethodStyle, assign_styles
 __all__ = [
     "DARK",
     "LIGHT",
+    "BudgetCurve",
+    "BudgetCurves",
+    "CostPoint",
+    "CostQuality",
     "Curve",
     "LearningCurves",
     "MethodStyle",
@@ -32,9 +48,13 @@ __all__ = [
     "SeedScores",
     "TrialPoint",
     "assign_styles",
+    "compute_budget_curves",
+    "compute_cost_quality",
     "compute_history",
     "compute_learning_curves",
     "compute_seed_scores",
+    "draw_budget_curves",
+    "draw_cost_quality",
     "draw_history",
     "draw_loss_curves",
     "draw_search_curves",

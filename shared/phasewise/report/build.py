@@ -29,6 +29,7 @@ def build_report(study: Study, units: Sequence[tuple[str, str]]) -> Path:
     content = gather_content(study, units)
     write_atomically(folder / "tables" / "units.csv", write_csv(content.unit_rows))
     write_atomically(folder / "tables" / "noise.csv", write_csv(content.noise_rows))
+    write_atomically(folder / "tables" / "verdicts.csv", write_csv(content.verdict_rows))
     write_atomically(folder / "RESULTS.md", render_markdown(content))
     page = folder / "report.html"
     write_atomically(page, render_html(content))

@@ -3,15 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from phasewise.figures import (
-    MethodStyle,
-    assign_styles,
-    compute_seed_scores,
-    draw_seed_scores,
-)
+from phasewise.figures import MethodStyle, assign_styles
 from phasewise.report.evidence import TaskEvidence, gather_evidence
-from phasewise.report.findings import TaskFinding, find_task
-from phasewise.report.formatting import show_score
+from phasewise.report.findings import TaskFinding, find_overall, find_task
 from phasewise.report.reproduction import Reproduction, describe_reproduction
 from phasewise.report.rows import NoiseRow, UnitRow, build_noise_row, build_unit_row
 from phasewise.report.sections import Drawing, UnitSection, build_unit_section
@@ -23,6 +17,9 @@ from phasewise.report.tables import (
     build_noise_table,
     build_unit_table,
 )
+from phasewise.report.task_drawings import draw_task
+from phasewise.report.verdict_table import VerdictRow, build_verdict_row, build_verdict_table
+from phasewise.report.verdicts import judge_tasks
 from phasewise.settings import Study
 
 
@@ -34,7 +31,8 @@ class ReportContent:
     description: str
     scope: str  # how many tasks, methods and runs, in words
     findings: tuple[TaskFinding, ...]
-    seed_drawings: Mapping[str, Drawing]  # task to its figure; tasks without a score have none
+    verdict_table: Table
+    task_drawings: Mapping[str, tuple[Drawing, ...]]  # task to its figures
     styles: Mapping[str, MethodStyle]
     unit_table: Table
     noise_table: Table
@@ -46,6 +44,7 @@ class ReportContent:
     reproduction: Reproduction
     unit_rows: tuple[UnitRow, ...]
     noise_rows: tuple[NoiseRow, ...]
+    verdict_rows: tuple[VerdictRow, ...]
 
 
 def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportContent:
@@ -55,18 +54,22 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
     styles = assign_styles(study.methods)
     rows = [build_unit_row(study, unit) for unit in found]
     noise = [build_noise_row(study, task) for task in tasks]
-    drawings = {task.task: drawing for task in tasks if (drawing := _draw_seeds(task, styles))}
+    drawings = {task.task: draw_task(task, styles) for task in tasks}
     sections = [
         build_unit_section(study, unit, styles[unit.method], row.state)
         for unit, row in zip(found, rows, strict=True)
     ]
+    verdicts = judge_tasks(tasks)
+    overall = find_overall(tasks, verdicts)
+    findings = [find_task(study, task, verdicts) for task in tasks]
     notes = [note for task in tasks for note in task.notes]
     return ReportContent(
         name=study.settings.name,
         description=study.settings.description,
         scope=_describe_scope(study, tasks),
-        findings=tuple(find_task(study, task) for task in tasks),
-        seed_drawings=drawings,
+        findings=(*filter(None, [overall]), *findings),
+        verdict_table=build_verdict_table(verdicts),
+        task_drawings=drawings,
         styles=styles,
         unit_table=build_unit_table(study, tasks, rows),
         noise_table=build_noise_table(noise),
@@ -78,19 +81,8 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
         reproduction=describe_reproduction(study, tasks),
         unit_rows=tuple(rows),
         noise_rows=tuple(noise),
+        verdict_rows=tuple(map(build_verdict_row, verdicts)),
     )
-
-
-def _draw_seeds(task: TaskEvidence, styles: Mapping[str, MethodStyle]) -> Drawing | None:
-    scores = {unit.method: unit.validation.scores for unit in task.units}
-    defaults = {unit.method: unit.default_report.mean for unit in task.units}
-    computed = compute_seed_scores(task.metric, scores, defaults)
-    if not computed.groups:
-        return None
-    means = ", ".join(f"{group.method} {show_score(group.mean)}" for group in computed.groups)
-    words = f"{task.task}: mean {task.metric} over seeds on the report set: {means}."
-    figure = draw_seed_scores(computed, styles)
-    return Drawing(f"seeds-{task.task}", f"{task.task}, Phase 2", words, figure)
 
 
 def _describe_scope(study: Study, tasks: Sequence[TaskEvidence]) -> str:

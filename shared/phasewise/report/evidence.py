@@ -1,5 +1,6 @@
 """Everything the report rests on, read once from files; what cannot be read becomes a note."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,9 @@ from phasewise.tasks.ledger import read_ledger
 
 _T = TypeVar("_T")
 
+#: init, order and subset: runs of two methods with equal keys are paired.
+SeedKey = tuple[int, int, int]
+
 PHASES: tuple[Phase, ...] = ("phase0", "phase1", "phase2")
 
 
@@ -41,6 +45,7 @@ class UnitEvidence:
     phase2: PhaseSummary | None
     optimum: Optimum | None
     notes: tuple[str, ...]  # what was left out or could not be read, in words
+    root: Path  # the unit's folder, in which its runs lie
 
     @property
     def trials(self) -> tuple[RunRecord, ...]:
@@ -67,16 +72,21 @@ class UnitEvidence:
         """Phase 2 on the report set; of the seeds that have ended, if it still runs."""
         return self._summarise(self.phase2, "phase2", report=True)
 
-    def seed_scores(self) -> dict[tuple[int, int, int], float]:
+    def seed_scores(self) -> dict[SeedKey, float]:
         """Returns Phase 2's report scores by the run's seeds; equal keys pair across methods."""
+        return {key: record.report_score or 0.0 for key, record in self.seed_runs().items()}
+
+    def seed_runs(self) -> dict[SeedKey, RunRecord]:
+        """Returns the finished runs of Phase 2 by their seeds; a NaN is no score."""
         named = None if self.phase2 is None else set(self.phase2.runs)
-        scores = {}
+        runs = {}
         for record in self.records["phase2"]:
             seeds, score = record.config.seeds, record.report_score
             wanted = named is None or f"phase2/{record.config.name}" in named
-            if wanted and score is not None and record.status == "finished":
-                scores[seeds.init, seeds.order, seeds.subset] = score
-        return scores
+            scored = score is not None and math.isfinite(score)
+            if wanted and scored and record.status == "finished":
+                runs[seeds.init, seeds.order, seeds.subset] = record
+        return runs
 
     def _summarise(
         self, summary: PhaseSummary | None, phase: Phase, *, report: bool
@@ -85,7 +95,8 @@ class UnitEvidence:
             return summary.report if report else summary.search
         finished = [record for record in self.records[phase] if record.status == "finished"]
         scores = [record.report_score if report else record.search_score for record in finished]
-        return summarise_scores([score for score in scores if score is not None])
+        known = [score for score in scores if score is not None and math.isfinite(score)]
+        return summarise_scores(known)
 
 
 @dataclass(frozen=True)
@@ -148,6 +159,7 @@ def _gather_unit(study: Study, task: str, method: str) -> UnitEvidence:
         phase2=_try(lambda: read_phase_summary(paths.summary("phase2")), notes),
         optimum=optimum or _try(lambda: read_optimum(paths.running_optimum), notes),
         notes=tuple(f"{task}/{method}: {note}" for note in notes),
+        root=paths.root,
     )
 
 

@@ -4,143 +4,106 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from phasewise.report.evidence import TaskEvidence, UnitEvidence
-from phasewise.report.formatting import (
-    BASELINE_NAMES,
-    join_words,
-    show_interval,
-    show_p,
-    show_score,
-    show_signed,
-)
+from phasewise.report.formatting import BASELINE_NAMES, join_words, show_score
 from phasewise.report.rows import describe_gaps
+from phasewise.report.sentences import describe_verdict, list_cautions
+from phasewise.report.verdicts import ALL_TASKS, SHARES, Verdict
 from phasewise.settings import Study
-from phasewise.statistics import (
-    PairedDifference,
-    compare_paired,
-    pooled_sd,
-    seeds_needed,
-    smallest_detectable_difference,
-)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The best method of a task against another one; positive where the best is better."""
-
-    task: str
-    first: str
-    second: str
-    difference: PairedDifference | None  # None without a common seed
-    detectable: float | None  # smallest difference that as many seeds find in 8 of 10 studies
-
-    @property
-    def is_lead(self) -> bool:
-        """Whether the interval excludes zero and the sign-flip test, where it can, agrees."""
-        difference = self.difference
-        if difference is None or difference.interval is None or difference.interval.low <= 0:
-            return False
-        p = difference.p_value
-        return not difference.can_reach_level or (p is not None and p <= 0.05)
+from phasewise.statistics import interquartile_mean
 
 
 @dataclass(frozen=True)
 class TaskFinding:
-    """One task's finding."""
+    """One task's finding, or that over all tasks."""
 
     task: str
     headline: str
     details: tuple[str, ...]
-    comparisons: tuple[Comparison, ...]
 
 
-def find_task(study: Study, task: TaskEvidence) -> TaskFinding:
-    """Says which method of a task leads, or that they cannot be told apart, or what is missing."""
+def find_task(study: Study, task: TaskEvidence, verdicts: Sequence[Verdict]) -> TaskFinding:
+    """Says which method of a task leads, or that they cannot be told apart, or what is missing.
+
+    Args:
+        study: The study that was planned.
+        task: What its units have left.
+        verdicts: All of the report.
+    """
     scored = [unit for unit in task.units if unit.validation.mean is not None]
     details = [_gap_sentence(study, unit) for unit in task.units if unit not in scored]
+    details += [text for unit in scored if (text := _failure_sentence(study, unit))]
     details += _unscored_sentences(task)
     if not scored:
         words = f"{task.task}: no finding yet, since no method has a Phase 2 score."
-        return TaskFinding(task.task, words, tuple(details), ())
+        return TaskFinding(task.task, words, tuple(details))
     sign = 1 if task.maximise else -1
-    best, *others = sorted(scored, key=lambda unit: -sign * (unit.validation.mean or 0.0))
+    best = max(scored, key=lambda unit: sign * (unit.validation.mean or 0.0))
     details += _baseline_sentences(task, best)
-    if not others:
+    chosen = _choose(verdicts, task.task, best.method)
+    if not chosen:
         words = f"{task.task}: {_describe_mean(best)}; there is no other method to compare it with."
-        return TaskFinding(task.task, words, tuple(details), ())
-    sd = pooled_sd([unit.validation.scores for unit in scored])
-    comparisons = tuple(_compare(best, other, sd, sign) for other in others)
-    sentences = [_comparison_sentence(each, task.metric, sd) for each in comparisons]
-    details = [*sentences[1:], *_caution_sentences(comparisons), *details]
-    return TaskFinding(task.task, f"{task.task}: {sentences[0]}", tuple(details), comparisons)
+        return TaskFinding(task.task, words, tuple(details))
+    sentences = [describe_verdict(verdict, len(verdicts)) for verdict in chosen]
+    return TaskFinding(task.task, sentences[0], (*sentences[1:], *list_cautions(chosen), *details))
 
 
-def _compare(best: UnitEvidence, other: UnitEvidence, sd: float | None, sign: int) -> Comparison:
-    first, second = best.seed_scores(), other.seed_scores()
-    common = [seeds for seeds in first if seeds in second]
-    difference = None
-    if common:
-        left = [sign * first[seeds] for seeds in common]
-        difference = compare_paired(left, [sign * second[seeds] for seeds in common])
-    n = min(len(best.validation.scores), len(other.validation.scores))
-    detectable = None if sd is None else smallest_detectable_difference(sd, n)
-    return Comparison(best.task, best.method, other.method, difference, detectable)
-
-
-def _comparison_sentence(each: Comparison, metric: str, sd: float | None) -> str:
-    difference = each.difference
-    if difference is None:
-        return (
-            f"{each.first} has a higher mean than {each.second}, but their runs share no seed that "
-            "both finished, so the difference is not judged."
-        )
-    if difference.interval is None:
-        return (
-            f"{each.first} and {each.second} share a single seed (difference "
-            f"{show_signed(difference.mean)}): one seed says nothing about the difference."
-        )
-    shown = f"{show_score(difference.mean)} {show_interval(difference.interval)} {metric}"
-    basis = f"95 % interval over {difference.pairs} paired seeds"
-    if each.is_lead:
-        return f"{each.first} leads {each.second} by {shown} ({basis})."
-    floor = _floor_clause(each, difference, sd)
-    return (
-        f"{each.first} and {each.second} cannot be told apart: difference {shown} ({basis}){floor}."
+def find_overall(tasks: Sequence[TaskEvidence], verdicts: Sequence[Verdict]) -> TaskFinding | None:
+    """Says what holds over all tasks whose metric is a share; None if fewer than two are."""
+    shares = [task for task in tasks if task.metric in SHARES]
+    if len(shares) < 2:
+        return None
+    others = [task.task for task in tasks if task not in shares]
+    left_out = (
+        [f"Not pooled, since it is on another scale: {join_words(others)}."] if others else []
     )
+    methods = list(dict.fromkeys(unit.method for task in shares for unit in task.units))
+    pooled = [verdict for verdict in verdicts if verdict.task == ALL_TASKS]
+    ranks = {method: _pooled_scores(shares, method) for method in methods}
+    for method, scores in ranks.items():
+        absent = [task.task for task, found in zip(shares, scores, strict=True) if not found]
+        if absent:
+            left_out.append(f"{method} is not pooled: no Phase 2 score on {join_words(absent)}.")
+    whole = {method: scores for method, scores in ranks.items() if all(scores)}
+    spread = [_describe_middle(method, scores) for method, scores in whole.items()]
+    if not pooled:
+        words = "Over all tasks: no two methods share seeds on every task, so nothing is pooled."
+        return TaskFinding(ALL_TASKS, words, (*spread, *left_out))
+    leads = {method: sum(v.first == method for v in pooled) for method in whole}
+    chosen = _choose(verdicts, ALL_TASKS, max(leads, key=lambda method: leads[method]))
+    sentences = [describe_verdict(verdict, len(verdicts)) for verdict in chosen]
+    details = (*sentences[1:], *list_cautions(chosen), *spread, *left_out)
+    return TaskFinding(ALL_TASKS, sentences[0], details)
 
 
-def _floor_clause(each: Comparison, difference: PairedDifference, sd: float | None) -> str:
-    if each.detectable is None or sd is None:
+def _choose(verdicts: Sequence[Verdict], task: str, best: str) -> list[Verdict]:
+    """Returns the best method's verdicts on a task, the nearest rival first."""
+    found = [v for v in verdicts if v.task == task and best in (v.first, v.second)]
+    return sorted(found, key=lambda v: v.comparison.mean if v.comparison else float("inf"))
+
+
+def _pooled_scores(tasks: Sequence[TaskEvidence], method: str) -> list[list[float]]:
+    """Returns one list of scores a task; empty where the method has none."""
+    found = {(u.task, u.method): list(u.seed_scores().values()) for t in tasks for u in t.units}
+    return [found.get((task.task, method), []) for task in tasks]
+
+
+def _describe_middle(method: str, scores: list[list[float]]) -> str:
+    value, interval = interquartile_mean(scores)
+    shown = "" if interval is None else f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    runs = sum(map(len, scores))
+    return f"Interquartile mean of {method}: {100 * value:.1f}{shown} points over {runs} runs."
+
+
+def _failure_sentence(study: Study, unit: UnitEvidence) -> str:
+    planned, done = study.settings.validation.seeds, len(unit.validation.scores)
+    ended = len(unit.records["phase2"])
+    lost = max(len(unit.phase2.failed) if unit.phase2 else 0, ended - done)
+    if not lost:
         return ""
-    words = "; the smallest detectable difference at this many seeds is "
-    words += show_score(each.detectable)
-    needed = seeds_needed(difference.mean, sd)
-    if needed is not None and needed > difference.pairs:
-        words += f"; about {needed} seeds would show a true difference of the size seen"
-    return words
-
-
-def _caution_sentences(comparisons: Sequence[Comparison]) -> list[str]:
-    """Says how far a lead can be trusted; nothing where there is none."""
-    provisional: dict[int, list[str]] = {}
-    sentences = []
-    for each in comparisons:
-        difference = each.difference
-        if difference is None or not each.is_lead:
-            continue
-        if difference.can_reach_level:
-            p = show_p(difference.p_value)
-            sentences.append(f"{each.first} against {each.second}: sign-flip p = {p}.")
-        else:
-            provisional.setdefault(difference.pairs, []).append(each.second)
-    for pairs, others in provisional.items():
-        smallest = show_p(2 / 2**pairs)
-        sentences.append(
-            f"Take the lead over {join_words(others)} as provisional: the interval assumes normal "
-            f"differences, and with {pairs} pairs no sign-flip test can go below p = {smallest}."
-        )
-    if sentences and len(comparisons) > 1:
-        sentences.append(f"Not corrected for the {len(comparisons)} comparisons made.")
-    return sentences
+    return (
+        f"{unit.method}: {lost} of {planned} runs ended without a score; they are counted here, "
+        f"and its mean is over the other {done}."
+    )
 
 
 def _baseline_sentences(task: TaskEvidence, best: UnitEvidence) -> list[str]:

@@ -22,7 +22,7 @@ _TEMPLATES = "templates"
 
 def render_html(content: ReportContent) -> str:
     """Returns the whole page; every text from settings or records is escaped."""
-    drawings = [*content.seed_drawings.values()]
+    drawings = [drawing for found in content.task_drawings.values() for drawing in found]
     drawings += [drawing for section in content.sections for drawing in section.drawings]
     template = _environment(escaped=True).get_template("report.html.jinja")
     return template.render(

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from phasewise.report.evidence import PHASES, TaskEvidence, UnitEvidence
 from phasewise.report.formatting import (
@@ -22,6 +23,9 @@ from phasewise.report.rows import NoiseRow, UnitRow, count_statuses
 from phasewise.settings import Study
 from phasewise.statistics import Interval
 from phasewise.summaries import Baseline, ScoreSummary
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def build_criteria_table(units: Sequence[UnitEvidence]) -> Table:
     return Table(("task", "method", "criterion", "result", "detail"), tuple(cells), words=5)
 
 
-def write_csv(rows: Sequence[UnitRow | NoiseRow]) -> str:
+def write_csv(rows: Sequence["DataclassInstance"]) -> str:
     """Returns rows as CSV with full precision; empty where there is no number."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

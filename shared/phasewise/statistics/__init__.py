@@ -19,9 +19,7 @@ from phasewise.statistics.power import (
 )
 from phasewise.statistics.seeds import (
     Interval,
-    PairedDifference,
     bootstrap_interval,
-    compare_paired,
     pooled_sd,
     summarise_scores,
     t_interval,
@@ -30,20 +28,19 @@ from phasewise.statistics.superiority import (
     chance_interval,
     chance_of_better,
     interquartile_mean,
+    pool_intervals,
 )
 
 __all__ = [
     "Comparison",
     "ExpectedBest",
     "Interval",
-    "PairedDifference",
     "accuracy_standard_error",
     "bootstrap_crossed",
     "bootstrap_interval",
     "chance_interval",
     "chance_of_better",
     "compare_crossed",
-    "compare_paired",
     "compare_seeds",
     "correct_holm",
     "detectable_difference",
@@ -51,6 +48,7 @@ __all__ = [
     "expected_gap",
     "interquartile_mean",
     "pool_comparisons",
+    "pool_intervals",
     "pooled_sd",
     "seeds_needed",
     "seeds_to_resolve",

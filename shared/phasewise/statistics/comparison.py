@@ -59,6 +59,12 @@ class Comparison(NamedTuple):
         """Whether the sign flip could reject at 5 % at all; never with 5 pairs or fewer."""
         return self.smallest_p is not None and self.smallest_p <= 1 - LEVEL
 
+    def reverse(self) -> "Comparison":
+        """Returns second minus first."""
+        interval = self.interval and Interval(-self.interval.high, -self.interval.low)
+        by_seed = tuple(-difference for difference in self.by_seed)
+        return self._replace(mean=-self.mean, by_seed=by_seed, interval=interval)
+
 
 def compare_crossed(first: Array, second: Array) -> Comparison:
     """Compares two configurations whose every example is known.
@@ -185,7 +191,9 @@ def _summarise(
     """``spread``: MS_example / nm; ``noise``: MS_residual / nm; by_seed: (seeds,) differences."""
     n = len(by_seed)
     if n < 2:
-        return Comparison(float(by_seed.mean()), _list(by_seed), examples, None, 0, None, None, None)
+        return Comparison(
+            float(by_seed.mean()), _list(by_seed), examples, None, 0, None, None, None
+        )
     from_seeds = float(by_seed.var(ddof=1)) / n
     from_examples = max(0.0, spread - noise)
     # Few seeds can agree by luck alone; then their own variance would count for too little here

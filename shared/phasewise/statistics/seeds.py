@@ -1,4 +1,4 @@
-"""Scores over seeds: mean, spread, intervals, and differences on the same seeds."""
+"""Scores over seeds: mean, spread, intervals, and the sign-flip test."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,22 +19,6 @@ class Interval(NamedTuple):
 
     low: float
     high: float
-
-
-class PairedDifference(NamedTuple):
-    """First minus second, over the seeds that both ended with a score."""
-
-    mean: float
-    sd: float | None  # None below two pairs
-    interval: Interval | None  # t-interval at LEVEL; None below two pairs
-    pairs: int
-    p_value: float | None  # sign-flip test, two-sided; None below two pairs
-    smallest_p: float | None  # the smallest p this number of pairs can reach: 2 / 2**pairs
-
-    @property
-    def can_reach_level(self) -> bool:
-        """Whether the sign-flip test could reject at 5 % at all; never with 5 pairs or fewer."""
-        return self.smallest_p is not None and self.smallest_p <= 1 - LEVEL
 
 
 def summarise_scores(scores: Sequence[float]) -> ScoreSummary:
@@ -119,40 +103,6 @@ def pooled_sd(groups: Sequence[Sequence[float]]) -> float | None:
         return None
     squares = sum(float(((values - values.mean()) ** 2).sum()) for values in usable)
     return float((squares / sum(len(values) - 1 for values in usable)) ** 0.5)
-
-
-def compare_paired(first: Sequence[float], second: Sequence[float]) -> PairedDifference:
-    """Compares two configurations on the same seeds.
-
-    Args:
-        first: One score per seed, in seed order.
-        second: The same seeds in the same order.
-
-    Returns:
-        The mean of first - second with its t-interval and an exact sign-flip p-value. Ties
-        (differences of zero) stay in.
-
-    Raises:
-        RecordError: The lengths differ, there is no pair, or a score is not finite.
-    """
-    left, right = as_scores(first), as_scores(second)
-    if len(left) != len(right) or not len(left):
-        raise RecordError(
-            f"paired scores: expected the same seeds on both sides and at least one, "
-            f"got {len(left)} and {len(right)}"
-        )
-    differences = left - right
-    n = len(differences)
-    if n < 2:
-        return PairedDifference(float(differences[0]), None, None, n, None, None)
-    return PairedDifference(
-        mean=float(differences.mean()),
-        sd=float(differences.std(ddof=1)),
-        interval=t_interval(differences.tolist()),
-        pairs=n,
-        p_value=sign_flip_p(differences),
-        smallest_p=min(1.0, 2.0 / 2**n),
-    )
 
 
 def sign_flip_p(differences: np.ndarray) -> float:

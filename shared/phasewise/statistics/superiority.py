@@ -55,6 +55,23 @@ def chance_interval(chance: float, first_runs: int, second_runs: int) -> Interva
     return Interval(low, high)
 
 
+def pool_intervals(
+    values: Sequence[float], intervals: Sequence[Interval | None]
+) -> Interval | None:
+    """Returns the interval of the mean of independent values, each with its own interval.
+
+    Zou and Donner's MOVER (Statistics in Medicine 27, 2008); None if one has no interval.
+    """
+    known = [each for each in intervals if each is not None]
+    if not known or len(known) < len(intervals):
+        return None
+    centre, low, high = np.array(values), *np.array(known).T
+    mean, count = float(centre.mean()), len(known)
+    below = float(np.sqrt(((centre - low) ** 2).sum())) / count
+    above = float(np.sqrt(((high - centre) ** 2).sum())) / count
+    return Interval(mean - below, mean + above)
+
+
 def interquartile_mean(
     tasks: Sequence[Sequence[float]], *, seed: int = 0
 ) -> tuple[float, Interval | None]:

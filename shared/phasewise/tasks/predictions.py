@@ -8,6 +8,9 @@ from phasewise.errors import RecordError
 from phasewise.records import write_atomically
 from phasewise.tasks.examples import ExamplePrediction
 
+#: Beside the record of every run that scores the report set.
+PREDICTIONS_FILE = "predictions.jsonl"
+
 
 def write_predictions(path: Path, predictions: Sequence[ExamplePrediction]) -> None:
     """Writes a predictions file (JSONL), atomically."""

@@ -23,7 +23,7 @@ from phasewise.records import RunCost, RunRecord, RunStatus
 from phasewise.settings import MachineSettings
 from phasewise.tasks.data import TaskData, open_report_data
 from phasewise.tasks.examples import EvalSet, Scored
-from phasewise.tasks.predictions import write_predictions
+from phasewise.tasks.predictions import PREDICTIONS_FILE, write_predictions
 from phasewise.training.batching import find_evaluation_steps, largest_micro_batch
 from phasewise.training.device import (
     autocast,
@@ -42,7 +42,6 @@ from phasewise.training.run_watch import RunWatch
 from phasewise.training.warm import WarmParts
 
 #: Files in a run's folder, beside the record.
-PREDICTIONS_FILE = "predictions.jsonl"
 MODEL_FOLDER = "model"
 
 

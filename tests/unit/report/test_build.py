@@ -79,10 +79,10 @@ def test_complete_study_says_the_same_in_html_and_markdown(study: Study) -> None
     html, markdown = _build(study)
     for text in (_text(html), markdown):
         # lora 0.765 and dora 0.762: differences -.01 .02 -.01 .005 .01, t-interval by hand
-        assert "lora and dora cannot be told apart: difference 0.0030 [−0.0132, 0.0192]" in text
-        assert "smallest detectable difference at this many seeds is" in text
-        assert "lora leads full_finetune by 0.0560 [0.0492, 0.0628]" in text
-        assert "with 5 pairs no sign-flip test can go below p = 0.062" in text
+        assert "lora and dora cannot be told apart on rotten_tomatoes: difference 0.3 points [−1.3, 1.9]" in text
+        assert "the difference would have to be ≥ 2.7; about " in text
+        assert "lora beats full_finetune on rotten_tomatoes by 5.6 points [4.9, 6.3]" in text
+        assert "the sign-flip test cannot reach the level (no p below 0.062)" in text
         assert "significant" not in text
         assert "frozen-encoder probe (0.685), lora gains 0.0800" in text
         assert "24 x phase2" in text
@@ -155,8 +155,8 @@ def test_a_shared_single_seed_is_no_comparison(study: Study) -> None:
     _fill(study, "lora", 0.76, seeds=[0.76])
     _fill(study, "dora", 0.70, seeds=[0.70])
     _, markdown = _build(study)
-    assert "lora and dora share a single seed (difference +0.0600)" in markdown
-    assert "leads" not in markdown
+    assert "lora and dora share a single seed on rotten_tomatoes (difference 6.0 points)" in markdown
+    assert "beats dora" not in markdown
 
 
 def test_six_agreeing_pairs_lead_with_a_p_value(write_study: Writer) -> None:
@@ -164,8 +164,9 @@ def test_six_agreeing_pairs_lead_with_a_p_value(write_study: Writer) -> None:
     _fill(study, "lora", 0.76, seeds=[0.760, 0.770, 0.750, 0.780, 0.765, 0.770])
     _fill(study, "dora", 0.70, seeds=[0.70, 0.72, 0.69, 0.72, 0.715, 0.71])
     _, markdown = _build(study)
-    assert "lora leads dora by" in markdown
-    assert "sign-flip p = 0.031" in markdown
+    assert "lora beats dora on rotten_tomatoes by" in markdown
+    assert "| 0.031 |" in markdown
+    assert "cannot reach the level" not in markdown
 
 
 def test_a_lower_loss_leads(write_study: Writer, study_content: dict[str, Any]) -> None:
@@ -174,7 +175,7 @@ def test_a_lower_loss_leads(write_study: Writer, study_content: dict[str, Any]) 
     _fill(study, "lora", 0.50, seeds=[0.50, 0.52, 0.51])
     _fill(study, "dora", 0.60, seeds=[0.60, 0.63, 0.61])
     _, markdown = _build(study)
-    assert "lora leads dora by 0.103 [" in markdown
+    assert "lora beats dora on rotten_tomatoes by 0.103 eval_loss [" in markdown
 
 
 def test_records_of_other_settings_and_broken_files_are_left_out_by_name(

@@ -1,0 +1,62 @@
+"""What each run of Phase 2 got right, example by example, as its predictions file says."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phasewise.errors import RecordError
+from phasewise.records import RunRecord
+from phasewise.report.evidence import SeedKey, UnitEvidence
+from phasewise.tasks.predictions import PREDICTIONS_FILE, read_predictions
+
+#: Metrics that are a mean over examples, by the kind of task: which field of a prediction it is.
+_FIELDS = {
+    ("classification", "accuracy"): "correct",
+    ("extractive_qa", "exact"): "correct",
+    ("extractive_qa", "f1"): "f1",
+}
+#: More than rounding between a record's score and the mean of its predictions.
+_TOLERANCE = 1e-6
+
+Values = Mapping[str, float]
+
+
+def read_example_values(unit: UnitEvidence) -> tuple[dict[SeedKey, Values], str]:
+    """Returns example id to value for each finished seed, and why there are none.
+
+    Returns:
+        All seeds or none of them: ``({}, reason)`` where the metric is no mean over examples, or
+        a file is missing, unreadable, or not what its record was scored on.
+    """
+    values: dict[SeedKey, Values] = {}
+    for key, record in unit.seed_runs().items():
+        task = record.config.unit_config.task
+        field = _FIELDS.get((task.kind, task.metric))
+        if field is None:
+            return {}, f"{task.metric} is no mean over examples"
+        path = unit.root / "phase2" / record.config.name / PREDICTIONS_FILE
+        if not path.is_file():
+            return {}, f"{unit.method} lacks predictions"
+        try:
+            found = {row.id: float(getattr(row, field)) for row in read_predictions(path)}
+        except RecordError as error:
+            return {}, str(error)
+        if not _agrees(record, found):
+            return {}, f"{path} does not give the score of its record"
+        values[key] = found
+    return values, ""
+
+
+def tabulate(values: Sequence[Values]) -> NDArray[np.float64] | None:
+    """Returns (runs, examples), examples in the order of the first run; None if they differ."""
+    if not values or any(each.keys() != values[0].keys() for each in values):
+        return None
+    return np.array([[each[name] for name in values[0]] for each in values])
+
+
+def _agrees(record: RunRecord, found: Values) -> bool:
+    if not found or record.report_score is None:
+        return False
+    return abs(fmean(found.values()) - record.report_score) < _TOLERANCE

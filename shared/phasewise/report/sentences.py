@@ -1,0 +1,109 @@
+"""A verdict in words: who beats whom by how much, or what it would take to tell them apart."""
+
+from phasewise.report.formatting import join_words, show_p, show_score
+from phasewise.report.verdicts import ALL_TASKS, Verdict
+from phasewise.statistics import Comparison, Interval, seeds_to_resolve
+
+
+class Scale:
+    """How the differences of one verdict are written: in points with fitting digits, or raw."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        interval = verdict.comparison.interval if verdict.comparison else None
+        self._points = verdict.in_points
+        # One decimal, unless the interval is too narrow to be read with it.
+        narrow = interval is not None and interval.high - interval.low < 0.01
+        self._digits = 2 if narrow else 1
+        self.unit = "points" if self._points else verdict.metric
+
+    def show(self, value: float) -> str:
+        """Returns a difference without its unit."""
+        if not self._points:
+            return show_score(value)
+        shown = f"{100 * value:.{self._digits}f}"
+        return (shown.lstrip("-") if not shown.strip("-0.") else shown).replace("-", "−")
+
+    def show_interval(self, interval: Interval) -> str:
+        """Returns ``[0.6, 3.5]``."""
+        return f"[{self.show(interval.low)}, {self.show(interval.high)}]"
+
+
+def describe_verdict(verdict: Verdict, comparisons: int) -> str:
+    """Returns the verdict as one sentence.
+
+    Args:
+        verdict: The better method first.
+        comparisons: How many the report makes, which the Holm correction counts.
+    """
+    where = "over all tasks" if verdict.task == ALL_TASKS else f"on {verdict.task}"
+    pair, found = f"{verdict.first} and {verdict.second}", verdict.comparison
+    if found is None:
+        return (
+            f"{verdict.first} has a higher mean than {verdict.second} {where}, but their runs "
+            "share no seed that both finished, so the difference is not judged."
+        )
+    scale = Scale(verdict)
+    shown = f"{scale.show(found.mean)} {scale.unit}"
+    if found.interval is None:
+        return (
+            f"{pair} share a single seed {where} (difference {shown}): one seed says nothing about "
+            "the difference."
+        )
+    shown += f" {scale.show_interval(found.interval)}"
+    if verdict.beats:
+        return f"{verdict.first} beats {verdict.second} {where} by {shown}."
+    if found.standard_error == 0:
+        return f"{pair} have the same scores {where} on every one of {found.seeds} seeds: a tie."
+    alone = ""
+    if (found.p_value or 1.0) <= 0.05:
+        p = show_p(verdict.holm_p)
+        alone = f" by itself it would count, but not as one of {comparisons} comparisons (p = {p});"
+    return (
+        f"{pair} cannot be told apart {where}: difference {shown};{alone}{_resolve(found, scale)}."
+    )
+
+
+def _resolve(found: Comparison, scale: Scale) -> str:
+    """Says how large a difference would have to be, and what would resolve the one seen."""
+    words = f" the difference would have to be ≥ {scale.show(found.detectable or 0.0)}"
+    if scale.show(found.mean).strip("0.") == "":
+        return words
+    size = scale.show(abs(found.mean))
+    needed = seeds_to_resolve(
+        found.mean,
+        seed_variance=found.seed_variance or 0.0,
+        example_variance=found.example_variance,
+        seeds=found.seeds,
+    )
+    if needed is None:
+        return f"{words}; no number of seeds would resolve {size}, only more report examples"
+    if needed <= found.seeds:
+        return words
+    return f"{words}; about {needed - found.seeds} more seeds would resolve {size}"
+
+
+def list_cautions(verdicts: list[Verdict]) -> list[str]:
+    """Says how far the leads can be trusted, and what the intervals leave out."""
+    weak: dict[float, list[str]] = {}
+    sentences = []
+    for verdict in verdicts:
+        found = verdict.comparison
+        if found is None or not verdict.beats or found.smallest_p is None:
+            continue
+        if not found.can_reach_level:
+            weak.setdefault(found.smallest_p, []).append(verdict.second)
+        elif (found.sign_flip_p or 0.0) > 0.05:
+            sentences.append(
+                f"The sign-flip test, which assumes no normal differences, does not confirm the "
+                f"lead over {verdict.second} (p = {show_p(found.sign_flip_p)})."
+            )
+    for smallest, others in weak.items():
+        sentences.append(
+            f"The lead over {join_words(others)} rests on normal differences: with so few paired "
+            f"seeds the sign-flip test cannot reach the level (no p below {show_p(smallest)})."
+        )
+    reasons = dict.fromkeys(v.examples_missing for v in verdicts if v.examples_missing)
+    if reasons:
+        why = "; ".join(reasons)
+        sentences.append(f"The intervals allow for other seeds, not for other examples: {why}.")
+    return sentences
