@@ -22,6 +22,8 @@ from phasewise.summaries import (
     write_optimum,
     write_summary,
 )
+from phasewise.tasks.examples import ExamplePrediction
+from phasewise.tasks.predictions import PREDICTIONS_FILE, write_predictions
 
 EPOCHS = 3
 STEPS = 30
@@ -173,6 +175,20 @@ class UnitWriter:
         for name, score in zip(names, scores, strict=True):
             self.run(name, score, report_score=score)
         self._summary("phase2", names, scores, scores, failed=failed)
+
+    def phase2_examples(self, right: np.ndarray) -> None:
+        """Phase 2 with predictions: ``right`` is 1 or 0, (seeds, examples)."""
+        labels = self.study.tasks[self.task].labels
+        self.phase2([float(row.mean()) for row in right])
+        for index, row in enumerate(right):
+            rows = [
+                ExamplePrediction(
+                    f"row-{i}", labels[int(ok)], (labels[1],), float(ok), float(ok), ()
+                )
+                for i, ok in enumerate(row)
+            ]
+            folder = self.paths.run("phase2", f"seed-{index:02d}")
+            write_predictions(folder / PREDICTIONS_FILE, rows)
 
     def _summary(
         self,

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
+from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from phasewise.figures.style import NEUTRAL, MethodStyle, new_figure, shorten
 from phasewise.records import RunCost, RunRecord
@@ -70,29 +70,37 @@ def compute_cost_quality(runs: Mapping[str, Sequence[RunRecord]]) -> CostQuality
 
 def draw_cost_quality(value: CostQuality, styles: Mapping[str, MethodStyle]) -> go.Figure:
     """Draws a panel a cost, on a logarithmic axis; the line joins the methods on the front."""
-    names = list(value.panels)
-    figure = make_subplots(rows=1, cols=max(len(names), 1), shared_yaxes=True)
-    figure.update_layout(new_figure("", "").layout)
-    for column, name in enumerate(names, start=1):
-        points = value.panels[name]
+    axes = {
+        _axis(number).replace("x", "xaxis"): _lay_out(name, points, number - 1, len(value.panels))
+        for number, (name, points) in enumerate(value.panels.items(), start=1)
+    }
+    figure = new_figure("", f"{value.metric}, report set", **axes)
+    traces: list[dict[str, Any]] = []
+    for number, (name, points) in enumerate(value.panels.items(), start=1):
         front = sorted((p for p in points if p.on_front), key=lambda point: point.cost)
-        figure.add_scatter(
-            x=[shorten(point.cost) for point in front],
-            y=[shorten(point.score) for point in front],
-            mode="lines",
-            line={"color": NEUTRAL, "dash": "dot"},
-            hoverinfo="skip",
-            showlegend=False,
-            row=1,
-            col=column,
+        traces.append(
+            {
+                "type": "scatter",
+                "x": [shorten(point.cost) for point in front],
+                "y": [shorten(point.score) for point in front],
+                "mode": "lines",
+                "line": {"color": NEUTRAL, "dash": "dot"},
+                "hoverinfo": "skip",
+                "showlegend": False,
+                "xaxis": _axis(number),
+            }
         )
-        for point in points:
-            _add_point(figure, point, styles[point.method], column, name)
-        # A logarithm needs something above zero; a frozen model trains no parameter.
-        scale = "log" if all(point.cost > 0 for point in points) else "linear"
-        figure.update_xaxes(title_text=name, type=scale, nticks=4, row=1, col=column)
-    figure.update_yaxes(title_text=f"{value.metric}, report set", row=1, col=1)
+        traces += [_place_point(p, styles[p.method], number, name) for p in points]
+    figure.add_traces(traces)
     return figure
+
+
+def _lay_out(name: str, points: Sequence[CostPoint], index: int, panels: int) -> dict[str, Any]:
+    """Returns the horizontal axis of one of so many panels side by side."""
+    # A logarithm needs something above zero; a frozen model trains no parameter.
+    scale = "log" if all(point.cost > 0 for point in points) else "linear"
+    domain = [(index + 0.04) / panels, (index + 0.96) / panels]
+    return {"title": {"text": name}, "type": scale, "nticks": 4, "domain": domain}
 
 
 def _find_front(
@@ -113,18 +121,20 @@ def _find_front(
     )
 
 
-def _add_point(
-    figure: go.Figure, point: CostPoint, style: MethodStyle, column: int, name: str
-) -> None:
-    figure.add_scatter(
-        x=[shorten(point.cost)],
-        y=[shorten(point.score)],
-        mode="markers",
-        marker={"symbol": style.symbol, "size": 11, "color": style.colour},
-        name=point.method,
-        legendgroup=point.method,
-        showlegend=column == 1,
-        hovertemplate=f"{point.method}<br>{name} %{{x:.4g}}<br>%{{y:.4f}}<extra></extra>",
-        row=1,
-        col=column,
-    )
+def _place_point(point: CostPoint, style: MethodStyle, panel: int, name: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "x": [shorten(point.cost)],
+        "y": [shorten(point.score)],
+        "mode": "markers",
+        "marker": {"symbol": style.symbol, "size": 11, "color": style.colour},
+        "name": point.method,
+        "legendgroup": point.method,
+        "showlegend": panel == 1,
+        "hovertemplate": f"{point.method}<br>{name} %{{x:.4g}}<br>%{{y:.4f}}<extra></extra>",
+        "xaxis": _axis(panel),
+    }
+
+
+def _axis(panel: int) -> str:
+    return "x" if panel == 1 else f"x{panel}"

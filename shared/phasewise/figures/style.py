@@ -83,26 +83,34 @@ LIGHT = _template("#1f2430", "#e3e6ea", "#9aa2ab")
 DARK = _template("#e4e7eb", "#2f353d", "#6b747e")
 
 
-def new_figure(x_title: str, y_title: str) -> go.Figure:
-    """Returns an empty figure in the shared look, on the light ground."""
-    figure = go.Figure()
-    figure.update_layout(
-        template=LIGHT,
-        height=HEIGHT,
-        margin={"l": 8, "r": 8, "t": 32, "b": 8},
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "y": 0,
-            "yref": "container",
-            "yanchor": "bottom",
-            "font": {"size": 12},
-        },
-        hovermode="closest",
+def new_figure(x_title: str, y_title: str, **axes: dict[str, Any]) -> go.Figure:
+    """Returns an empty figure in the shared look, on the light ground.
+
+    Args:
+        x_title: Of the horizontal axis.
+        y_title: Of the vertical axis.
+        axes: Layouts of further axes, or of the first ones instead of the titles.
+    """
+    # In one go: plotly checks the whole layout again at every update.
+    return go.Figure(
+        layout={
+            "template": LIGHT,
+            "height": HEIGHT,
+            "margin": {"l": 8, "r": 8, "t": 32, "b": 8},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "y": 0,
+                "yref": "container",
+                "yanchor": "bottom",
+                "font": {"size": 12},
+            },
+            "hovermode": "closest",
+            "xaxis": {"title": {"text": x_title}},
+            "yaxis": {"title": {"text": y_title}},
+            **axes,
+        }
     )
-    figure.update_xaxes(title_text=x_title)
-    figure.update_yaxes(title_text=y_title)
-    return figure
 
 
 def shorten(value: float) -> float:

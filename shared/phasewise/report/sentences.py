@@ -52,14 +52,27 @@ def describe_verdict(verdict: Verdict, comparisons: int) -> str:
     shown += f" {scale.show_interval(found.interval)}"
     if verdict.beats:
         return f"{verdict.first} beats {verdict.second} {where} by {shown}."
-    if found.standard_error == 0:
-        return f"{pair} have the same scores {where} on every one of {found.seeds} seeds: a tie."
+    if (found.standard_error or 0.0) < 1e-12:
+        return _describe_constant(verdict, where, scale)
     alone = ""
     if (found.p_value or 1.0) <= 0.05:
         p = show_p(verdict.holm_p)
         alone = f" by itself it would count, but not as one of {comparisons} comparisons (p = {p});"
     return (
         f"{pair} cannot be told apart {where}: difference {shown};{alone}{_resolve(found, scale)}."
+    )
+
+
+def _describe_constant(verdict: Verdict, where: str, scale: Scale) -> str:
+    """Without any spread there is no noise to hold the difference against."""
+    found, pair = verdict.comparison, f"{verdict.first} and {verdict.second}"
+    assert found is not None
+    if abs(found.mean) < 1e-12:
+        return f"{pair} are tied {where}: the same score on each of {found.seeds} seeds."
+    return (
+        f"{pair} cannot be told apart {where}: the difference is {scale.show(found.mean)} "
+        f"{scale.unit} on each of {found.seeds} seeds, and without any spread its noise cannot "
+        "be measured."
     )
 
 

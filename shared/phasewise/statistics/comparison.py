@@ -213,8 +213,8 @@ def _judge(
     half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
     if error > 1e-12:
         p = float(2 * stats.t.sf(abs(mean) / error, freedom))
-    else:  # no spread at all: the same difference on every seed and every example
-        p = 1.0 if abs(mean) < 1e-12 else 0.0
+    else:  # no spread to measure the noise by: no more than the signs count
+        p = 1.0 if abs(mean) < 1e-12 else float(2.0 ** (1 - len(by_seed)))
     interval = Interval(mean - half, mean + half)
     return Comparison(
         mean, _list(by_seed), examples, from_seeds, from_examples, freedom, interval, p

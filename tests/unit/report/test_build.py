@@ -79,8 +79,8 @@ def test_complete_study_says_the_same_in_html_and_markdown(study: Study) -> None
     html, markdown = _build(study)
     for text in (_text(html), markdown):
         # lora 0.765 and dora 0.762: differences -.01 .02 -.01 .005 .01, t-interval by hand
-        assert "lora and dora cannot be told apart on rotten_tomatoes: difference 0.3 points [−1.3, 1.9]" in text
-        assert "the difference would have to be ≥ 2.7; about " in text
+        assert f"lora and dora cannot be told apart on {TASK}: difference 0.3 points [" in text
+        assert "0.3 points [−1.3, 1.9]; the difference would have to be ≥ 2.7; about " in text
         assert "lora beats full_finetune on rotten_tomatoes by 5.6 points [4.9, 6.3]" in text
         assert "the sign-flip test cannot reach the level (no p below 0.062)" in text
         assert "significant" not in text
@@ -109,7 +109,7 @@ def test_page_loads_nothing_and_is_well_formed(study: Study) -> None:
     assert "showSendToCloud: false" in html
     assert html.count('id="plotly"') == 1
     assert len(html) < 3e6
-    assert html.count('class="plot"') == 1 + 3 * 3
+    assert html.count('class="plot"') == 4 + 3 * 3
 
 
 def test_texts_of_settings_and_records_are_escaped(study: Study) -> None:
@@ -155,7 +155,9 @@ def test_a_shared_single_seed_is_no_comparison(study: Study) -> None:
     _fill(study, "lora", 0.76, seeds=[0.76])
     _fill(study, "dora", 0.70, seeds=[0.70])
     _, markdown = _build(study)
-    assert "lora and dora share a single seed on rotten_tomatoes (difference 6.0 points)" in markdown
+    assert (
+        "lora and dora share a single seed on rotten_tomatoes (difference 6.0 points)" in markdown
+    )
     assert "beats dora" not in markdown
 
 
@@ -262,5 +264,5 @@ def test_browser_draws_every_figure_without_an_error(
     )
     assert "CONSOLE" not in done.stderr, done.stderr
     plots = re.findall(r'class="plot[^"]*js-plotly-plot', done.stdout)
-    assert len(plots) == 1 + 2 * 3
+    assert len(plots) == 4 + 2 * 3
     assert ("Light</button>" if theme else "Dark</button>") in done.stdout

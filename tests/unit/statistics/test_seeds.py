@@ -7,7 +7,7 @@ from scipy import stats
 from phasewise.errors import RecordError
 from phasewise.statistics import (
     bootstrap_interval,
-    compare_paired,
+    compare_seeds,
     pooled_sd,
     summarise_scores,
     t_interval,
@@ -36,7 +36,7 @@ def test_a_score_that_is_not_finite_is_refused_everywhere(bad: float) -> None:
     with pytest.raises(RecordError, match="finite"):
         bootstrap_interval([[0.5, 0.4], [0.5, bad]])
     with pytest.raises(RecordError, match="finite"):
-        compare_paired([0.5, bad], [0.5, 0.5])
+        compare_seeds([0.5, bad], [0.5, 0.5])
 
 
 def test_t_interval_is_scipys() -> None:
@@ -73,40 +73,6 @@ def test_bootstrap_over_tasks_ignores_differences_between_tasks() -> None:
 def test_bootstrap_of_equal_or_too_few_scores() -> None:
     assert bootstrap_interval([0.5]) is None
     assert bootstrap_interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
-
-
-def test_paired_difference_is_scipys_paired_t() -> None:
-    first, second = [0.75, 0.78, 0.74, 0.80], [0.70, 0.75, 0.735, 0.74]
-    found = compare_paired(first, second)
-    expected = stats.ttest_rel(first, second).confidence_interval(0.95)
-    assert found.mean == pytest.approx(np.mean(first) - np.mean(second))
-    assert found.interval == pytest.approx((expected.low, expected.high))
-    assert found.pairs == 4
-
-
-@pytest.mark.parametrize(("pairs", "can"), [(2, False), (3, False), (5, False), (6, True)])
-def test_five_pairs_can_never_reach_five_percent(pairs: int, can: bool) -> None:
-    found = compare_paired([1.0 + 0.1 * i for i in range(pairs)], [0.0] * pairs)
-    assert found.p_value == pytest.approx(2 / 2**pairs)  # all signs agree: the smallest p
-    assert found.smallest_p == pytest.approx(2 / 2**pairs)
-    assert found.can_reach_level is can
-
-
-def test_ties_stay_in_and_give_no_evidence() -> None:
-    found = compare_paired([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])
-    assert (found.mean, found.p_value) == (0.0, 1.0)
-
-
-def test_a_single_pair_has_neither_interval_nor_test() -> None:
-    found = compare_paired([0.7], [0.6])
-    assert (found.interval, found.p_value, found.can_reach_level) == (None, None, False)
-
-
-def test_unequal_or_no_pairs_are_refused() -> None:
-    with pytest.raises(RecordError, match="got 2 and 1"):
-        compare_paired([1.0, 2.0], [1.0])
-    with pytest.raises(RecordError, match="got 0 and 0"):
-        compare_paired([], [])
 
 
 def test_pooled_sd_weighs_by_degrees_of_freedom() -> None:
