@@ -100,7 +100,13 @@ def _lay_out(name: str, points: Sequence[CostPoint], index: int, panels: int) ->
     # A logarithm needs something above zero; a frozen model trains no parameter.
     scale = "log" if all(point.cost > 0 for point in points) else "linear"
     domain = [(index + 0.04) / panels, (index + 0.96) / panels]
-    return {"title": {"text": name}, "type": scale, "nticks": 4, "domain": domain}
+    return {
+        "title": {"text": name},
+        "type": scale,
+        "nticks": 4,
+        "tickformat": "~s",
+        "domain": domain,
+    }
 
 
 def _find_front(

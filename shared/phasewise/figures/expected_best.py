@@ -61,7 +61,7 @@ def draw_budget_curves(
     curves: BudgetCurves, styles: Mapping[str, MethodStyle], budget: Literal["trials", "seconds"]
 ) -> go.Figure:
     """Draws the curves with their 95 % bands; in seconds, methods without a cost are left out."""
-    figure = new_figure(f"{budget} of search", f"expected best {curves.metric}, search set")
+    figure = new_figure(f"{budget} of search", f"expected best {curves.metric}")
     for curve in curves.curves:
         step = 1.0 if budget == "trials" else curve.seconds
         if step is None:

@@ -32,6 +32,7 @@ class Drawing:
     title: str
     alternative: str  # what it shows, for those who cannot see it
     figure: go.Figure
+    wide: bool = False  # takes a whole row
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ class Scale:
         interval = verdict.comparison.interval if verdict.comparison else None
         self._points = verdict.in_points
         # One decimal, unless the interval is too narrow to be read with it.
-        narrow = interval is not None and interval.high - interval.low < 0.01
+        narrow = interval is not None and interval.high - interval.low < 0.005
         self._digits = 2 if narrow else 1
         self.unit = "points" if self._points else verdict.metric
 
@@ -54,13 +54,13 @@ def describe_verdict(verdict: Verdict, comparisons: int) -> str:
         return f"{verdict.first} beats {verdict.second} {where} by {shown}."
     if (found.standard_error or 0.0) < 1e-12:
         return _describe_constant(verdict, where, scale)
+    across = " over the tasks together" if verdict.task == ALL_TASKS else ""
     alone = ""
     if (found.p_value or 1.0) <= 0.05:
         p = show_p(verdict.holm_p)
         alone = f" by itself it would count, but not as one of {comparisons} comparisons (p = {p});"
-    return (
-        f"{pair} cannot be told apart {where}: difference {shown};{alone}{_resolve(found, scale)}."
-    )
+    resolve = _resolve(found, scale, across)
+    return f"{pair} cannot be told apart {where}: difference {shown};{alone}{resolve}."
 
 
 def _describe_constant(verdict: Verdict, where: str, scale: Scale) -> str:
@@ -76,7 +76,7 @@ def _describe_constant(verdict: Verdict, where: str, scale: Scale) -> str:
     )
 
 
-def _resolve(found: Comparison, scale: Scale) -> str:
+def _resolve(found: Comparison, scale: Scale, across: str) -> str:
     """Says how large a difference would have to be, and what would resolve the one seen."""
     words = f" the difference would have to be ≥ {scale.show(found.detectable or 0.0)}"
     if scale.show(found.mean).strip("0.") == "":
@@ -92,7 +92,7 @@ def _resolve(found: Comparison, scale: Scale) -> str:
         return f"{words}; no number of seeds would resolve {size}, only more report examples"
     if needed <= found.seeds:
         return words
-    return f"{words}; about {needed - found.seeds} more seeds would resolve {size}"
+    return f"{words}; about {needed - found.seeds} more seeds{across} would resolve {size}"
 
 
 def list_cautions(verdicts: list[Verdict]) -> list[str]:

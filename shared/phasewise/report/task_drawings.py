@@ -57,7 +57,7 @@ def _draw_cost(task: TaskEvidence, styles: Mapping[str, MethodStyle]) -> Drawing
     )
     words = f"{task.task}: score against cost; not outdone in {fronts}."
     figure = draw_cost_quality(value, styles)
-    return Drawing(f"cost-{task.task}", "Cost against quality", words, figure)
+    return Drawing(f"cost-{task.task}", "Cost against quality", words, figure, wide=True)
 
 
 def _draw_seeds(task: TaskEvidence, styles: Mapping[str, MethodStyle]) -> Drawing | None:
