@@ -34,14 +34,14 @@ def _draw_budgets(task: TaskEvidence, styles: Mapping[str, MethodStyle]) -> list
     drawings = [
         Drawing(
             f"budget-trials-{task.task}",
-            "Expected best at equal trials",
+            "Expected best at equal trials (their order ignored)",
             words,
             draw_budget_curves(curves, styles, "trials"),
         )
     ]
     if any(curve.seconds is not None for curve in curves.curves):
         figure = draw_budget_curves(curves, styles, "seconds")
-        title = "Expected best at equal seconds"
+        title = "Expected best at equal seconds (order of trials ignored)"
         drawings.append(Drawing(f"budget-seconds-{task.task}", title, words, figure))
     return drawings
 
