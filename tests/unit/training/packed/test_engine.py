@@ -1,5 +1,6 @@
 """Packed runs against the same runs alone through transformers' Trainer and PEFT."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -122,12 +123,51 @@ def test_a_pruned_run_frees_its_slot_and_changes_nobody(job_of: Jobs) -> None:
     assert first_of_c < last_of_b  # c started while b still trained
 
 
-def test_a_diverged_run_ends_alone(job_of: Jobs) -> None:
-    jobs = [job_of("good"), job_of("bad", learning_rate=1e30, seed=4)]
+def test_a_run_that_diverges_harms_nobody(job_of: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real NaNs flow through the layers that all runs share."""
+    start = PackedEngine._start
+
+    def poison(self: PackedEngine, job: RunJob, *rest: Any) -> PackedRun:
+        run = start(self, job, *rest)
+        if job.config.name == "bad":
+            next(iter(run.member.layers.values())).down.data.fill_(float("nan"))
+        return run
+
+    monkeypatch.setattr(PackedEngine, "_start", poison)
+    jobs = [job_of("good"), job_of("bad", seed=4), job_of("next", seed=6)]
     records, _ = _train(PackedEngine(_MACHINE), jobs)
     assert records["bad"].status == "diverged"
-    alone, _ = _train(TrainerEngine(_MACHINE), [jobs[0]])
-    _check_same(records["good"], alone["good"])
+    assert records["bad"].message == "the training loss became nan at step 1"
+    for job in (jobs[0], jobs[2]):
+        name = job.config.name
+        _check_same(records[name], _train(TrainerEngine(_MACHINE), [job])[0][name])
+
+
+@pytest.mark.parametrize("family", ["llama", "roberta", "distilbert"])
+def test_other_families_train_as_they_do_alone(
+    job_of: Jobs, family: str, build_family: Callable[[str], str]
+) -> None:
+    """Rotary angles and grouped heads; a head of several layers; blocks called their own way."""
+    source = build_family(family)
+    jobs = [
+        job_of("a", source=source, target_modules="all", batch_size=3, epochs=1.5),
+        job_of("b", source=source, target_modules="query_value", method="dora", seed=5),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnpackedRunWarning)
+        packed, _ = _train(PackedEngine(_MACHINE), jobs)
+    for job in jobs:
+        name = job.config.name
+        _check_same(packed[name], _train(TrainerEngine(_MACHINE), [job])[0][name])
+
+
+@pytest.mark.parametrize("family", ["gpt2", "deberta-v2"])
+def test_a_family_that_cannot_be_packed_trains_alone(
+    job_of: Jobs, family: str, build_family: Callable[[str], str]
+) -> None:
+    with pytest.warns(UnpackedRunWarning, match="trains alone"):
+        records, _ = _train(PackedEngine(_MACHINE), [job_of(source=build_family(family))])
+    assert records["run"].status == "finished"
 
 
 @pytest.mark.parametrize("method", ["lora", "dora"])
