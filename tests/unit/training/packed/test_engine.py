@@ -143,6 +143,20 @@ def test_a_run_that_diverges_harms_nobody(job_of: Jobs, monkeypatch: pytest.Monk
         _check_same(records[name], _train(TrainerEngine(_MACHINE), [job])[0][name])
 
 
+def test_products_in_bfloat16_are_packed_too(job_of: Jobs) -> None:
+    """Eight bits of mantissa: the losses agree as far as those go."""
+    jobs = [
+        job_of("a", dtype="bfloat16", target_modules="all"),
+        job_of("b", dtype="bfloat16", method="dora", lora_dropout=0.1, seed=5),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnpackedRunWarning)
+        packed, _ = _train(PackedEngine(_MACHINE), jobs)
+    alone, _ = _train(TrainerEngine(_MACHINE), jobs)
+    assert _losses(packed["a"]) == pytest.approx(_losses(alone["a"]), rel=3e-2)
+    assert packed["b"].status == "finished"
+
+
 @pytest.mark.parametrize("family", ["llama", "roberta", "distilbert"])
 def test_other_families_train_as_they_do_alone(
     job_of: Jobs, family: str, build_family: Callable[[str], str]
