@@ -1,7 +1,7 @@
 """Watches a run while it trains: scores, train points, and the word of the pruner."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -9,10 +9,16 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from phasewise.records import Evaluation, TrainPoint
 from phasewise.tasks.examples import Scored
 from phasewise.training.interface import Progress, Reporter
-from phasewise.training.run_trainer import RunTrainer
 
 #: A run reports about this many train points, however long it is.
 _TRAIN_POINTS = 50
+
+
+class StepLoss(Protocol):
+    """What trains the run."""
+
+    step_loss: float
+    """Mean loss of the effective batch under way."""
 
 
 class RunWatch(TrainerCallback):  # type: ignore[misc]
@@ -41,7 +47,7 @@ class RunWatch(TrainerCallback):  # type: ignore[misc]
         self.train_points: list[TrainPoint] = []
         self.pruned = False
         self.last_scored: Scored | None = None
-        self.trainer: RunTrainer | None = None
+        self.trainer: StepLoss | None = None
         self.reported_until = reported_until
         self._run = run
         self._steps = steps
@@ -51,6 +57,11 @@ class RunWatch(TrainerCallback):  # type: ignore[misc]
         self._every = max(1, max(steps) // _TRAIN_POINTS)
         self._losses: list[float] = []  # since the last evaluation
         self._rate = 0.0
+
+    @property
+    def last_step(self) -> int:
+        """The optimiser step that ends the run."""
+        return max(self._steps)
 
     def on_pre_optimizer_step(
         self, args: object, state: object, control: object, **parts: Any

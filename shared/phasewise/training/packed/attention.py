@@ -1,0 +1,198 @@
+"""Attention of a flat sequence of tokens, each sentence for itself, as transformers calls it."""
+
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+
+from phasewise.training.packed.layout import CannotPackError, Layout, current_layout
+from phasewise.training.packed.low_rank import draw_keep
+from phasewise.training.packed.rearrange import Places, find_places, take_places, take_tokens
+
+#: The name under which transformers' models find it.
+NAME = "phasewise_packed"
+#: Rows up to this much longer than the shortest share one padded product.
+_STRETCH, _SLACK = 1.3, 4
+
+
+class _Group(NamedTuple):
+    """Rows of similar length, padded to the longest."""
+
+    rows: list[int]
+    lengths: list[int]
+    places: Places
+    keys: torch.Tensor | None
+    """bool (rows, 1, 1, width), False for padding; None without any."""
+
+
+class _Grouping(NamedTuple):
+    groups: list[_Group]
+    sizes: list[int]
+    """Tokens of each group."""
+    order: Places
+    """Places: tokens as the groups hold them, one after the other; tokens: as the batch does."""
+
+    def split(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """Returns each group's (tokens, heads, size) of (1, heads, tokens, size)."""
+        tokens = tensor[0].transpose(0, 1)
+        if len(self.groups) == 1:
+            return [tokens]
+        return list(torch.split(take_places(tokens, self.order), self.sizes))
+
+    def join(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        """Returns all tokens in the batch's order of each group's."""
+        return parts[0] if len(parts) == 1 else take_tokens(torch.cat(parts), self.order)
+
+
+def attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **unused: Any,
+) -> tuple[torch.Tensor, None]:
+    """Returns (1, tokens, heads, size); see ``transformers.AttentionInterface``.
+
+    Args:
+        module: The attention layer.
+        query: (1, heads, tokens, size); key and value may have fewer heads.
+        key: See query.
+        value: See query.
+        attention_mask: Must be None: the layout says what belongs together.
+        dropout: Of the attention's weights, drawn from each member's own stream.
+        scaling: Of the scores; None: 1/sqrt(size).
+        is_causal: None: as the layer says.
+
+    Raises:
+        CannotPackError: The model brings a mask, a bias or a window of its own.
+    """
+    _refuse_extras(attention_mask, unused)
+    causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
+    layout = current_layout()
+    grouping = _find_groups(layout, query.device)
+    noise = _draw_noise(layout, dropout, query) if dropout > 0 else None
+    parts = []
+    for group, *own in zip(grouping.groups, *map(grouping.split, (query, key, value)), strict=True):
+        q, k, v = (_pad(tokens, group) for tokens in own)
+        if noise is None:
+            out = _attend_plain(module, q, k, v, group, scaling, causal)
+        else:
+            factors = _place_noise(noise, group, q)
+            out = _attend_dropping(module, q, k, v, group, scaling, causal, factors)
+        parts.append(take_tokens(out.reshape(-1, *out.shape[2:]), group.places))
+    return grouping.join(parts).unsqueeze(0), None
+
+
+def _refuse_extras(mask: torch.Tensor | None, extras: dict[str, Any]) -> None:
+    """Raises on what SDPA alone would not compute."""
+    named = {"sliding_window", "softcap", "position_bias", "s_aux"}
+    found = [name for name in named if extras.get(name) is not None]
+    if mask is not None or found:
+        raise CannotPackError(f"attention with {', '.join(found) or 'a mask of its own'}")
+
+
+def _find_groups(layout: Layout, device: torch.device) -> _Grouping:
+    """Returns the groups of a layout, made once a batch."""
+    known: _Grouping | None = layout.memo.get("attention")
+    if known is None:
+        known = layout.memo["attention"] = _make_groups(layout, device)
+    return known
+
+
+def _make_groups(layout: Layout, device: torch.device) -> _Grouping:
+    lengths = layout.lengths
+    starts = [0, *accumulate(lengths)]
+    chosen: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
+        if not chosen or lengths[row] > lengths[chosen[-1][0]] * _STRETCH + _SLACK:
+            chosen.append([])
+        chosen[-1].append(row)
+    groups, held = [], list[int]()
+    for rows in map(sorted, chosen):
+        own = [lengths[row] for row in rows]
+        places = find_places(own, device)
+        held += [starts[row] + token for row in rows for token in range(lengths[row])]
+        keys = None
+        if places.padding is not None:
+            keys = ~places.padding.view(len(rows), 1, 1, max(own))
+        groups.append(_Group(rows, own, places, keys))
+    order = torch.tensor(held)
+    sizes = [sum(group.lengths) for group in groups]
+    return _Grouping(groups, sizes, Places(order.argsort().to(device), order.to(device), None))
+
+
+def _pad(tokens: torch.Tensor, group: _Group) -> torch.Tensor:
+    """Returns (rows, heads, width, size) of a group's (tokens, heads, size)."""
+    padded = take_places(tokens, group.places)
+    return padded.view(len(group.rows), -1, *tokens.shape[1:]).transpose(1, 2)
+
+
+def _attend_plain(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    group: _Group,
+    scaling: float | None,
+    causal: bool,
+) -> torch.Tensor:
+    """Returns (rows, width, heads, size); a causal layer never looks at padding on the right."""
+    mask = None if causal else group.keys
+    out: torch.Tensor = sdpa_attention_forward(
+        module, query, key, value, mask, scaling=scaling, is_causal=causal
+    )[0]
+    return out
+
+
+def _attend_dropping(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    group: _Group,
+    scaling: float | None,
+    causal: bool,
+    factors: torch.Tensor,
+) -> torch.Tensor:
+    """The same in plain steps, since SDPA draws its dropout from the one global stream."""
+    repeats = query.shape[1] // key.shape[1]
+    key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
+    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if causal:
+        hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill(hidden, float("-inf"))
+    elif group.keys is not None:
+        scores = scores.masked_fill(~group.keys, float("-inf"))
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype) * factors
+    return (weights @ value).transpose(1, 2)
+
+
+def _draw_noise(layout: Layout, dropout: float, query: torch.Tensor) -> list[torch.Tensor]:
+    """Returns each row's factors, (heads, length, length), one draw a member."""
+    heads, rows = query.shape[1], list[torch.Tensor]()
+    for share in layout.shares:
+        own = layout.lengths[share.first_row : share.first_row + share.rows]
+        sizes = [heads * length * length for length in own]
+        drawn = draw_keep((sum(sizes),), dropout, share.member.generator, query)
+        parts = zip(torch.split(drawn, sizes), own, strict=True)
+        rows.extend(part.view(heads, length, length) for part, length in parts)
+    return rows
+
+
+def _place_noise(noise: list[torch.Tensor], group: _Group, query: torch.Tensor) -> torch.Tensor:
+    """Returns (rows, heads, width, width); zeros in padding."""
+    rows, heads, width, _ = query.shape
+    factors = query.new_zeros(rows, heads, width, width)
+    for place, row in enumerate(group.rows):
+        length = group.lengths[place]
+        factors[place, :, :length, :length] = noise[row]
+    return factors
+
+
+AttentionInterface.register(NAME, attend)

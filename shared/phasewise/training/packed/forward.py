@@ -1,0 +1,76 @@
+"""One step of some runs of a pack: their losses and gradients, or none of them."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - as everywhere
+
+from phasewise.training.packed.model import PackedModel
+from phasewise.training.packed.run import PackedRun
+from phasewise.training.prediction import Collate
+
+
+class RunStep(NamedTuple):
+    """What one forward and backward pass gave a run."""
+
+    loss: float
+    grads: list[torch.Tensor | None]
+    tokens: int
+
+
+def compute_steps(
+    packed: PackedModel,
+    runs: Sequence[PackedRun],
+    collate: Collate,
+    device: torch.device,
+    context: Callable[[], AbstractContextManager[None]],
+) -> list[RunStep]:
+    """Returns loss and gradients of each run's micro-batch; the runs stay as they were.
+
+    Args:
+        packed: In training mode.
+        runs: At least one.
+        collate: From ``build_collator``.
+        device: Where the model lies.
+        context: Makes the autocast context.
+
+    Raises:
+        RuntimeError: Memory ran out, or anything else; the runs' random streams are put back.
+    """
+    streams = [run.member.generator.get_state() for run in runs]
+    try:
+        return _compute(packed, runs, collate, device, context)
+    except (RuntimeError, MemoryError):
+        for run, stream in zip(runs, streams, strict=True):
+            run.member.generator.set_state(stream)
+        raise
+
+
+def _compute(
+    packed: PackedModel,
+    runs: Sequence[PackedRun],
+    collate: Collate,
+    device: torch.device,
+    context: Callable[[], AbstractContextManager[None]],
+) -> list[RunStep]:
+    counts = [len(run.batch.features) for run in runs]
+    features = [feature for run in runs for feature in run.batch.features]
+    batch = {name: tensor.to(device) for name, tensor in collate(features).items()}
+    tokens = [int(part.sum()) for part in torch.split(batch["attention_mask"], counts)]
+    labels = torch.split(batch.pop("labels"), counts)
+    members = [(run.member, count) for run, count in zip(runs, counts, strict=True)]
+    with context():
+        logits = torch.split(packed(members, batch), counts)
+        losses = [
+            F.cross_entropy(own.float(), targets) * run.share_of_batch
+            for run, own, targets in zip(runs, logits, labels, strict=True)
+        ]
+    parameters: list[Any] = [p for run in runs for p in run.parameters]
+    stacked = torch.stack(losses)
+    grads = iter(torch.autograd.grad(stacked.sum(), parameters, allow_unused=True))
+    return [
+        RunStep(loss, [next(grads) for _ in run.parameters], count)
+        for run, loss, count in zip(runs, stacked.tolist(), tokens, strict=True)
+    ]

@@ -1,0 +1,108 @@
+"""One run's low-rank pair in one layer, as PEFT holds it, and its product."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - as everywhere
+from torch import nn
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """The pair of a LoRA, rsLoRA, LoRA+ or DoRA layer; the tensors are the PEFT model's own.
+
+    Attributes:
+        down: A, (rank, in).
+        up: B, (out, rank).
+        scaling: alpha/rank, or alpha/sqrt(rank).
+        dropout: Probability, on the pair's input.
+        magnitude: DoRA's, (out,); None otherwise.
+    """
+
+    down: torch.Tensor
+    up: torch.Tensor
+    scaling: float
+    dropout: float
+    magnitude: torch.Tensor | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the layer's output is the frozen product plus the pair's, without dropout."""
+        return self.magnitude is None and self.dropout == 0
+
+    def add_to(
+        self,
+        base: torch.Tensor,
+        rows: torch.Tensor,
+        frozen: nn.Linear,
+        generator: torch.Generator | None,
+    ) -> torch.Tensor:
+        """Returns the adapted output, (rows, out), as ``peft.tuners.lora.Linear`` computes it.
+
+        Args:
+            base: The frozen layer's output, (rows, out).
+            rows: The layer's input, (rows, in).
+            frozen: The frozen layer.
+            generator: Draws the dropout; None in evaluation mode.
+        """
+        inputs = rows.to(self.down.dtype)
+        drops = self.dropout > 0 and generator is not None
+        if drops and generator is not None:
+            inputs = inputs * draw_keep(inputs.shape, self.dropout, generator, inputs)
+        pair = F.linear(F.linear(inputs, self.down), self.up) * self.scaling
+        if self.magnitude is None:
+            return (base + pair).to(base.dtype)
+        # PEFT: with dropout the frozen part of DoRA's correction is of the dropped inputs too.
+        bare = F.linear(inputs.to(frozen.weight.dtype), frozen.weight) if drops else base
+        if not drops and frozen.bias is not None:
+            bare = base - frozen.bias
+        scale = (self.magnitude / self._row_norms(frozen)).unsqueeze(0)
+        return (base + (scale - 1) * bare + scale * pair).to(base.dtype)
+
+    @torch.no_grad()
+    def _row_norms(self, frozen: nn.Linear) -> torch.Tensor:
+        """Returns the norms of the rows of W + s B A, (out,), without making that matrix.
+
+        ``|w + s b A|^2 = |w|^2 + 2 s b.(A w) + s^2 b (A A^T) b^T`` for each row w of W, b of B;
+        DoRA's gradient does not pass through it (arXiv 2402.09353, section 4.3).
+        """
+        with torch.autocast(self.down.device.type, enabled=False):
+            weight = frozen.weight.to(self.down.dtype)
+            cross = (self.up * (weight @ self.down.T)).sum(1)
+            square = ((self.up @ (self.down @ self.down.T)) * self.up).sum(1)
+            own = _squared_norms(frozen, weight)
+            return (own + 2 * self.scaling * cross + self.scaling**2 * square).sqrt()
+
+
+def read_pair(layer: Any) -> LowRank:
+    """Returns the pair of a PEFT LoRA layer with one adapter."""
+    (name,) = layer.active_adapters
+    vectors = layer.lora_magnitude_vector
+    return LowRank(
+        down=layer.lora_A[name].weight,
+        up=layer.lora_B[name].weight,
+        scaling=float(layer.scaling[name]),
+        dropout=float(getattr(layer.lora_dropout[name], "p", 0.0)),
+        magnitude=vectors[name].weight if name in vectors else None,
+    )
+
+
+def draw_keep(
+    shape: torch.Size | tuple[int, ...],
+    probability: float,
+    generator: torch.Generator,
+    like: torch.Tensor,
+) -> torch.Tensor:
+    """Returns a dropout's factors: 0, or 1/(1 - probability)."""
+    keep = torch.empty(shape, dtype=like.dtype, device=like.device)
+    return keep.bernoulli_(1 - probability, generator=generator).div_(1 - probability)
+
+
+def _squared_norms(frozen: nn.Linear, weight: torch.Tensor) -> torch.Tensor:
+    """Returns the squared norms of the rows of a frozen weight, computed once a layer."""
+    known: torch.Tensor | None = frozen.__dict__.get("_phasewise_squared_norms")
+    if known is None:
+        known = weight.square().sum(1)
+        frozen.__dict__["_phasewise_squared_norms"] = known
+    return known

@@ -1,0 +1,84 @@
+"""Between padded rows and one sequence of tokens, at the cost of a copy each way."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the tokens of some rows stand in a padded batch of them.
+
+    Attributes:
+        of_token: int64 (tokens,), each token's place in the flattened padded batch.
+        of_place: int64 (rows * width,), each place's token; padding names a token of its own row.
+        padding: bool (rows * width,), or None where no row is shorter than the others.
+    """
+
+    of_token: torch.Tensor
+    of_place: torch.Tensor
+    padding: torch.Tensor | None
+
+
+def find_places(lengths: Sequence[int], device: torch.device) -> Places:
+    """Returns the places of rows in a batch as wide as the longest of them.
+
+    Args:
+        lengths: Tokens of each row; the rows follow each other in the sequence.
+        device: Of the result.
+    """
+    width, length = max(lengths), torch.tensor(lengths).unsqueeze(1)
+    column = torch.arange(width).unsqueeze(0)
+    places = (length.cumsum(0) - length + torch.minimum(column, length - 1)).flatten()
+    padding = (column >= length).flatten()
+    of_token = (~padding).nonzero().flatten()
+    return Places(
+        of_token.to(device),
+        places.to(device),
+        padding.to(device) if min(lengths) < width else None,
+    )
+
+
+def take_tokens(padded: torch.Tensor, places: Places) -> torch.Tensor:
+    """Returns (tokens, ...) of (rows * width, ...)."""
+    taken: torch.Tensor = _TakeTokens.apply(padded, places)  # type: ignore[no-untyped-call]
+    return taken
+
+
+def take_places(tokens: torch.Tensor, places: Places) -> torch.Tensor:
+    """Returns (rows * width, ...) of (tokens, ...), zeros for padding."""
+    taken: torch.Tensor = _TakePlaces.apply(tokens, places)  # type: ignore[no-untyped-call]
+    return taken
+
+
+def _select_places(tokens: torch.Tensor, places: Places) -> torch.Tensor:
+    padded = tokens.index_select(0, places.of_place)
+    if places.padding is not None:
+        padded[places.padding] = 0
+    return padded
+
+
+class _TakeTokens(torch.autograd.Function):
+    """Each token stands in one place, so the gradient is a selection too, not a sum."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: torch.Tensor, places: Places) -> torch.Tensor:
+        ctx.places = places
+        return padded.index_select(0, places.of_token)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return _select_places(grads[0].contiguous(), ctx.places), None
+
+
+class _TakePlaces(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tokens: torch.Tensor, places: Places) -> torch.Tensor:
+        ctx.places = places
+        return _select_places(tokens, places)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return grads[0].index_select(0, ctx.places.of_token), None

@@ -1,0 +1,178 @@
+"""One run of a pack: its batches, optimiser and schedule, step by step as transformers' Trainer."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from math import ceil, isfinite
+from typing import Any, NamedTuple
+
+import torch
+from transformers import TrainerControl, TrainerState, get_scheduler
+
+from phasewise.errors import InfeasibleRunError
+from phasewise.methods.adapt import build_optimizer
+from phasewise.seeding import derive_seed
+from phasewise.tasks.examples import Feature
+from phasewise.training.batching import EpochShuffle
+from phasewise.training.interface import RunJob
+from phasewise.training.packed.model import PackedModel
+from phasewise.training.run_watch import RunWatch
+from phasewise.training.trainer_engine import Attempt
+
+
+class MicroBatch(NamedTuple):
+    """The rows of one forward pass of a run.
+
+    Attributes:
+        features: Of the rows.
+        rows: Of the effective batch that they belong to.
+        is_last: Whether the effective batch ends here.
+        epoch: Share of the train sample seen so far, after these rows.
+    """
+
+    features: list[Feature]
+    rows: int
+    is_last: bool
+    epoch: float
+
+
+def iterate_micro_batches(
+    features: Sequence[Feature], *, seed: int, batch_size: int, micro_batch_size: int
+) -> Iterator[MicroBatch]:
+    """Yields, without end, the micro-batches that ``RunTrainer`` would see, in its order.
+
+    Args:
+        features: The train sample.
+        seed: ``RunSeeds.order``.
+        batch_size: Effective.
+        micro_batch_size: Divides ``batch_size``.
+    """
+    shuffle, epoch = EpochShuffle(len(features), seed), 0
+    total = ceil(len(features) / micro_batch_size)
+    while True:
+        order, done = list(shuffle), 0
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            for first in range(0, len(batch), micro_batch_size):
+                chosen = batch[first : first + micro_batch_size]
+                done += 1
+                yield MicroBatch(
+                    [features[index] for index in chosen],
+                    rows=len(batch),
+                    is_last=first + micro_batch_size >= len(batch),
+                    epoch=epoch + done / total,
+                )
+        epoch += 1
+
+
+class PackedRun:
+    """A run that has a slot.
+
+    Args:
+        job: The run.
+        attempt: With its model, size and watch.
+        packed: The pack's model.
+        features: The train sample.
+
+    Attributes:
+        member: What it brings into the pack.
+        parameters: Its weights that train.
+        step_loss: Mean loss of the effective batch under way.
+        batch: The next micro-batch.
+        started: When it got its slot.
+        own_seconds: Spent for this run: its share of the steps, and what was done for it alone.
+        needs_room: Whether memory did not suffice even for this run alone in a step.
+    """
+
+    def __init__(
+        self,
+        job: RunJob,
+        attempt: Attempt,
+        packed: PackedModel,
+        features: Sequence[Feature],
+    ) -> None:
+        assert attempt.watch is not None
+        config, training = job.config, job.config.unit_config.training
+        hyperparameters = config.hyperparameters
+        self.job, self.attempt = job, attempt
+        self.watch: RunWatch = attempt.watch
+        self.watch.trainer = self
+        seed = derive_seed(config.seeds.init, "dropout")
+        self.member = packed.join(attempt.model, seed)
+        self.parameters = [p for p in attempt.model.parameters() if p.requires_grad]
+        self.step_loss = 0.0
+        self.own_seconds = 0.0
+        self.started = datetime.now(UTC)
+        self.needs_room = False
+        self._optimizer = build_optimizer(attempt.model, config.unit_config.method, hyperparameters)
+        self._steps = self.watch.last_step
+        self._scheduler = get_scheduler(
+            hyperparameters.lr_scheduler_type,
+            self._optimizer,
+            num_warmup_steps=ceil(self._steps * hyperparameters.warmup_ratio),
+            num_training_steps=self._steps,
+        )
+        self._max_norm = training.max_grad_norm
+        self._state = TrainerState()
+        self._batches = iterate_micro_batches(
+            features,
+            seed=config.seeds.order,
+            batch_size=hyperparameters.batch_size,
+            micro_batch_size=attempt.micro_batch_size,
+        )
+        self.batch = next(self._batches)
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether there is nothing left to train."""
+        return (
+            self.needs_room
+            or self.attempt.status != "finished"
+            or self._state.global_step >= self._steps
+        )
+
+    @property
+    def share_of_batch(self) -> float:
+        """The micro-batch's weight in the mean loss of its effective batch."""
+        return len(self.batch.features) / self.batch.rows
+
+    def take(self, loss: float, grads: Sequence[torch.Tensor | None], tokens: int) -> None:
+        """Takes the gradients of ``batch``; at the end of an effective batch, makes a step.
+
+        Args:
+            loss: The micro-batch's share of the effective batch's mean loss.
+            grads: Of ``parameters``.
+            tokens: Of the micro-batch, padding not counted.
+
+        Raises:
+            InfeasibleRunError: The loss is not finite.
+        """
+        if not isfinite(loss):
+            step = self._state.global_step + 1
+            raise InfeasibleRunError(f"the training loss became {loss} at step {step}")
+        for parameter, grad in zip(self.parameters, grads, strict=True):
+            if grad is not None:
+                parameter.grad = grad if parameter.grad is None else parameter.grad.add_(grad)
+        self.step_loss += loss
+        self.attempt.train_tokens += tokens
+        if self.batch.is_last:
+            self._step()
+            self.step_loss = 0.0
+        if not self.is_ended:
+            self.batch = next(self._batches)
+
+    def _step(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self.parameters, self._max_norm)
+        control = TrainerControl()
+        parts: dict[str, Any] = {"optimizer": self._optimizer, "model": self.attempt.model}
+        self.watch.on_pre_optimizer_step(None, self._state, control, **parts)
+        self._optimizer.step()
+        self._scheduler.step()
+        self._optimizer.zero_grad()
+        self._state.global_step += 1
+        self._state.epoch = self.batch.epoch
+        self.watch.on_step_end(None, self._state, control, **parts)
+        self.attempt.model.train()  # scoring left it in the mode in which PEFT may hold old norms
+        if self.watch.pruned:
+            step = self.watch.evaluations[-1].step
+            self.attempt.status = "pruned"
+            self.attempt.message = f"stopped by the pruner after step {step}"

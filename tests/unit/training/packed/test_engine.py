@@ -1,0 +1,276 @@
+"""Packed runs against the same runs alone through transformers' Trainer and PEFT."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification
+
+from phasewise.records import RunRecord
+from phasewise.settings import MachineSettings
+from phasewise.tasks.ledger import read_ledger
+from phasewise.tasks.predictions import read_predictions
+from phasewise.training.interface import Decision, Engine, Progress, RunJob
+from phasewise.training.packed import forward
+from phasewise.training.packed.engine import PackedEngine, UnpackedRunWarning
+from phasewise.training.packed.run import PackedRun
+from phasewise.training.trainer_engine import TrainerEngine
+
+Jobs = Callable[..., RunJob]
+_MACHINE = MachineSettings(device="cpu")
+
+
+def _train(
+    engine: Engine, jobs: list[RunJob], prune: str = ""
+) -> tuple[dict[str, RunRecord], list[Progress]]:
+    """Returns records by name and all that was reported; the run ``prune`` is pruned at once."""
+    seen: list[Progress] = []
+
+    def report(progress: Progress) -> Decision:
+        seen.append(progress)
+        return "prune" if progress.run == prune else "continue"
+
+    records = {record.config.name: record for record in engine.train(jobs, report)}
+    assert len(records) == len(jobs)
+    return records, seen
+
+
+def _losses(record: RunRecord) -> list[float]:
+    return [point.loss for point in record.train_points]
+
+
+def _check_same(packed: RunRecord, alone: RunRecord) -> None:
+    assert packed.status == alone.status == "finished"
+    assert len(_losses(alone)) >= 12
+    assert _losses(packed) == pytest.approx(_losses(alone), rel=1e-4)
+    rates = [[p.learning_rate for p in record.train_points] for record in (packed, alone)]
+    assert rates[0] == pytest.approx(rates[1])
+    steps = [[(e.step, e.epoch) for e in record.evaluations] for record in (packed, alone)]
+    assert steps[0] == steps[1]
+    assert packed.search_metrics["accuracy"] == alone.search_metrics["accuracy"]
+    for one, other in zip(packed.evaluations, alone.evaluations, strict=True):
+        assert one.metrics["eval_loss"] == pytest.approx(other.metrics["eval_loss"], rel=1e-3)
+    assert packed.cost is not None
+    assert alone.cost is not None
+    assert packed.cost.train_tokens == alone.cost.train_tokens
+    assert packed.cost.micro_batch_size == alone.cost.micro_batch_size
+    assert packed.cost.trainable_parameters == alone.cost.trainable_parameters
+
+
+@pytest.mark.parametrize("targets", ["query_value", "all"])
+def test_each_run_trains_as_it_does_alone(job_of: Jobs, targets: str) -> None:
+    jobs = [
+        job_of("a", target_modules=targets, lora_rank=4, batch_size=5),
+        job_of("b", target_modules=targets, lora_rank=16, batch_size=2, seed=5, epochs=1),
+        job_of("c", method="rslora", target_modules=targets, batch_size=4, epochs=1.6, seed=7),
+        job_of("d", method="loraplus", target_modules=targets, warmup_ratio=0.2, seed=9),
+        job_of("e", method="dora", target_modules=targets, lora_alpha=32, seed=11),
+        job_of("f", target_modules="attention", lr_scheduler_type="cosine", weight_decay=0.1),
+        job_of("g", method="frozen_probe", learning_rate=1e-2),
+    ]
+    packed, _ = _train(PackedEngine(_MACHINE), jobs)
+    alone = TrainerEngine(_MACHINE)
+    for job in jobs:
+        _check_same(packed[job.config.name], _train(alone, [job])[0][job.config.name])
+
+
+def test_accumulated_micro_batches_make_the_same_steps(job_of: Jobs) -> None:
+    training = {"micro_batch_size": 2, "evaluations_per_epoch": 2}
+    jobs = [
+        job_of("a", training=training, batch_size=4, epochs=2),
+        job_of("b", training=training, batch_size=8, epochs=3, seed=5),
+    ]
+    packed, seen = _train(PackedEngine(_MACHINE), jobs)
+    for job in jobs:
+        record, expected = _train(TrainerEngine(_MACHINE), [job])
+        name = job.config.name
+        _check_same(packed[name], record[name])
+        own = [p for p in seen if p.run == name]
+        assert [p.evaluation is None for p in own] == [p.evaluation is None for p in expected]
+
+
+def test_a_run_does_not_depend_on_who_shares_its_pack(job_of: Jobs) -> None:
+    """Dropouts of base, adapter and head on: their stream is the run's own."""
+    mine = job_of("mine", drops=True, lora_dropout=0.2, epochs=2)
+    others = [
+        job_of("x", drops=True, batch_size=1, lora_rank=2, lora_dropout=0.5, seed=20),
+        job_of("y", drops=True, method="dora", batch_size=7, lora_dropout=0.1, seed=30),
+    ]
+    alone, _ = _train(PackedEngine(_MACHINE), [mine])
+    shared, _ = _train(PackedEngine(_MACHINE), [*others, mine])
+    narrow, _ = _train(PackedEngine(_MACHINE, slots=2), [mine, *others])
+    assert _losses(shared["mine"]) == pytest.approx(_losses(alone["mine"]), rel=1e-4)
+    assert _losses(narrow["mine"]) == pytest.approx(_losses(alone["mine"]), rel=1e-4)
+    still, _ = _train(PackedEngine(_MACHINE), [job_of("mine", lora_dropout=0.0)])
+    assert _losses(still["mine"]) != pytest.approx(_losses(alone["mine"]), rel=1e-2)
+
+
+def test_a_pruned_run_frees_its_slot_and_changes_nobody(job_of: Jobs) -> None:
+    jobs = [job_of(name, drops=True, seed=seed) for name, seed in [("a", 1), ("b", 9), ("c", 17)]]
+    free, _ = _train(PackedEngine(_MACHINE, slots=2), jobs)
+    pruned, seen = _train(PackedEngine(_MACHINE, slots=2), jobs, prune="a")
+    assert pruned["a"].status == "pruned"
+    assert pruned["a"].message == "stopped by the pruner after step 6"
+    for name in ("b", "c"):
+        assert pruned[name].status == "finished"
+        assert _losses(pruned[name]) == pytest.approx(_losses(free[name]), rel=1e-4)
+    first_of_c = next(i for i, p in enumerate(seen) if p.run == "c")
+    last_of_b = max(i for i, p in enumerate(seen) if p.run == "b")
+    assert first_of_c < last_of_b  # c started while b still trained
+
+
+def test_a_run_that_diverges_harms_nobody(job_of: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real NaNs flow through the layers that all runs share."""
+    start = PackedEngine._start
+
+    def poison(self: PackedEngine, job: RunJob, *rest: Any) -> PackedRun:
+        run = start(self, job, *rest)
+        if job.config.name == "bad":
+            next(iter(run.member.layers.values())).down.data.fill_(float("nan"))
+        return run
+
+    monkeypatch.setattr(PackedEngine, "_start", poison)
+    jobs = [job_of("good"), job_of("bad", seed=4), job_of("next", seed=6)]
+    records, _ = _train(PackedEngine(_MACHINE), jobs)
+    assert records["bad"].status == "diverged"
+    assert records["bad"].message == "the training loss became nan at step 1"
+    for job in (jobs[0], jobs[2]):
+        name = job.config.name
+        _check_same(records[name], _train(TrainerEngine(_MACHINE), [job])[0][name])
+
+
+def test_products_in_bfloat16_are_packed_too(job_of: Jobs) -> None:
+    """Eight bits of mantissa: the losses agree as far as those go."""
+    jobs = [
+        job_of("a", dtype="bfloat16", target_modules="all"),
+        job_of("b", dtype="bfloat16", method="dora", lora_dropout=0.1, seed=5),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnpackedRunWarning)
+        packed, _ = _train(PackedEngine(_MACHINE), jobs)
+    alone, _ = _train(TrainerEngine(_MACHINE), jobs)
+    assert _losses(packed["a"]) == pytest.approx(_losses(alone["a"]), rel=3e-2)
+    assert packed["b"].status == "finished"
+
+
+@pytest.mark.parametrize("family", ["llama", "roberta", "distilbert"])
+def test_other_families_train_as_they_do_alone(
+    job_of: Jobs, family: str, build_family: Callable[[str], str]
+) -> None:
+    """Rotary angles and grouped heads; a head of several layers; blocks called their own way."""
+    source = build_family(family)
+    jobs = [
+        job_of("a", source=source, target_modules="all", batch_size=3, epochs=1.5),
+        job_of("b", source=source, target_modules="query_value", method="dora", seed=5),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnpackedRunWarning)
+        packed, _ = _train(PackedEngine(_MACHINE), jobs)
+    for job in jobs:
+        name = job.config.name
+        _check_same(packed[name], _train(TrainerEngine(_MACHINE), [job])[0][name])
+
+
+@pytest.mark.parametrize("family", ["gpt2", "deberta-v2"])
+def test_a_family_that_cannot_be_packed_trains_alone(
+    job_of: Jobs, family: str, build_family: Callable[[str], str]
+) -> None:
+    with pytest.warns(UnpackedRunWarning, match="trains alone"):
+        records, _ = _train(PackedEngine(_MACHINE), [job_of(source=build_family(family))])
+    assert records["run"].status == "finished"
+
+
+@pytest.mark.parametrize("method", ["lora", "dora"])
+def test_the_saved_adapter_is_an_ordinary_one(job_of: Jobs, method: str) -> None:
+    keep = {"opens_report_set": True, "keeps_model": True, "drops": True}
+    jobs = [job_of("a", method=method, **keep), job_of("b", seed=8, **keep)]
+    engine = PackedEngine(_MACHINE)
+    records, _ = _train(engine, jobs)
+    assert sorted(row["run"] for row in read_ledger(jobs[0].ledger)) == sorted(
+        job.config.label for job in jobs
+    )
+    for job in jobs:
+        unit = job.config.unit_config
+        path = job.folder / "model"
+        data, _ = engine._warm.data(job.config)
+        base = engine._warm.base(unit, data.kind.auto_class, data.kind.model_kwargs(unit.task))
+        fresh = AutoModelForSequenceClassification.from_config(base.model.config)
+        known = {n: t for n, t in base.model.state_dict().items() if "classifier" not in n}
+        fresh.load_state_dict(known, strict=False)
+        model = PeftModel.from_pretrained(fresh, str(path)).eval()
+        scored = engine._score(job, data, data.search, model)
+        last = records[job.config.name].evaluations[-1].metrics
+        assert scored.metrics["eval_loss"] == pytest.approx(last["eval_loss"], rel=1e-5)
+        rows = read_predictions(job.folder / "predictions.jsonl")
+        assert np.mean([row.correct for row in rows]) == pytest.approx(
+            records[job.config.name].report_metrics["accuracy"]
+        )
+
+
+def _cramp(monkeypatch: pytest.MonkeyPatch, fits: Callable[[list[str]], bool]) -> list[int]:
+    """Lets memory run out, after dropouts were drawn, unless the runs of a pass fit."""
+    compute, sizes = forward._compute, list[int]()
+
+    def cramped(packed: Any, runs: list[PackedRun], *rest: Any) -> Any:
+        sizes.append(len(runs))
+        steps = compute(packed, runs, *rest)
+        if not fits([run.job.config.name for run in runs]):
+            raise torch.OutOfMemoryError("made up")
+        return steps
+
+    monkeypatch.setattr(forward, "_compute", cramped)
+    return sizes
+
+
+def test_runs_that_do_not_fit_together_take_turns(
+    job_of: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [job_of(name, drops=True, seed=seed) for name, seed in [("a", 1), ("b", 9), ("c", 17)]]
+    expected, _ = _train(PackedEngine(_MACHINE), jobs)
+    sizes = _cramp(monkeypatch, lambda names: len(names) == 1)
+    records, _ = _train(PackedEngine(_MACHINE), jobs)
+    assert sizes == [3, *[1] * (len(sizes) - 1)]
+    for name, record in records.items():
+        assert _losses(record) == pytest.approx(_losses(expected[name]), rel=1e-4)
+
+
+def test_a_run_too_large_for_the_pack_trains_alone_and_reports_once(
+    job_of: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails after its first evaluation; the pruner must not hear of that one twice."""
+    jobs = [job_of("a"), job_of("big", seed=9)]
+    counts = {"big": 0}
+
+    def fits(names: list[str]) -> bool:
+        counts["big"] += "big" in names
+        return counts["big"] < 9 or "big" not in names
+
+    _cramp(monkeypatch, fits)
+    with pytest.warns(UnpackedRunWarning, match=r"big: trains alone \(out of memory\)"):
+        records, seen = _train(PackedEngine(_MACHINE), jobs)
+    for job in jobs:
+        _check_same(
+            records[job.config.name],
+            _train(TrainerEngine(_MACHINE), [job])[0][job.config.name],
+        )
+    reported = [p.evaluation.step for p in seen if p.run == "big" and p.evaluation]
+    assert reported == [6, 12]
+
+
+def test_what_cannot_be_packed_trains_alone_and_says_why(job_of: Jobs) -> None:
+    jobs = [job_of("a"), job_of("full", method="full_finetune", learning_rate=1e-4)]
+    with pytest.warns(UnpackedRunWarning, match="full: trains alone .every weight trains"):
+        records, _ = _train(PackedEngine(_MACHINE), jobs)
+    assert {record.status for record in records.values()} == {"finished"}
+
+
+def test_a_report_that_raises_reaches_the_caller(job_of: Jobs) -> None:
+    def report(progress: Progress) -> Decision:
+        raise EOFError("the controller has gone")
+
+    with pytest.raises(EOFError):
+        list(PackedEngine(_MACHINE).train([job_of()], report))

@@ -1,0 +1,29 @@
+"""DoRA's norms without the matrix, and dropout factors."""
+
+import pytest
+import torch
+from torch import nn
+
+from phasewise.training.packed.low_rank import LowRank, draw_keep
+
+
+def test_row_norms_are_those_of_the_merged_matrix() -> None:
+    torch.manual_seed(0)
+    frozen = nn.Linear(12, 7)
+    pair = LowRank(torch.randn(3, 12), torch.randn(7, 3), 2.5, 0.0, torch.rand(7))
+    merged = frozen.weight + 2.5 * pair.up @ pair.down
+    rows = torch.randn(4, 12)
+    assert pair.magnitude is not None
+    scale = pair.magnitude / merged.norm(dim=1)
+    expected = rows @ merged.T * scale + frozen.bias
+    found = pair.add_to(frozen(rows), rows, frozen, None)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_keeps_its_share_and_the_mean() -> None:
+    generator = torch.Generator().manual_seed(0)
+    keep = draw_keep((1000, 100), 0.3, generator, torch.empty(0))
+    assert float((keep == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
+    assert float(keep.max()) == pytest.approx(1 / 0.7)
+    again = draw_keep((1000, 100), 0.3, generator.manual_seed(0), torch.empty(0))
+    assert torch.equal(keep, again)
