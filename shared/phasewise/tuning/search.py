@@ -134,6 +134,8 @@ class _Search:
     def _draw(self) -> optuna.Trial | None:
         hours = self._settings.time_budget_hours
         if hours is not None and self._clock.seconds >= hours * _SECONDS_PER_HOUR:
+            # The last trial was told within the budget; a later call must see the budget spent.
+            self._book.save_seconds(self._clock.seconds)
             return None
         return self._book.next()
 

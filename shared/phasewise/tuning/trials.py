@@ -84,6 +84,10 @@ class TrialBook:
         """Time that earlier sessions have searched."""
         return float(self.study.user_attrs.get(_SECONDS, 0.0))
 
+    def save_seconds(self, seconds: float) -> None:
+        """Notes the time searched so far, over all sessions."""
+        self.study.set_user_attr(_SECONDS, seconds)
+
     @property
     def budget(self) -> int:
         """How many trials there will be: fewer than asked for only where a grid is exhausted."""
@@ -154,7 +158,7 @@ class TrialBook:
         trial.set_user_attr(_STATUS, status)
         trial.set_user_attr(_MESSAGE, message)
         trial.set_user_attr(_SEARCH_ROWS, record.search_rows)
-        self.study.set_user_attr(_SECONDS, seconds)
+        self.save_seconds(seconds)
         if status == "finished":
             self.study.tell(trial, score)
         elif status == "failed":
