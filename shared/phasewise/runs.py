@@ -11,7 +11,6 @@ from phasewise.provenance import fingerprint_data, library_versions
 from phasewise.seeding import derive_seed
 from phasewise.settings import (
     Hyperparameters,
-    MachineSettings,
     MethodSettings,
     ModelSettings,
     Section,
@@ -21,9 +20,6 @@ from phasewise.settings import (
 )
 
 Phase = Literal["phase0", "phase1", "phase2"]
-
-#: Keys that never change a result and so never change a hash.
-_NO_EFFECT = {"description", "source_text"}
 
 
 class RunSeeds(Section):
@@ -202,8 +198,3 @@ class UnitPaths:
 def task_baselines_path(study: Study, task: str) -> Path:
     """Returns the file of a task's model-free and frozen-encoder baselines."""
     return study.settings.experiments_path / task / "baselines.json"
-
-
-def machine_of(study: Study) -> MachineSettings:
-    """Returns what this machine may use."""
-    return study.settings.machine
