@@ -15,6 +15,8 @@ BASELINE_NAMES = {
 def show_score(value: float | None, *, beside: float | None = None) -> str:
     """Returns a score with the digits that matter: 0.812, 0.0088, 75.60; a dash for None.
 
+    What is shown as zero has no sign.
+
     Args:
         value: A score or a difference of scores.
         beside: The score that it is the spread of: then it has that one's digits.
@@ -23,7 +25,8 @@ def show_score(value: float | None, *, beside: float | None = None) -> str:
         return MISSING
     size = abs(value if beside is None else beside)
     digits = 2 if size >= 2 else 3 if size >= 0.1 else 4
-    return f"{value:.{digits}f}".replace("-", "−")
+    shown = f"{value:.{digits}f}"
+    return (shown.lstrip("-") if not shown.strip("-0.") else shown).replace("-", "−")
 
 
 def show_signed(value: float | None) -> str:

@@ -46,6 +46,7 @@ class Table:
         return [(key, list(group)) for key, group in groupby(rows, lambda each: each[1][0])]
 
 
+_NO_SPREAD = "not estimable: all seeds scored the same"
 UNIT_COLUMNS = (
     "task",
     "method",
@@ -200,7 +201,13 @@ def _validation_cell(row: UnitRow, planned: int) -> str:
     return " ".join(filter(None, [show_score(row.validation.mean), interval, f"({count})"]))
 
 
+def _is_nothing(value: float | None) -> bool:
+    """Whether a spread was measured as zero; a float's rounding is no spread either."""
+    return value is not None and value < 1e-12
+
+
 def _noise_cells(row: NoiseRow) -> tuple[str, ...]:
+    gap = MISSING if row.gap is None else f"{show_score(row.gap)} ({row.trials} trials)"
     sd = MISSING if row.seed_sd is None else f"{show_score(row.seed_sd)} ({row.seed_sd_runs})"
     return (
         row.task,
@@ -211,6 +218,6 @@ def _noise_cells(row: NoiseRow) -> tuple[str, ...]:
         MISSING if row.report_rows is None else str(row.report_rows),
         show_score(row.report_standard_error),
         str(row.seeds),
-        show_score(row.detectable),
-        MISSING if row.gap is None else f"{show_score(row.gap)} ({row.trials} trials)",
+        _NO_SPREAD if _is_nothing(row.detectable) else show_score(row.detectable),
+        _NO_SPREAD if _is_nothing(row.gap) else gap,
     )

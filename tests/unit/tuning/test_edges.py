@@ -11,7 +11,7 @@ from phasewise.tuning.edges import flag_edges
 _SPACE: TypeAdapter[Any] = TypeAdapter(dict[str, Parameter])
 
 
-def flags(name: str, value: float, **parameter: Any) -> list[tuple[str, tuple[float, float]]]:
+def flags(name: str, value: float | str, **parameter: Any) -> list[tuple[str, tuple[float, float]]]:
     base = {"learning_rate": 1e-3, "batch_size": 8, "epochs": 1, name: value}
     space = _SPACE.validate_python({name: parameter})
     found = flag_edges(space, Hyperparameters.model_validate(base))
@@ -52,10 +52,22 @@ def test_log_range(value: float, expected: list[Any]) -> None:
         ("lora_dropout", 0.29, {"type": "uniform", "min": 0.0, "max": 0.3}, [("max", (0, 0.45))]),
         ("weight_decay", 1.0, {"type": "uniform", "min": 0.0, "max": 1.0}, []),
         ("weight_decay", 0.9, {"type": "uniform", "min": 0.0, "max": 0.9}, [("max", (0, 1))]),
-        ("batch_size", 16, {"type": "categorical", "values": [8, 16]}, []),
+        ("batch_size", 16, {"type": "categorical", "values": [8, 16]}, []),  # a choice of two
+        ("batch_size", 16, {"type": "categorical", "values": [16, 4, 8]}, [("max", (4, 32))]),
+        ("batch_size", 8, {"type": "categorical", "values": [4, 8, 16]}, []),
+        ("batch_size", 4, {"type": "categorical", "values": [4, 8, 16]}, [("min", (2, 16))]),
+        ("batch_size", 1, {"type": "categorical", "values": [1, 2, 4]}, []),  # 1 is the fewest
+        ("lora_dropout", 0.0, {"type": "categorical", "values": [0.0, 0.05, 0.1]}, []),
+        (
+            "lora_dropout",
+            0.1,
+            {"type": "categorical", "values": [0.0, 0.05, 0.1]},
+            [("max", (0, 0.15))],
+        ),
+        ("target_modules", "all", {"type": "categorical", "values": ["all", "mlp", "core"]}, []),
     ],
 )
 def test_ranges_end_where_the_hyperparameter_does(
-    name: str, value: float, parameter: dict[str, Any], expected: list[Any]
+    name: str, value: float | str, parameter: dict[str, Any], expected: list[Any]
 ) -> None:
     assert flags(name, value, **parameter) == expected
