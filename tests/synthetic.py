@@ -134,7 +134,7 @@ class UnitWriter:
         self, scores: Sequence[float], *, confirm: Sequence[float] = (), final: bool = True
     ) -> Optimum:
         for number, score in enumerate(scores):
-            changes = {"learning_rate": 10 ** (-4 + 0.2 * number)}
+            changes = {"learning_rate": 10 ** (-4 + 0.2 * number), "batch_size": 4 << number % 3}
             self.run(f"trial-{number:03d}", score, hyperparameters=changes)
         best = int(np.argmax(scores))
         for index, score in enumerate(confirm):

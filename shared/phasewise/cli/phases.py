@@ -6,6 +6,7 @@ Everything heavy is imported inside the command, so that ``--help`` stays quick.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -79,15 +80,20 @@ def validate(
 
 
 def report(
-    study: StudyOption = DEFAULT_STUDY, vm: ShardOption = ALL_SHARD, log: LogOption = None
+    study: StudyOption = DEFAULT_STUDY,
+    vm: ShardOption = ALL_SHARD,
+    log: LogOption = None,
+    figures: Annotated[
+        Literal["none", "main", "all"], typer.Option(help="Written as PNG and SVG files too.")
+    ] = "main",
 ) -> None:
-    """Write report.html and RESULTS.md from the records."""
+    """Write report.html, RESULTS.md, tables and figures from the records."""
     loaded = load_study(study)
     units = loaded.units_of(vm)
     from phasewise.report import build_report
     from phasewise.tuning.progress import ProgressLog
 
-    path = build_report(loaded, units)
+    path = build_report(loaded, units, figures=figures)
     ProgressLog("report", log).write(f"wrote {path}")
     typer.echo(str(path))
 

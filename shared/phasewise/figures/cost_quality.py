@@ -12,9 +12,9 @@ from phasewise.records import RunCost, RunRecord
 
 #: What a run costs, less is better, and how it is read off.
 _COSTS: dict[str, Callable[[RunCost], float | None]] = {
-    "seconds": lambda cost: cost.total_seconds,
+    "seconds per run": lambda cost: cost.total_seconds,
     "peak MB": lambda cost: cost.peak_memory_mb,
-    "trainable": lambda cost: cost.trainable_parameters,
+    "trainable parameters": lambda cost: cost.trainable_parameters,
     "saved MB": lambda cost: None if cost.adapter_bytes is None else cost.adapter_bytes / 1e6,
     "s per 1 k tokens": lambda cost: (
         1000 * cost.train_seconds / cost.train_tokens if cost.train_tokens else None

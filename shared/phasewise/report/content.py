@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from phasewise.figures import MethodStyle, assign_styles
+from phasewise.report.drawing import Drawing
 from phasewise.report.evidence import TaskEvidence, gather_evidence
 from phasewise.report.findings import TaskFinding, find_overall, find_task
 from phasewise.report.reproduction import Reproduction, describe_reproduction
 from phasewise.report.rows import NoiseRow, UnitRow, build_noise_row, build_unit_row
-from phasewise.report.sections import Drawing, UnitSection, build_unit_section
+from phasewise.report.sections import UnitSection, build_unit_section
 from phasewise.report.tables import (
     Table,
     build_count_table,
@@ -45,6 +46,13 @@ class ReportContent:
     unit_rows: tuple[UnitRow, ...]
     noise_rows: tuple[NoiseRow, ...]
     verdict_rows: tuple[VerdictRow, ...]
+
+    @property
+    def drawings(self) -> list[tuple[str, Drawing]]:
+        """All figures with what they are about, in the order of the page."""
+        found = [(task, each) for task, drawings in self.task_drawings.items() for each in drawings]
+        units = [(f"{section.task} / {section.method}", section) for section in self.sections]
+        return found + [(name, each) for name, section in units for each in section.drawings]
 
 
 def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportContent:

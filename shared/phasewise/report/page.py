@@ -15,15 +15,14 @@ from markupsafe import Markup
 
 from phasewise.figures import DARK, LIGHT
 from phasewise.report.content import ReportContent
-from phasewise.report.sections import Drawing
+from phasewise.report.drawing import Drawing
 
 _TEMPLATES = "templates"
 
 
 def render_html(content: ReportContent) -> str:
     """Returns the whole page; every text from settings or records is escaped."""
-    drawings = [drawing for found in content.task_drawings.values() for drawing in found]
-    drawings += [drawing for section in content.sections for drawing in section.drawings]
+    drawings = [drawing for _, drawing in content.drawings]
     template = _environment(escaped=True).get_template("report.html.jinja")
     return template.render(
         content=content,

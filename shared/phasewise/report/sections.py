@@ -1,38 +1,16 @@
-"""The report's part on one unit: what was found, its warnings and its three figures."""
+"""The report's part on one unit: what was found, its warnings and its figures."""
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import plotly.graph_objects as go
-
-from phasewise.figures import (
-    MethodStyle,
-    compute_history,
-    compute_learning_curves,
-    draw_history,
-    draw_loss_curves,
-    draw_search_curves,
-)
-from phasewise.figures.history import Origin
+from phasewise.figures import MethodStyle
+from phasewise.report.drawing import Drawing
 from phasewise.report.evidence import PHASES, UnitEvidence
 from phasewise.report.formatting import join_words, show_score, show_signed
-from phasewise.settings import SearchSettings, Study
-from phasewise.tuning.startup import schedule_startup
+from phasewise.report.unit_drawings import draw_unit
+from phasewise.settings import Study
 
 #: More failed runs than this are counted instead of being named one by one.
 _NAMED_RUNS = 4
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure with the words that stand for it."""
-
-    key: str
-    title: str
-    alternative: str  # what it shows, for those who cannot see it
-    figure: go.Figure
-    wide: bool = False  # takes a whole row
 
 
 @dataclass(frozen=True)
@@ -60,21 +38,8 @@ def build_unit_section(
         warnings=tuple(_list_warnings(unit, state)),
         hyperparameters=tuple((name, _show_value(value)) for name, value in best.items()),
         failures=tuple(_list_failures(unit)),
-        drawings=tuple(_draw_unit(study, unit, style)),
+        drawings=tuple(draw_unit(study, unit, style)),
     )
-
-
-def name_origins(search: SearchSettings, trials: int) -> dict[str, Origin]:
-    """Returns trial name to who proposed it, where the sampler's plan alone says so."""
-    names = [f"trial-{number:03d}" for number in range(trials)]
-    if search.sampler == "qmc":
-        return dict.fromkeys(names, "sobol")
-    if search.sampler != "schedule":
-        return {}
-    start = schedule_startup(search.trials)
-    origins: dict[str, Origin] = {name: "model" for name in names[start:]}
-    origins |= dict.fromkeys(names[1:start], "sobol")
-    return origins | dict.fromkeys(names[:1], "default")
 
 
 def _list_facts(unit: UnitEvidence) -> list[str]:
@@ -139,37 +104,6 @@ def _name_runs(names: list[str]) -> str:
     if len(names) <= _NAMED_RUNS:
         return join_words(names)
     return f"{len(names)} runs ({names[0]} to {names[-1]})"
-
-
-def _draw_unit(study: Study, unit: UnitEvidence, style: MethodStyle) -> list[Drawing]:
-    name = f"{unit.task}/{unit.method}"
-    key = f"{unit.task}-{unit.method}"
-    origins = name_origins(study.settings.search, len(unit.trials))
-    history = compute_history(unit.trials, origins)
-    best = None if unit.optimum is None else f"trial-{unit.optimum.best_trial:03d}"
-    curves = compute_learning_curves(unit.trials, best)
-    drawings = []
-    if history.points:
-        ending = [b for b in history.best if b == b]
-        reached = f", best so far ends at {show_score(ending[-1])}" if ending else ""
-        counts = _count_words(Counter(point.origin for point in history.points))
-        words = f"{name}: score of {len(history.points)} trials ({counts}){reached}."
-        drawings.append(
-            Drawing(f"history-{key}", "Optimisation history", words, draw_history(history, style))
-        )
-    if curves.search:
-        words = f"{name}: {curves.metric} on the search set by epoch, {len(curves.search)} trials."
-        figure = draw_search_curves(curves, style)
-        drawings.append(Drawing(f"curves-{key}", "Search-set score", words, figure))
-    if curves.loss:
-        words = f"{name}: training loss by step, {len(curves.loss)} trials."
-        figure = draw_loss_curves(curves, style)
-        drawings.append(Drawing(f"loss-{key}", "Training loss", words, figure))
-    return drawings
-
-
-def _count_words(counts: Mapping[Origin, int]) -> str:
-    return ", ".join(f"{count} {origin}" for origin, count in counts.items())
 
 
 def _show_value(value: object) -> str:

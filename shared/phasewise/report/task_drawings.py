@@ -11,9 +11,9 @@ from phasewise.figures import (
     draw_cost_quality,
     draw_seed_scores,
 )
+from phasewise.report.drawing import Drawing
 from phasewise.report.evidence import TaskEvidence
 from phasewise.report.formatting import join_words, show_score
-from phasewise.report.sections import Drawing
 
 
 def draw_task(task: TaskEvidence, styles: Mapping[str, MethodStyle]) -> tuple[Drawing, ...]:
@@ -37,6 +37,7 @@ def _draw_budgets(task: TaskEvidence, styles: Mapping[str, MethodStyle]) -> list
             "Expected best at equal trials (their order ignored)",
             words,
             draw_budget_curves(curves, styles, "trials"),
+            main=True,
         )
     ]
     if any(curve.seconds is not None for curve in curves.curves):
@@ -57,7 +58,7 @@ def _draw_cost(task: TaskEvidence, styles: Mapping[str, MethodStyle]) -> Drawing
     )
     words = f"{task.task}: score against cost; not outdone in {fronts}."
     figure = draw_cost_quality(value, styles)
-    return Drawing(f"cost-{task.task}", "Cost against quality", words, figure, wide=True)
+    return Drawing(f"cost-{task.task}", "Cost against quality", words, figure, wide=True, main=True)
 
 
 def _draw_seeds(task: TaskEvidence, styles: Mapping[str, MethodStyle]) -> Drawing | None:
@@ -69,4 +70,4 @@ def _draw_seeds(task: TaskEvidence, styles: Mapping[str, MethodStyle]) -> Drawin
     means = ", ".join(f"{group.method} {show_score(group.mean)}" for group in computed.groups)
     words = f"{task.task}: mean {task.metric} over seeds on the report set: {means}."
     figure = draw_seed_scores(computed, styles)
-    return Drawing(f"seeds-{task.task}", f"{task.task}, Phase 2", words, figure)
+    return Drawing(f"seeds-{task.task}", "Phase 2, seed by seed", words, figure, main=True)

@@ -10,6 +10,11 @@ from phasewise.statistics.comparison import (
 )
 from phasewise.statistics.detectable import detectable_difference, seeds_to_resolve
 from phasewise.statistics.expected_best import ExpectedBest, expect_best
+from phasewise.statistics.importance import (
+    TRUSTED_TRIALS,
+    ParameterImportance,
+    estimate_importance,
+)
 from phasewise.statistics.power import (
     accuracy_standard_error,
     expected_gap,
@@ -32,9 +37,11 @@ from phasewise.statistics.superiority import (
 )
 
 __all__ = [
+    "TRUSTED_TRIALS",
     "Comparison",
     "ExpectedBest",
     "Interval",
+    "ParameterImportance",
     "accuracy_standard_error",
     "bootstrap_crossed",
     "bootstrap_interval",
@@ -44,6 +51,7 @@ __all__ = [
     "compare_seeds",
     "correct_holm",
     "detectable_difference",
+    "estimate_importance",
     "expect_best",
     "expected_gap",
     "interquartile_mean",

@@ -67,10 +67,10 @@ def test_pareto_front_by_hand(build: Callable[..., RunRecord]) -> None:
     full = [_cost(record, peak_memory_mb=300.0, total_seconds=20.0) for record in full]
     value = compute_cost_quality({"lora": lora, "full_finetune": full})
     memory = {point.method: point.on_front for point in value.panels["peak MB"]}
-    seconds = {point.method: point.on_front for point in value.panels["seconds"]}
+    seconds = {point.method: point.on_front for point in value.panels["seconds per run"]}
     assert memory == {"lora": True, "full_finetune": True}  # better, and cheaper
     assert seconds == {"lora": True, "full_finetune": False}  # worse and dearer
-    assert value.panels["seconds"][0].score == pytest.approx(0.75)
+    assert value.panels["seconds per run"][0].score == pytest.approx(0.75)
     figure = draw_cost_quality(value, STYLES)
     assert len(figure.data) == 5 * (1 + 2)
     assert {trace.xaxis for trace in figure.data} == {"x", "x2", "x3", "x4", "x5"}
@@ -83,5 +83,5 @@ def test_unmeasured_costs_and_runs_without_a_score_are_left_out(
     lost = build("full_finetune", "seed-00", None, status="failed")
     value = compute_cost_quality({"lora": [_cost(scored, peak_memory_mb=None)], "dora": [lost]})
     assert "peak MB" not in value.panels
-    assert [point.method for point in value.panels["seconds"]] == ["lora"]
+    assert [point.method for point in value.panels["seconds per run"]] == ["lora"]
     assert compute_cost_quality({"lora": [lost]}).panels == {}

@@ -109,7 +109,8 @@ def test_page_loads_nothing_and_is_well_formed(study: Study) -> None:
     assert "showSendToCloud: false" in html
     assert html.count('id="plotly"') == 1
     assert len(html) < 3e6
-    assert html.count('class="plot"') == 4 + 3 * 3
+    # four trials are too few for importances
+    assert html.count('class="plot"') == 4 + 3 * 6
 
 
 def test_texts_of_settings_and_records_are_escaped(study: Study) -> None:
@@ -211,6 +212,28 @@ def test_csv_has_the_numbers_in_full(study: Study) -> None:
     assert dora["state"].startswith("Phase 0 has not been run")
 
 
+def test_figures_are_written_as_asked(study: Study) -> None:
+    _fill(study, "lora", 0.76, seeds=[0.761, 0.772, 0.75])
+    folder = study.settings.analysis_path / "figures"
+    build_report(study, [(TASK, "lora")], figures="none")
+    assert not folder.exists()
+    build_report(study, [(TASK, "lora")], figures="main")
+    names = {f"{name}-{TASK}" for name in ("budget-trials", "cost", "seeds")}
+    written = {path.name for path in folder.iterdir()}
+    assert written == {f"{name}.{ending}" for name in names for ending in ("png", "svg")}
+    build_report(study, [(TASK, "lora")], figures="all")
+    assert len([path for path in folder.iterdir() if path.suffix == ".svg"]) == 4 + 6
+
+
+def test_noise_that_cannot_be_estimated_is_not_shown_as_zero(study: Study) -> None:
+    unit = UnitWriter(study, TASK, "lora")
+    unit.phase0([0.7, 0.7, 0.7], [0.71, 0.71, 0.71])
+    _, markdown = _build(study, [(TASK, "lora")])
+    row = next(line for line in markdown.splitlines() if line.startswith(f"| {TASK} | accuracy"))
+    assert row.count("not estimable: all seeds scored the same") == 2
+    assert "0.0000 (3)" in row  # the SD itself was measured
+
+
 def test_a_unit_that_is_not_of_the_study_is_refused(study: Study) -> None:
     with pytest.raises(ConfigError, match="rotten_tomatoes/nonsense"):
         build_report(study, [(TASK, "nonsense")])
@@ -248,7 +271,8 @@ def test_browser_draws_every_figure_without_an_error(
     study: Study, tmp_path: Path, theme: list[str]
 ) -> None:
     for method, mean in (("full_finetune", 0.7), ("lora", 0.76)):
-        _fill(study, method, mean, seeds=[mean, mean + 0.01, mean - 0.01])
+        unit = _fill(study, method, mean, seeds=[mean, mean + 0.01, mean - 0.01])
+        unit.phase1([mean, mean + 0.02, mean - 0.01, mean + 0.03, mean + 0.01, mean - 0.02])
     path = build_report(study, study.units_of("all"))
     flags = (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
@@ -264,5 +288,6 @@ def test_browser_draws_every_figure_without_an_error(
     )
     assert "CONSOLE" not in done.stderr, done.stderr
     plots = re.findall(r'class="plot[^"]*js-plotly-plot', done.stdout)
-    assert len(plots) == 4 + 2 * 3
+    assert len(plots) == 4 + 2 * 7
+    assert "6 trials: the ranking of importances cannot be trusted." in done.stdout
     assert ("Light</button>" if theme else "Dark</button>") in done.stdout
