@@ -151,6 +151,7 @@ def phase_hash(study: Study, phase: Phase, task: str, method: str) -> str:
         search = settings.search.model_dump(mode="json", exclude={"retries", "space"})
         space = {k: v.model_dump(mode="json") for k, v in study.parameters_of(method).items()}
         content |= {"search": search, "parameters": space}
+        content["constraints"] = study.constraints_of(method)
     if phase == "phase2":
         content["validation"] = settings.validation.model_dump(mode="json")
     return hash_content(content)

@@ -1,6 +1,7 @@
 """Settings: strict, typed, checked before anything is planned; imports no torch."""
 
 from phasewise.settings.base import Section, merge_mappings, read_yaml
+from phasewise.settings.expressions import expression_names, is_true
 from phasewise.settings.hyperparameters import Hyperparameters, ModuleGroup, Schedule
 from phasewise.settings.loading import (
     ALL_SHARD,
@@ -19,6 +20,7 @@ from phasewise.settings.space import (
     Scalar,
     SpaceSettings,
 )
+from phasewise.settings.space_names import group_as_documented
 from phasewise.settings.study import (
     BaselineSettings,
     MachineSettings,
@@ -82,6 +84,9 @@ __all__ = [
     "TrackingSettings",
     "TrainingSettings",
     "ValidationSettings",
+    "expression_names",
+    "group_as_documented",
+    "is_true",
     "load_space",
     "load_study",
     "merge_mappings",

@@ -26,6 +26,9 @@ class Hyperparameters(Section):
     )
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="On the adapter's input.")
     target_modules: ModuleGroup = Field("all", description="Group resolved per model family.")
+    max_length: int | None = Field(
+        None, ge=8, description="Tokens of a training example; null: the task's. Scores keep it."
+    )
     loraplus_lr_ratio: float = Field(16, ge=1, description="LoRA+: rate of B over rate of A.")
 
     @model_validator(mode="before")

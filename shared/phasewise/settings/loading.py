@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from phasewise.errors import ConfigError, suggest_nearest
-from phasewise.settings.base import Section, merge_mappings, read_yaml
+from phasewise.settings.base import merge_mappings, read_yaml
 from phasewise.settings.hyperparameters import Hyperparameters
 from phasewise.settings.method import MethodSettings
+from phasewise.settings.parsing import parse_section
 from phasewise.settings.space import FixedParameter, Parameter, SpaceSettings
+from phasewise.settings.space_file import example_values, read_space
 from phasewise.settings.study import ResourceSettings, StudySettings
 from phasewise.settings.task import FilesSource, TaskSettings
 
@@ -21,8 +21,6 @@ from phasewise.settings.task import FilesSource, TaskSettings
 REGISTRY = Path(__file__).resolve().parents[2]
 #: The shard that holds every task; built in, so that one machine needs no ``shards:``.
 ALL_SHARD = "all"
-
-_S = TypeVar("_S", bound=Section)
 
 
 @dataclass(frozen=True)
@@ -61,10 +59,14 @@ class Study:
 
     def parameters_of(self, method: str) -> dict[str, Parameter]:
         """Returns the search space of a method; ``search.fixed`` has been laid over it."""
-        space = dict(self.space.spaces[self.methods[method].space])
+        space = dict(self.space.spaces[self.space.section_of(self.methods[method])])
         for name, value in self.settings.search.fixed.items():
             space[name] = FixedParameter(type="fixed", value=value)
         return space
+
+    def constraints_of(self, method: str) -> tuple[str, ...]:
+        """Returns the comparisons that every draw for a method must meet."""
+        return self.space.constraints_on(self.parameters_of(method))
 
     def default_hyperparameters(self, task: str, method: str) -> Hyperparameters:
         """Returns the published default of a method on a task, with ``search.fixed`` over it."""
@@ -90,7 +92,7 @@ def load_study(path: Path | str) -> Study:
             the key, what was expected and the nearest valid name.
     """
     path = Path(path)
-    settings = _parse(StudySettings, _read_extended(path), path)
+    settings = parse_section(StudySettings, _read_extended(path), path)
     tasks = {name: _load_task(name, change, path) for name, change in settings.tasks.items()}
     methods = {name: _load_method(name, change, path) for name, change in settings.methods.items()}
     space = load_space(settings.search.space, path)
@@ -108,8 +110,8 @@ def load_space(name: str, asked_by: Path) -> SpaceSettings:
     """Returns the search space of that name; a path to a YAML file works too."""
     if name.endswith((".yaml", ".yml")):
         file = asked_by.parent / name
-        return _parse(SpaceSettings, {"name": file.stem, **read_yaml(file)}, file)
-    return _parse(SpaceSettings, *_read_registered("spaces", name, asked_by, "search.space"))
+        return read_space(file, file.stem)
+    return read_space(_find_registered("spaces", name, asked_by, "search.space"), name)
 
 
 def _read_extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -132,9 +134,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     return read_yaml(path)
 
 
-def _read_registered(
-    folder: str, name: str, asked_by: Path, key: str
-) -> tuple[dict[str, Any], Path]:
+def _find_registered(folder: str, name: str, asked_by: Path, key: str) -> Path:
     file = REGISTRY / folder / f"{name}.yaml"
     if not file.is_file():
         known = registry_names(folder)
@@ -142,21 +142,32 @@ def _read_registered(
             f"{asked_by}: {key}: no file {name}.yaml in shared/{folder}/"
             f"{suggest_nearest(name, known)}"
         )
+    return file
+
+
+def _read_registered(
+    folder: str, name: str, asked_by: Path, key: str
+) -> tuple[dict[str, Any], Path]:
+    file = _find_registered(folder, name, asked_by, key)
     return {"name": name, **_read_file(file)}, file
 
 
 def _load_task(name: str, change: dict[str, Any], study: Path) -> TaskSettings:
     registered = (REGISTRY / "tasks" / f"{name}.yaml").is_file()
     if "kind" in change and not registered:  # a task of the study's own, written in place
-        return _with_absolute_files(_parse(TaskSettings, {"name": name, **change}, study), study)
+        return _with_absolute_files(
+            parse_section(TaskSettings, {"name": name, **change}, study), study
+        )
     content, file = _read_registered("tasks", name, study, f"tasks.{name}")
-    task = _parse(TaskSettings, content, file)
+    task = parse_section(TaskSettings, content, file)
     if not change:
         return _with_absolute_files(task, file)
     replaced = {**content, "source": {}} if "source" in change else content
     merged = merge_mappings(replaced, change)
     where = study if "source" in change else file
-    return _with_absolute_files(_parse(TaskSettings, merged, study, prefix=f"tasks.{name}."), where)
+    return _with_absolute_files(
+        parse_section(TaskSettings, merged, study, prefix=f"tasks.{name}."), where
+    )
 
 
 def _with_absolute_files(task: TaskSettings, file: Path) -> TaskSettings:
@@ -169,7 +180,7 @@ def _with_absolute_files(task: TaskSettings, file: Path) -> TaskSettings:
 def _load_method(name: str, change: dict[str, Any], study: Path) -> MethodSettings:
     content, file = _read_registered("methods", name, study, f"methods.{name}")
     where, prefix = (study, f"methods.{name}.") if change else (file, "")
-    return _parse(MethodSettings, merge_mappings(content, change), where, prefix=prefix)
+    return parse_section(MethodSettings, merge_mappings(content, change), where, prefix=prefix)
 
 
 def _apply_environment(settings: StudySettings) -> StudySettings:
@@ -178,45 +189,9 @@ def _apply_environment(settings: StudySettings) -> StudySettings:
         settings = settings.model_copy(update={"data_dir": Path(folder).resolve()})
     if device := os.environ.get("PHASEWISE_DEVICE"):
         content = {**settings.machine.model_dump(), "device": device}
-        machine = _parse(type(settings.machine), content, Path("PHASEWISE_DEVICE"))
+        machine = parse_section(type(settings.machine), content, Path("PHASEWISE_DEVICE"))
         settings = settings.model_copy(update={"machine": machine})
     return settings
-
-
-def _parse(model: type[_S], content: dict[str, Any], path: Path, *, prefix: str = "") -> _S:
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {prefix}{_describe(error, model)}") from error
-
-
-def _describe(error: ValidationError, model: type[BaseModel]) -> str:
-    """Returns the first problem in one line: key, what was expected, what came."""
-    first = error.errors()[0]
-    tags = {"hub", "files", "package", "uniform", "log_uniform", "int", "log_int", "categorical"}
-    location = [str(part) for part in first["loc"] if part not in tags | {"fixed"}]
-    where = ".".join(location) or model.__name__
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(model, location[:-1])
-        return f"unknown key '{where}'{suggest_nearest(location[-1], known)}{more}"
-    if first["type"] == "missing":
-        return f"'{where}' is missing{more}"
-    came = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[0].lower()}{message[1:]}{came}{more}"
-
-
-def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:
-    current: type[BaseModel] = model
-    for part in location:
-        field = current.model_fields.get(part)
-        if field is None or not (
-            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        ):
-            return []
-        current = field.annotation
-    return list(current.model_fields)
 
 
 def _check_across_sections(study: Study) -> None:
@@ -224,10 +199,11 @@ def _check_across_sections(study: Study) -> None:
     _check_shards(study)
     _check_unit_names(study)
     for method, settings in study.methods.items():
-        if settings.space not in study.space.spaces:
+        section = study.space.section_of(settings)
+        if section not in study.space.spaces:
             raise ConfigError(
                 f"{study.path}: search.space '{study.space.name}' has no section "
-                f"'{settings.space}', which method '{method}' needs; "
+                f"'{section}', which method '{method}' needs; "
                 f"it has: {', '.join(study.space.spaces)}"
             )
         for task in study.tasks:
@@ -280,16 +256,8 @@ def _check_hyperparameters(study: Study, task: str, method: str) -> None:
     where = Path(f"{study.path}: default of method '{method}'")
     settings = study.methods[method]
     values = {**settings.defaults, **settings.defaults_by_task.get(task, {})}
-    _parse(Hyperparameters, {**values, **study.settings.search.fixed}, where)
+    parse_section(Hyperparameters, {**values, **study.settings.search.fixed}, where)
     for name, parameter in study.parameters_of(method).items():
-        for value in _values_to_check(parameter):
+        for value in example_values(parameter):
             place = Path(f"{study.path}: search space of '{method}'")
-            _parse(Hyperparameters, {**values, name: value}, place)
-
-
-def _values_to_check(parameter: Parameter) -> list[Any]:
-    if parameter.type == "categorical":
-        return list(parameter.values)
-    if parameter.type == "fixed":
-        return [parameter.value]
-    return [parameter.min, parameter.max]
+            parse_section(Hyperparameters, {**values, name: value}, place)

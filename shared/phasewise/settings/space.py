@@ -1,16 +1,28 @@
-"""Search spaces: one YAML in ``shared/spaces/``, a section for each kind of method."""
+"""Search spaces: what Phase 1 may draw, a section for each kind of method."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from phasewise.settings.base import Section
-from phasewise.settings.hyperparameters import Hyperparameters
+from phasewise.settings.expressions import expression_names
+from phasewise.settings.method import MethodSettings
 
 Scalar = bool | int | float | str
 
 
-class RangeParameter(Section):
+class _Conditional(Section):
+    """What all parameters share."""
+
+    when: str | None = Field(
+        None,
+        description="Comparison of other parameters; where it is false, or names one that is not "
+        "drawn either, the parameter is not drawn and holds the method's default.",
+    )
+
+
+class RangeParameter(_Conditional):
     """A number between ``min`` and ``max``, both included."""
 
     type: Literal["uniform", "log_uniform", "int", "log_int"]
@@ -28,17 +40,19 @@ class RangeParameter(Section):
             raise ValueError(f"{self.type} takes no step")
         if self.type.endswith("int") and not (self.min.is_integer() and self.max.is_integer()):
             raise ValueError(f"{self.type} needs whole min and max")
+        if self.type == "int" and self.step is not None and not self.step.is_integer():
+            raise ValueError(f"int needs a whole step, got {self.step:g}")
         return self
 
 
-class CategoricalParameter(Section):
+class CategoricalParameter(_Conditional):
     """One of several values."""
 
     type: Literal["categorical"]
     values: tuple[Scalar, ...] = Field(min_length=1)
 
 
-class FixedParameter(Section):
+class FixedParameter(_Conditional):
     """A value that this study does not search."""
 
     type: Literal["fixed"]
@@ -48,23 +62,61 @@ class FixedParameter(Section):
 Parameter = Annotated[
     RangeParameter | CategoricalParameter | FixedParameter, Field(discriminator="type")
 ]
+#: The types a parameter may have.
+PARAMETER_TYPES = ("log_uniform", "uniform", "int", "log_int", "categorical", "fixed")
 
 
 class SpaceSettings(Section):
-    """The ranges that Phase 1 draws from, by the name in a method's ``space`` key."""
+    """A search-space file; ``space_file.read_space`` makes it from YAML."""
 
     name: str
     description: str = ""
     source: str = Field(description="Where the ranges come from.")
-    spaces: dict[str, dict[str, Parameter]]
+    by_kind: bool = Field(
+        False, description="Whether sections are kinds of methods, else `space` keys of methods."
+    )
+    spaces: dict[str, dict[str, Parameter]] = Field(
+        description="Section to its parameters; one comes after those its `when` names."
+    )
+    constraints: tuple[str, ...] = Field((), description="Comparisons that every draw must meet.")
+    notes: tuple[str, ...] = Field((), description="What a person should know of the file.")
 
-    @model_validator(mode="after")
-    def _check_parameters(self) -> "SpaceSettings":
-        known = set(Hyperparameters.model_fields)
-        for section, parameters in self.spaces.items():
-            if unknown := sorted(set(parameters) - known):
-                raise ValueError(
-                    f"spaces.{section}: unknown hyperparameter '{unknown[0]}'; "
-                    f"known: {', '.join(sorted(known))}"
-                )
-        return self
+    def section_of(self, method: MethodSettings) -> str:
+        """Returns the name of the section that a method draws from; it may be missing."""
+        return method.kind if self.by_kind else method.space
+
+    def constraints_on(self, parameters: Mapping[str, Parameter]) -> tuple[str, ...]:
+        """Returns the constraints whose names a section's parameters can give values."""
+        known = constrainable(parameters)
+        return tuple(c for c in self.constraints if set(expression_names(c)) <= known)
+
+
+def constrainable(parameters: Mapping[str, Parameter]) -> set[str]:
+    """Returns the names that a constraint on these parameters may use."""
+    names = set(parameters)
+    return names | {"lora_alpha"} if "lora_alpha_over_rank" in names else names
+
+
+def order_by_condition(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """Returns the parameters so that each comes after those its ``when`` names.
+
+    Raises:
+        ValueError: Conditions form a cycle; the message shows it.
+    """
+    ordered: dict[str, Parameter] = {}
+
+    def place(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            cycle = " -> ".join((*path[path.index(name) :], name))
+            raise ValueError(f"conditions form a cycle: {cycle}; remove one `when`")
+        if name in ordered:
+            return
+        condition = parameters[name].when
+        for parent in expression_names(condition) if condition else ():
+            if parent in parameters:
+                place(parent, (*path, name))
+        ordered[name] = parameters[name]
+
+    for name in parameters:
+        place(name, ())
+    return ordered

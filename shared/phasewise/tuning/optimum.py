@@ -77,7 +77,7 @@ def build_optimum(
         trial_states=count_states(list(trials)),
         baseline_value=baseline.search.mean,
         improvement=unit.sign * (reached - baseline.search.mean),
-        range_flags=flag_edges(unit.parameters, winner.hyperparameters),
+        range_flags=flag_edges(unit.space.parameters, winner.hyperparameters),
         success_criteria=check_criteria(state),
         settings_hash=unit.phase_hash("phase1"),
         provenance=describe_environment(),

@@ -16,14 +16,17 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from phasewise.settings import SamplerName
+from phasewise.settings import CategoricalParameter, RangeParameter, SamplerName
+from phasewise.tuning.spaces import Space, build_distribution
 
 #: Told trials that TPE wants before it models on its own (Optuna's default).
 TPE_STARTUP = 10
 #: The same for the Gaussian process; 10 would leave nothing of a small budget.
 GP_STARTUP = 4
-#: New draws in place of one that was tried before.
+#: New draws by a model in place of one that was tried before or is not allowed.
 REDRAWS = 20
+#: Random draws after that; a space of which one in a thousand points is allowed is refused before.
+RANDOM_DRAWS = 1000
 _COMPLETE = (TrialState.COMPLETE,)
 _TOLD = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -81,16 +84,21 @@ def _cmaes_population(size: SamplerSize) -> int:
     return 1 + 4 + math.floor(3 * math.log(max(1, size.dimensions)))
 
 
-class DistinctSampler(BaseSampler):
-    """A sampler whose model never proposes an earlier trial again.
+class AllowedSampler(BaseSampler):
+    """A sampler that draws whole configurations: applicable, allowed, and not tried before.
 
-    NSGA-II often breeds a child equal to its parent, and any model does so in a small discrete
-    space; training it again on the same seeds would tell nothing. A repeated proposal is drawn
-    again; after REDRAWS the trial is drawn at random.
+    Conditions decide which parameters a draw has. A draw that a constraint forbids, or that equals
+    an earlier trial (NSGA-II often breeds a child equal to its parent; training it again on the
+    same seeds would tell nothing) is drawn again from the same sampler; after REDRAWS the trial is
+    drawn at random from what is allowed. Rejected draws are never trials, so nothing is wasted and
+    nothing told. For TPE this is sampling from its ratio l(x)/g(x) restricted to the allowed
+    region (Bergstra et al. 2011, section 4): what it models is unchanged.
     """
 
-    def __init__(self, inner: BaseSampler) -> None:
+    def __init__(self, inner: BaseSampler, space: Space, seed: int) -> None:
         self._inner = inner
+        self._space = space
+        self._random = optuna.samplers.RandomSampler(seed=seed)
 
     def reseed_rng(self) -> None:
         """See BaseSampler."""
@@ -99,25 +107,47 @@ class DistinctSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """See BaseSampler."""
-        return self._inner.infer_relative_search_space(study, trial)
+        """Returns the whole space, since draws are whole."""
+        if "fixed_params" in trial.system_attrs:  # enqueued: its values are given
+            return {}
+        return {name: build_distribution(p) for name, p in self._space.searched.items()}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Returns a proposal that no earlier trial has tried; empty if the sampler has none."""
+        """Returns a draw that is allowed and that no earlier trial has tried.
+
+        In a small space without such a one it is one tried before, or one that is not allowed.
+        """
+        if not search_space:
+            return {}
         tried = [t.params for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-        for _ in range(REDRAWS):
-            drawn = self._inner.sample_relative(study, trial, search_space)
-            if not drawn:
-                return {}
-            for name in sorted(
-                set(search_space) - set(drawn)
-            ):  # NSGA-II leaves out what it mutates
-                drawn[name] = self._inner.sample_independent(study, trial, name, search_space[name])
-            if drawn not in tried:
-                return drawn
-        return {}
+        known = self._inner.infer_relative_search_space(study, trial)
+        for sampler, attempts in ((self._inner, REDRAWS), (self._random, RANDOM_DRAWS)):
+            modelled = known if sampler is self._inner else {}
+            for _ in range(attempts):
+                drawn = self._draw(sampler, study, trial, modelled)
+                if drawn not in tried and self._space.allows(drawn):
+                    return drawn
+        return drawn
+
+    def _draw(
+        self,
+        sampler: BaseSampler,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        modelled: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        proposed = sampler.sample_relative(study, trial, modelled) if modelled else {}
+        proposed |= trial.params  # a trial that was cut off has drawn these
+
+        def choose(name: str, parameter: RangeParameter | CategoricalParameter) -> Any:
+            if name in proposed:  # NSGA-II leaves out what it mutates
+                return proposed[name]
+            distribution = build_distribution(parameter)
+            return sampler.sample_independent(study, trial, name, distribution)
+
+        return self._space.drawn(self._space.fill(choose))
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
@@ -155,17 +185,19 @@ SAMPLERS: dict[SamplerName, SamplerKind] = {
 }
 
 
-def build_sampler(name: SamplerName, *, seed: int, size: SamplerSize) -> BaseSampler:
+def build_sampler(name: SamplerName, *, seed: int, size: SamplerSize, space: Space) -> BaseSampler:
     """Returns the sampler for one draw.
 
     Args:
         name: A key of SAMPLERS; for ``qmc`` and ``grid``, which draw nothing themselves, it is a
-            random sampler that is never asked.
+            random sampler that is asked only where conditions leave no further point.
         seed: Of this draw only; derive it from the trial number.
         size: Budget and space.
+        space: What it draws from.
     """
     build = SAMPLERS[name].build
-    return DistinctSampler(build(seed, size)) if build else optuna.samplers.RandomSampler(seed=seed)
+    inner = build(seed, size) if build else optuna.samplers.RandomSampler(seed=seed)
+    return AllowedSampler(inner, space, seed)
 
 
 def draws_from_model(name: SamplerName, study: optuna.Study, size: SamplerSize) -> bool:

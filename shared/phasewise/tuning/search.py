@@ -21,7 +21,8 @@ from phasewise.tuning.hooks import OnRecord
 from phasewise.tuning.optimum import build_optimum, read_baseline
 from phasewise.tuning.progress import Clock, describe_outcome
 from phasewise.tuning.pruners import Judge
-from phasewise.tuning.spaces import place_default, searched
+from phasewise.tuning.spaces import place_default
+from phasewise.tuning.startup import sobol_draws
 from phasewise.tuning.trials import ORIGIN_KEY, EndedTrial, TrialBook, count_states
 from phasewise.tuning.units import Session, Unit, find_record, finite_score, open_session
 from phasewise.tuning.winner import build_candidates, rank_finished
@@ -77,11 +78,17 @@ def search_unit(
 
 
 def _check_space(unit: Unit) -> None:
-    if not searched(unit.parameters):
-        section = unit.study.methods[unit.method].space
+    space = unit.space
+    if not space.searched:
+        section = unit.study.space.section_of(unit.study.methods[unit.method])
         raise ConfigError(
             f"{unit.study.path}: search.space '{unit.study.space.name}', section '{section}': "
             "every hyperparameter is fixed; expected at least one range or list of values"
+        )
+    if not sobol_draws(space, 1, seed=0):
+        raise ConfigError(
+            f"{unit.study.path}: search.space '{unit.study.space.name}': constraints "
+            f"{', '.join(space.constraints)} forbid nearly all draws; widen the ranges"
         )
 
 
@@ -116,7 +123,7 @@ class _Search:
             self._say(
                 f"the grid has {budget} points only, fewer than trials={self._settings.trials}"
             )
-        notes = place_default(self._unit.parameters, self._unit.default).notes
+        notes = place_default(self._unit.space).notes
         if ended == 0 and self._settings.sampler == "schedule" and notes:
             self._say(f"trial 0 is the published default but for the space: {', '.join(notes)}")
 

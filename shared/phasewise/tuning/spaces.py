@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import optuna
@@ -20,6 +21,8 @@ from phasewise.settings import (
     Parameter,
     RangeParameter,
     Scalar,
+    expression_names,
+    is_true,
 )
 
 #: Rounding of a unit coordinate must never step out of its cell.
@@ -33,9 +36,70 @@ class DefaultPoint(NamedTuple):
     notes: tuple[str, ...]  # one for each value that the space made different
 
 
-def searched(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
-    """Returns the parameters that are drawn, in file order: all but the fixed ones."""
-    return {k: v for k, v in parameters.items() if not isinstance(v, FixedParameter)}
+@dataclass(frozen=True)
+class Space:
+    """What a unit draws from.
+
+    Attributes:
+        parameters: Each comes after those that its condition names.
+        default: What a parameter holds that is not drawn.
+        constraints: Comparisons that every draw must meet.
+        fits: Whether a configuration may be trained at all, such as by its memory.
+    """
+
+    parameters: Mapping[str, Parameter]
+    default: Hyperparameters
+    constraints: tuple[str, ...] = ()
+    fits: Callable[[Hyperparameters], bool] | None = None
+
+    @property
+    def searched(self) -> dict[str, RangeParameter | CategoricalParameter]:
+        """The parameters that are drawn: all but the fixed ones."""
+        items = self.parameters.items()
+        return {k: v for k, v in items if not isinstance(v, FixedParameter)}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every point of the box of ranges is a different draw, and allowed."""
+        conditional = any(parameter.when for parameter in self.parameters.values())
+        return not (conditional or self.constraints or self.fits)
+
+    def fill(
+        self, choose: Callable[[str, RangeParameter | CategoricalParameter], Scalar]
+    ) -> dict[str, Scalar]:
+        """Returns a value for each parameter whose condition holds, the fixed ones included.
+
+        Args:
+            choose: Gives the value of a searched parameter; called in order, and only for those
+                that apply.
+        """
+        values: dict[str, Scalar] = {}
+        for name, parameter in self.parameters.items():
+            if parameter.when is not None and not _holds(parameter.when, values):
+                continue
+            if isinstance(parameter, FixedParameter):
+                values[name] = parameter.value
+            else:
+                values[name] = choose(name, parameter)
+        return values
+
+    def drawn(self, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Returns the values of searched parameters only."""
+        return {name: values[name] for name in self.searched if name in values}
+
+    def allows(self, values: Mapping[str, Scalar]) -> bool:
+        """Returns whether a draw meets all constraints and fits."""
+        if not self.constraints and self.fits is None:
+            return True
+        merged = merge_hyperparameters(self.default, values)
+        complete = merged.model_dump()
+        met = all(is_true(constraint, complete) for constraint in self.constraints)
+        return met and (self.fits is None or self.fits(merged))
+
+
+def _holds(condition: str, values: Mapping[str, Scalar]) -> bool:
+    """A condition on a parameter that does not apply itself does not hold."""
+    return set(expression_names(condition)) <= set(values) and is_true(condition, values)
 
 
 def build_distribution(parameter: RangeParameter | CategoricalParameter) -> BaseDistribution:
@@ -53,23 +117,21 @@ def build_distribution(parameter: RangeParameter | CategoricalParameter) -> Base
         return FloatDistribution(parameter.min, parameter.max, step=parameter.step)
 
 
-def suggest(trial: optuna.Trial, parameters: Mapping[str, Parameter]) -> dict[str, Scalar]:
-    """Returns a value for every parameter; those that the trial already holds are kept.
+def suggest(trial: optuna.Trial, space: Space) -> dict[str, Scalar]:
+    """Returns a value for every parameter that applies; those the trial already holds are kept.
 
     Args:
         trial: An open trial; each new value is written to the storage at once.
-        parameters: A method's space; a fixed parameter gives its value and is not stored.
+        space: A method's space; a fixed parameter gives its value and is not stored.
     """
-    values: dict[str, Scalar] = {}
-    for name, parameter in parameters.items():
-        if isinstance(parameter, FixedParameter):
-            values[name] = parameter.value
-            continue
-        values[name] = _suggest_one(trial, name, build_distribution(parameter))
-    return values
+    return space.fill(lambda name, parameter: suggest_one(trial, name, parameter))
 
 
-def _suggest_one(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+def suggest_one(
+    trial: optuna.Trial, name: str, parameter: RangeParameter | CategoricalParameter
+) -> Any:
+    """Returns a trial's value of one searched parameter."""
+    distribution = build_distribution(parameter)
     if isinstance(distribution, CategoricalDistribution):
         return trial.suggest_categorical(name, distribution.choices)
     if isinstance(distribution, IntDistribution):
@@ -112,24 +174,20 @@ def _whole_steps(parameter: RangeParameter) -> int:
     return math.floor((parameter.max - parameter.min) / (parameter.step or 1.0) + 1e-9)
 
 
-def place_default(parameters: Mapping[str, Parameter], default: Hyperparameters) -> DefaultPoint:
+def place_default(space: Space) -> DefaultPoint:
     """Returns the published default as a point of the space.
 
     A number outside its range stays as published (Optuna takes it and its samplers cope with it);
     what the space cannot hold at all becomes the nearest value it can, with a note.
     """
-    published = _published_values(default)
-    values: dict[str, Scalar] = {}
-    notes = []
-    for name, parameter in parameters.items():
-        wanted = published[name]
-        if isinstance(parameter, FixedParameter):
-            held = parameter.value
-        else:
-            held = values[name] = _hold(parameter, wanted)
-        if held != wanted:
-            notes.append(f"{name} {_show(wanted)} -> {_show(held)}")
-    return DefaultPoint(values, tuple(notes))
+    published = _published_values(space.default)
+    values = space.fill(lambda name, parameter: _hold(parameter, published[name]))
+    notes = tuple(
+        f"{name} {_show(published[name])} -> {_show(held)}"
+        for name, held in values.items()
+        if held != published[name]
+    )
+    return DefaultPoint(space.drawn(values), notes)
 
 
 def _published_values(default: Hyperparameters) -> dict[str, Any]:
@@ -140,6 +198,8 @@ def _published_values(default: Hyperparameters) -> dict[str, Any]:
 
 
 def _hold(parameter: RangeParameter | CategoricalParameter, wanted: Any) -> Scalar:
+    if wanted is None:  # "all that there is", such as max_length
+        return from_unit(parameter, 1.0)
     if isinstance(parameter, CategoricalParameter):
         return _nearest_choice(parameter.values, wanted)
     number = float(wanted)

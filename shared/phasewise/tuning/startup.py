@@ -8,19 +8,11 @@ import itertools
 import math
 import random
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from phasewise.settings import (
-    CategoricalParameter,
-    FixedParameter,
-    Hyperparameters,
-    Parameter,
-    RangeParameter,
-    Scalar,
-    SearchSettings,
-)
-from phasewise.tuning.spaces import from_unit, place_default, searched
+from phasewise.settings import CategoricalParameter, RangeParameter, Scalar, SearchSettings
+from phasewise.tuning.spaces import Space, from_unit, place_default
 
 #: How a trial's hyperparameters were chosen.
 Origin = Literal["default", "sobol", "grid", "random", "model"]
@@ -30,6 +22,10 @@ SCHEDULE_FEWEST = 4
 SCHEDULE_SHARE = 3
 #: Values of a continuous range on a grid, both ends included: 1, 2, 3 or more decades in 4 steps.
 GRID_VALUES = 4
+#: Sobol points looked at for each that is wanted; a space may forbid nearly all of them.
+REJECTIONS = 64
+#: Points of a grid looked at where conditions or constraints leave out some.
+MOST_GRID_POINTS = 100_000
 
 
 class Draw(NamedTuple):
@@ -44,86 +40,95 @@ def schedule_startup(trials: int) -> int:
     return min(trials, max(SCHEDULE_FEWEST, trials // SCHEDULE_SHARE))
 
 
-def plan_startup(
-    search: SearchSettings,
-    parameters: Mapping[str, Parameter],
-    default: Hyperparameters,
-    *,
-    seed: int,
-) -> list[Draw]:
+def plan_startup(search: SearchSettings, space: Space, *, seed: int) -> list[Draw]:
     """Returns the fixed draws of a search, in trial order; empty for purely adaptive samplers.
 
     Raising ``trials`` only ever appends draws, except that a grid too large for the budget is
-    sampled anew.
+    sampled anew. Draws that the space does not allow are left out, the published default too.
 
     Args:
         search: Sampler and number of trials.
-        parameters: The method's space.
-        default: The method's published default; trial 0 of the schedule.
+        space: The method's space; its default is trial 0 of the schedule.
         seed: Of the Sobol scrambling and of the choice among grid points.
     """
     if search.sampler == "schedule":
-        first = Draw("default", place_default(parameters, default).values)
-        return [first, *sobol_draws(parameters, schedule_startup(search.trials) - 1, seed=seed)]
+        default = place_default(space).values
+        first = [Draw("default", default)] if space.allows(default) else []
+        rest = schedule_startup(search.trials) - len(first)
+        return [*first, *sobol_draws(space, rest, seed=seed)]
     if search.sampler == "qmc":
-        return sobol_draws(parameters, search.trials, seed=seed)
+        return sobol_draws(space, search.trials, seed=seed)
     if search.sampler == "grid":
-        return grid_draws(parameters, search.trials, seed=seed)
+        return grid_draws(space, search.trials, seed=seed)
     return []
 
 
-def sobol_draws(parameters: Mapping[str, Parameter], count: int, *, seed: int) -> list[Draw]:
-    """Returns the first points of a scrambled Sobol sequence (Owen 1998) over the space."""
+def sobol_draws(space: Space, count: int, *, seed: int) -> list[Draw]:
+    """Returns the first points of a scrambled Sobol sequence (Owen 1998) over the space.
+
+    Points that the space does not allow are skipped, so the sequence keeps its spread within what
+    is allowed. Fewer than ``count`` come back where REJECTIONS times as many points hold no more.
+    """
     from scipy.stats import qmc  # half a second to import, needed once a study
 
-    names = list(searched(parameters))
+    names = list(space.searched)
     if count < 1 or not names:
         return []
+    tries = count if space.is_plain else REJECTIONS * count
     with warnings.catch_warnings():  # balance needs a power of two; a prefix is good enough here
         warnings.simplefilter("ignore", UserWarning)
-        points = qmc.Sobol(len(names), scramble=True, seed=seed).random(count)  # (draws, names)
-    return [Draw("sobol", _place(parameters, names, point.tolist())) for point in points]
+        points = qmc.Sobol(len(names), scramble=True, seed=seed).random(tries)  # (tries, names)
+    placed = (_place(space, dict(zip(names, point, strict=True))) for point in points.tolist())
+    return [Draw("sobol", values) for values in _take_allowed(space, placed, count)]
 
 
-def grid_draws(parameters: Mapping[str, Parameter], count: int, *, seed: int) -> list[Draw]:
+def grid_draws(space: Space, count: int, *, seed: int) -> list[Draw]:
     """Returns up to ``count`` distinct points of the full grid, in a random order.
 
     A categorical or whole-number range of at most GRID_VALUES values gives all of them, any
     other range GRID_VALUES values evenly spaced on its own (log) scale.
     """
-    axes = {name: _grid_axis(parameter) for name, parameter in searched(parameters).items()}
+    axes = {name: _grid_axis(parameter) for name, parameter in space.searched.items()}
     total = math.prod(len(axis) for axis in axes.values())
-    chosen = random.Random(seed).sample(range(total), min(count, total))
-    return [Draw("grid", _grid_point(axes, index)) for index in chosen]
+    tries = min(count, total) if space.is_plain else min(total, MOST_GRID_POINTS)
+    chosen = random.Random(seed).sample(range(total), tries)
+    points = (_grid_point(space, axes, index) for index in chosen)
+    return [Draw("grid", values) for values in _take_allowed(space, points, count)]
 
 
-def grid_size(parameters: Mapping[str, Parameter]) -> int:
-    """Returns the number of points of the full grid."""
-    return math.prod(len(_grid_axis(parameter)) for parameter in searched(parameters).values())
+def _take_allowed(
+    space: Space, points: Iterable[dict[str, Scalar]], count: int
+) -> list[dict[str, Scalar]]:
+    """Returns the first ``count`` allowed points; of equal ones (conditions cut them) the first."""
+    taken: list[dict[str, Scalar]] = []
+    for values in points:
+        if len(taken) == count:
+            break
+        if space.is_plain or (values not in taken and space.allows(values)):
+            taken.append(values)
+    return taken
 
 
-def _grid_axis(parameter: Parameter) -> list[Scalar]:
-    assert not isinstance(parameter, FixedParameter)
+def grid_size(space: Space) -> int:
+    """Returns the number of points of the full grid, allowed or not."""
+    return math.prod(len(_grid_axis(parameter)) for parameter in space.searched.values())
+
+
+def _grid_axis(parameter: RangeParameter | CategoricalParameter) -> list[Scalar]:
     if isinstance(parameter, CategoricalParameter):
         return list(parameter.values)
     values = [from_unit(parameter, i / (GRID_VALUES - 1)) for i in range(GRID_VALUES)]
     return [value for value, _ in itertools.groupby(values)]
 
 
-def _grid_point(axes: Mapping[str, list[Scalar]], index: int) -> dict[str, Scalar]:
+def _grid_point(space: Space, axes: Mapping[str, list[Scalar]], index: int) -> dict[str, Scalar]:
     point = {}
     for name, axis in axes.items():
         index, position = divmod(index, len(axis))
         point[name] = axis[position]
-    return point
+    return space.drawn(space.fill(lambda name, _: point[name]))
 
 
-def _place(
-    parameters: Mapping[str, Parameter], names: list[str], point: list[float]
-) -> dict[str, Scalar]:
-    placed = {}
-    for name, coordinate in zip(names, point, strict=True):
-        parameter = parameters[name]
-        assert isinstance(parameter, RangeParameter | CategoricalParameter)
-        placed[name] = from_unit(parameter, coordinate)
-    return placed
+def _place(space: Space, point: Mapping[str, float]) -> dict[str, Scalar]:
+    """Returns the values at a point of the unit cube; only of parameters that apply."""
+    return space.drawn(space.fill(lambda name, parameter: from_unit(parameter, point[name])))

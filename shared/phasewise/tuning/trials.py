@@ -19,7 +19,7 @@ from phasewise.settings import Hyperparameters
 from phasewise.training.interface import RunJob
 from phasewise.tuning.pruners import build_pruner
 from phasewise.tuning.samplers import SAMPLERS, SamplerSize, build_sampler, draws_from_model
-from phasewise.tuning.spaces import merge_hyperparameters, searched, suggest
+from phasewise.tuning.spaces import merge_hyperparameters, suggest
 from phasewise.tuning.startup import Draw, plan_startup
 from phasewise.tuning.storage import Say, open_study
 from phasewise.tuning.units import Unit, finite_score
@@ -63,10 +63,8 @@ class TrialBook:
         self._unit = unit
         self._search = search
         self._seed = derive_seed(unit.study.settings.seed, "sampler", unit.task, unit.method)
-        self._size = SamplerSize(search.trials, len(searched(unit.parameters)))
-        self._startup: list[Draw] = plan_startup(
-            search, unit.parameters, unit.default, seed=self._seed
-        )
+        self._size = SamplerSize(search.trials, len(unit.space.searched))
+        self._startup: list[Draw] = plan_startup(search, unit.space, seed=self._seed)
         self.study = open_study(
             unit.paths.storage,
             name=unit.study_name,
@@ -113,7 +111,9 @@ class TrialBook:
     def _open(self, number: int, frozen: FrozenTrial | None) -> optuna.Trial:
         name = self._search.sampler
         draw_seed = derive_seed(self._seed, "draw", number)
-        self.study.sampler = build_sampler(name, seed=draw_seed, size=self._size)
+        self.study.sampler = build_sampler(
+            name, seed=draw_seed, size=self._size, space=self._unit.space
+        )
         modelled = draws_from_model(name, self.study, self._size)
         with warnings.catch_warnings():  # a published default outside its range is welcome
             warnings.filterwarnings("ignore", message="Fixed parameter", category=UserWarning)
@@ -123,7 +123,7 @@ class TrialBook:
                 trial = optuna.Trial(self.study, frozen._trial_id)
             if ORIGIN_KEY not in trial.user_attrs:
                 trial.set_user_attr(ORIGIN_KEY, "model" if modelled else "random")
-            drawn = suggest(trial, self._unit.parameters)
+            drawn = suggest(trial, self._unit.space)
         assert trial.number == number
         chosen = merge_hyperparameters(self._unit.default, drawn)
         trial.set_user_attr(_HYPERPARAMETERS, chosen.model_dump(mode="json"))

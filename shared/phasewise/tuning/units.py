@@ -22,11 +22,12 @@ from phasewise.runs import (
     phase_hash,
     unit_meaning,
 )
-from phasewise.settings import Hyperparameters, Parameter, Study
+from phasewise.settings import Hyperparameters, Study
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import Dispatcher, PoolFactory, worker_pool_factory
 from phasewise.tuning.hooks import OnRecord, RecordHook
 from phasewise.tuning.progress import ProgressLog
+from phasewise.tuning.spaces import Space
 from phasewise.tuning.stopping import StopFlag
 from phasewise.tuning.storage import free_name, hold_lock
 
@@ -75,9 +76,13 @@ class Unit:
         return 1.0 if self.direction == "maximize" else -1.0
 
     @cached_property
-    def parameters(self) -> dict[str, Parameter]:
-        """The method's search space."""
-        return self.study.parameters_of(self.method)
+    def space(self) -> Space:
+        """What the method's trials are drawn from."""
+        return Space(
+            self.study.parameters_of(self.method),
+            self.default,
+            self.study.constraints_of(self.method),
+        )
 
     @cached_property
     def default(self) -> Hyperparameters:
@@ -99,7 +104,10 @@ class Unit:
                 "unit": unit_meaning(self.config),
                 "seed": self.study.settings.seed,
                 "default": self.default.model_dump(mode="json"),
-                "parameters": {k: v.model_dump(mode="json") for k, v in self.parameters.items()},
+                "parameters": {
+                    k: v.model_dump(mode="json") for k, v in self.space.parameters.items()
+                },
+                "constraints": self.space.constraints,
                 "sampler": search.sampler,
                 "pruner": [search.pruner, search.pruning_factor],
             }

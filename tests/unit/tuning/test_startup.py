@@ -6,6 +6,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from phasewise.settings import Hyperparameters, Parameter, SearchSettings
+from phasewise.tuning.spaces import Space
 from phasewise.tuning.startup import (
     Draw,
     grid_draws,
@@ -24,6 +25,7 @@ PARAMETERS: dict[str, Any] = TypeAdapter(dict[str, Parameter]).validate_python(
     }
 )
 DEFAULT = Hyperparameters(learning_rate=1e-2, batch_size=16, epochs=3)
+SPACE = Space(PARAMETERS, DEFAULT)
 
 
 @pytest.mark.parametrize(
@@ -31,20 +33,20 @@ DEFAULT = Hyperparameters(learning_rate=1e-2, batch_size=16, epochs=3)
 )
 def test_schedule_starts_with_a_third_but_at_least_four(trials: int, startup: int) -> None:
     assert schedule_startup(trials) == startup
-    plan = plan_startup(SearchSettings(trials=trials), PARAMETERS, DEFAULT, seed=1)
+    plan = plan_startup(SearchSettings(trials=trials), SPACE, seed=1)
     assert [draw.origin for draw in plan] == ["default"] + ["sobol"] * (startup - 1)
     assert plan[0].values == {"learning_rate": 1e-2, "epochs": 3, "batch_size": 16}
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "cmaes", "nsga2"])
 def test_adaptive_samplers_have_no_fixed_draws(sampler: Any) -> None:
-    assert plan_startup(SearchSettings(sampler=sampler), PARAMETERS, DEFAULT, seed=1) == []
+    assert plan_startup(SearchSettings(sampler=sampler), SPACE, seed=1) == []
 
 
 def test_sobol_points_are_spread_and_a_longer_plan_only_appends() -> None:
-    draws = sobol_draws(PARAMETERS, 16, seed=3)
-    assert sobol_draws(PARAMETERS, 5, seed=3) == draws[:5]
-    assert sobol_draws(PARAMETERS, 16, seed=4) != draws
+    draws = sobol_draws(SPACE, 16, seed=3)
+    assert sobol_draws(SPACE, 5, seed=3) == draws[:5]
+    assert sobol_draws(SPACE, 16, seed=4) != draws
     # 16 scrambled points put 4 into each quarter of each coordinate
     epochs = [draw.values["epochs"] for draw in draws]
     assert sorted(epochs) == sorted([1, 2, 3, 4] * 4)
@@ -52,13 +54,13 @@ def test_sobol_points_are_spread_and_a_longer_plan_only_appends() -> None:
 
 
 def test_whole_grid_has_each_point_once() -> None:
-    assert grid_size(PARAMETERS) == 4 * 4 * 2
-    draws = grid_draws(PARAMETERS, 100, seed=0)
+    assert grid_size(SPACE) == 4 * 4 * 2
+    draws = grid_draws(SPACE, 100, seed=0)
     assert len({str(sorted(draw.values.items())) for draw in draws}) == 32
     rates = sorted({float(draw.values["learning_rate"]) for draw in draws})
     assert rates == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
 
 
 def test_large_grid_is_sampled_without_repeats() -> None:
-    draws: list[Draw] = grid_draws(PARAMETERS, 10, seed=0)
+    draws: list[Draw] = grid_draws(SPACE, 10, seed=0)
     assert len({str(draw.values) for draw in draws}) == 10
