@@ -34,12 +34,12 @@ def parse_section(model: type[_S], content: dict[str, Any], path: Path, *, prefi
 
 def error_location(error: ValidationError) -> list[str]:
     """Returns the keys, outermost first, that the first problem lies at."""
-    return [str(part) for part in error.errors()[0]["loc"] if part not in _TAGS]
+    return [str(part) for part in _first(error)["loc"] if part not in _TAGS]
 
 
 def describe_error(error: ValidationError, model: type[BaseModel]) -> str:
     """Returns the first problem in one line: key, what was expected, what came."""
-    first = error.errors()[0]
+    first = _first(error)
     location = error_location(error)
     where = ".".join(location) or model.__name__
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
@@ -51,6 +51,12 @@ def describe_error(error: ValidationError, model: type[BaseModel]) -> str:
     came = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{where}: {message[0].lower()}{message[1:]}{came}{more}"
+
+
+def _first(error: ValidationError) -> Any:
+    """A misspelt key explains why another is missing, so it comes first."""
+    problems = error.errors()
+    return next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
 
 
 def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:

@@ -112,7 +112,7 @@ class _SpaceFile:
     ) -> dict[str, Parameter]:
         content: Any = self._content
         for key in keys:
-            content = content.get(key, {})
+            content = content.get(key) or {}
         if not isinstance(content, dict):
             self._refuse(keys, "expected `parameter: {type: …}` lines")
         read: dict[str, Parameter] = {}
