@@ -65,7 +65,8 @@ def source_files(task: TaskSettings, data_dir: Path | None) -> dict[str, Path]:
     if isinstance(source, HubSource):
         if data_dir is None:
             return {}
-        splits = [task.splits.train, *filter(None, [task.splits.report])]
+        named = (task.splits.train, task.splits.search, task.splits.report)
+        splits = [split for split in named if split is not None]
         return {split: data_dir / task.name / f"{split}.jsonl" for split in splits}
     if isinstance(source, FilesSource):
         return dict(source.files)

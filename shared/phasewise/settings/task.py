@@ -63,6 +63,9 @@ class SplitSettings(Section):
     """Which of the source's splits feed the three sets of a study."""
 
     train: str = Field("train", description="Split that train sample and search set come from.")
+    search: str | None = Field(
+        None, description="Split that is the search set, whole; null: carve it from train."
+    )
     report: str | None = Field(
         "validation",
         description="Split used as report set (the official dev set). null: carve it from train.",

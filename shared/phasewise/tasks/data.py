@@ -17,6 +17,7 @@ from phasewise.tasks.kinds import TaskKind, get_kind
 from phasewise.tasks.ledger import append_access
 from phasewise.tasks.sources import read_split
 from phasewise.tasks.splits import (
+    SetName,
     Splits,
     carve_report_set,
     check_no_overlap,
@@ -49,13 +50,17 @@ class TaskData:
         return len(self.train_examples)
 
 
-def load_task_data(unit: UnitConfig, tokenizer: Any, subset_seed: int) -> TaskData:
+def load_task_data(
+    unit: UnitConfig, tokenizer: Any, subset_seed: int, train_length: int | None = None
+) -> TaskData:
     """Returns the tokenised train sample and search set of a unit, from the cache if it is there.
 
     Args:
         unit: Names task, data and split seed.
         tokenizer: The model's; its hash is part of the cache key.
         subset_seed: ``RunSeeds.subset``: draws the train sample.
+        train_length: Tokens of a training example; None: the task's ``max_length``, which the
+            search set always keeps, so that all runs are scored on the same text.
 
     Raises:
         DataError: The data are missing, malformed, too few, or shared between sets.
@@ -64,7 +69,9 @@ def load_task_data(unit: UnitConfig, tokenizer: Any, subset_seed: int) -> TaskDa
 
     def _build_train() -> EvalSet:
         examples = load_splits(unit, subset_seed).train
-        features = kind.tokenise_train(examples, tokenizer, task)
+        length = train_length or task.max_length
+        shortened = task.model_copy(update={"max_length": length})
+        features = kind.tokenise_train(examples, tokenizer, shortened)
         return replace(
             kind.tokenise_eval([], tokenizer, task), examples=examples, features=features
         )
@@ -75,7 +82,8 @@ def load_task_data(unit: UnitConfig, tokenizer: Any, subset_seed: int) -> TaskDa
         return replace(eval_set, notes=splits.messages)
 
     search = load_or_build(f"{key}-search", _build_search)
-    train = load_or_build(f"{key}-train-{subset_seed}", _build_train)
+    at_length = "" if train_length is None else f"-{train_length}"
+    train = load_or_build(f"{key}-train-{subset_seed}{at_length}", _build_train)
     return TaskData(kind, train.features, train.examples, search, search.notes)
 
 
@@ -151,11 +159,25 @@ def _split(
     subset_seed: int,
 ) -> Splits:
     group_of, text = get_kind(task).group_of, task.model_dump_json()
-    train = _parse_split(text, task.splits.train, data_dir, fingerprint)
-    if task.splits.report is not None:
-        report = _parse_split(text, task.splits.report, data_dir, fingerprint)
-        check_no_overlap(task, [group_of(e) for e in train], [group_of(e) for e in report])
-    return split_examples(task, train, group_of, split_seed=split_seed, subset_seed=subset_seed)
+    named: dict[SetName, str | None] = {
+        "train": task.splits.train,
+        "search": task.splits.search,
+        "report": task.splits.report,
+    }
+    read = {
+        name: _parse_split(text, split, data_dir, fingerprint)
+        for name, split in named.items()
+        if split is not None
+    }
+    check_no_overlap(task, {name: [group_of(e) for e in read[name]] for name in read})
+    return split_examples(
+        task,
+        read["train"],
+        group_of,
+        split_seed=split_seed,
+        subset_seed=subset_seed,
+        search=read.get("search"),
+    )
 
 
 def _read_report(unit: UnitConfig) -> list[Example]:
@@ -172,7 +194,7 @@ def _read_examples(unit: UnitConfig, split: str) -> tuple[Example, ...]:
     return _parse_split(text, split, unit.data_dir, unit.data_fingerprint)
 
 
-@lru_cache(maxsize=2)  # a worker draws many train samples of one task, one after the other
+@lru_cache(maxsize=3)  # a worker draws many train samples of one task, one after the other
 def _parse_split(
     task_json: str, split: str, data_dir: Path | None, fingerprint: str
 ) -> tuple[Example, ...]:

@@ -4,9 +4,11 @@ Rows of equal text (for questions: of one context) form a group, and a group is 
 that no text stands in two sets.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,9 @@ from phasewise.errors import DataError
 from phasewise.seeding import derive_seed
 from phasewise.settings import TaskSettings
 from phasewise.tasks.examples import Example
+
+#: The sets that may have a split of their own, by their keys in ``splits``.
+SetName = Literal["train", "search", "report"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ def split_examples(
     *,
     split_seed: int,
     subset_seed: int,
+    search: Sequence[Example] | None = None,
 ) -> Splits:
     """Returns train sample and search set of the rows of a task's train split.
 
@@ -60,6 +66,7 @@ def split_examples(
         group_of: What must not be divided.
         split_seed: Draws search set and carved report set; one a study.
         subset_seed: Draws the train sample.
+        search: The search set where a split of its own is it; None: carve it.
 
     Raises:
         DataError: Too few rows for the sets that the task asks for.
@@ -70,7 +77,7 @@ def split_examples(
     sample = _draw_rows([e.label for e in pool], wanted, np.random.default_rng(subset_seed))
     return Splits(
         train=[pool[row] for row in sample],
-        search=[examples[row] for row in carved.search],
+        search=[examples[row] for row in carved.search] if search is None else search,
         pool_rows=len(pool),
         messages=carved.messages,
     )
@@ -102,25 +109,30 @@ def limit_report_rows(
 
 def check_no_overlap(
     task: TaskSettings,
-    train_groups: Sequence[str],
-    report_groups: Sequence[str],
+    groups: Mapping[SetName, Sequence[str]],
 ) -> None:
-    """Refuses a train split that shares texts with the official report set.
+    """Refuses splits that share texts.
+
+    Args:
+        task: The task.
+        groups: Set to the groups of its split's rows; of those that have a split of their own.
 
     Raises:
         DataError: With the number of rows and an example.
     """
-    shared = set(train_groups) & set(report_groups)
-    if not shared:
-        return
-    rows = [row for row, group in enumerate(train_groups) if group in shared]
-    first = report_groups.index(train_groups[rows[0]])
-    quote = train_groups[rows[0]].replace("\x1f", " | ")[:60]
-    raise DataError(
-        f"task '{task.name}': duplicate texts: {len(rows)} rows of split '{task.splits.train}' "
-        f"are in the report split '{task.splits.report}' too, such as row {rows[0] + 1} = report "
-        f"row {first + 1} ({quote!r}); expected disjoint sets: remove them from one of the two"
-    )
+    for first, second in itertools.combinations(groups, 2):
+        shared = set(groups[first]) & set(groups[second])
+        if not shared:
+            continue
+        rows = [row for row, group in enumerate(groups[first]) if group in shared]
+        other = groups[second].index(groups[first][rows[0]])
+        quote = groups[first][rows[0]].replace("\x1f", " | ")[:60]
+        raise DataError(
+            f"task '{task.name}': duplicate texts: {len(rows)} rows of split "
+            f"'{getattr(task.splits, first)}' are in the {second} split "
+            f"'{getattr(task.splits, second)}' too, such as row {rows[0] + 1} = {second} row "
+            f"{other + 1} ({quote!r}); expected disjoint sets: remove them from one of the two"
+        )
 
 
 def _carve(
@@ -142,14 +154,20 @@ def _carve(
             )
         seed = derive_seed(split_seed, "report")
         report, rows = _take_groups(rows, groups, labels, wanted, seed)
+    if task.splits.search is not None:
+        return _Carved(report, [], rows, _describe_repeats(task, groups))
     wanted, room = _search_size(task, len(rows))
     size, seed = min(wanted, room), derive_seed(split_seed, "search")
     search, pool = _take_groups(rows, groups, labels, size, seed)
     messages = [_describe_small_search(task, len(search), wanted)] if wanted > room else []
+    return _Carved(report, search, pool, (*messages, *_describe_repeats(task, groups)))
+
+
+def _describe_repeats(task: TaskSettings, groups: Sequence[str]) -> tuple[str, ...]:
     repeated = len(groups) - len(set(groups))
-    if repeated and task.kind == "classification":
-        messages.append(f"{repeated} rows repeat another row's text; equal texts share one set")
-    return _Carved(report, search, pool, tuple(messages))
+    if not repeated or task.kind == "extractive_qa":  # there a group is a context
+        return ()
+    return (f"{repeated} rows repeat another row's text; equal texts share one set",)
 
 
 def _search_size(task: TaskSettings, available: int) -> tuple[int, int]:

@@ -47,13 +47,14 @@ class WarmParts:
     def data(self, config: RunConfig) -> tuple[TaskData, EvalSet]:
         """Returns a run's data, and a part of its train sample to be scored."""
         unit, seed = config.unit_config, config.seeds.subset
-        key = f"{unit.model_dump_json()}{seed}"
+        length = config.hyperparameters.max_length
+        key = f"{unit.model_dump_json()}{seed}-{length}"
         if key not in self._data:
             while len(self._data) >= _DATA_ENTRIES:
                 self._data.pop(next(iter(self._data)))
             tokenizer = self.tokenizer(unit)
             train_eval = take_examples(load_train_eval(unit, tokenizer, seed), TRAIN_EVAL_ROWS)
-            self._data[key] = (load_task_data(unit, tokenizer, seed), train_eval)
+            self._data[key] = (load_task_data(unit, tokenizer, seed, length), train_eval)
         return self._data[key]
 
     def base(self, unit: UnitConfig, auto_class: str, kwargs: dict[str, Any]) -> BaseModel:

@@ -1,0 +1,196 @@
+"""The study that ``phasewise search --train-file …`` writes: one task from files, one method.
+
+The study file is an ordinary one, so that everything else (``validate``, ``report``, Snakemake)
+goes on from there, and the search itself is the one that every study has.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from phasewise.errors import ConfigError, DataError, suggest_nearest
+from phasewise.records import write_atomically
+from phasewise.settings import KIND_METRICS, TaskKind, registry_names
+from phasewise.tasks.files import read_file
+from phasewise.tasks.table import RowTable
+
+#: Name of the one task of such a study.
+TASK = "dataset"
+STUDY_FILE = "study.yaml"
+SPACE_FILE = "search_space.yaml"
+#: Without a test file the report set is carved from the train file: this share, at most so many.
+REPORT_SHARE = 0.1
+MOST_REPORT_ROWS = 1000
+#: Columns that are taken for the text or the label where none is named.
+_TEXT_COLUMNS = ("text", "sentence", "content", "review", "question")
+_LABEL_COLUMNS = ("label", "labels", "class", "category", "target")
+_SPLITS = {"train": "train", "validation": "validation", "test": "test"}
+
+
+@dataclass(frozen=True)
+class FileStudy:
+    """What the command line asks for; None leaves the setting's default.
+
+    Attributes:
+        base_model: Hub id, folder or package:NAME.
+        train_file: JSONL, CSV, TSV or Parquet.
+        validation_file: The search set.
+        test_file: The report set; None carves one from the train file.
+        output_dir: Everything is written below it.
+        method: Name in ``shared/methods/``.
+        search_space: A YAML file, or a name in ``shared/spaces/``.
+        metric: Of the task; None: the first of its kind.
+        text_columns: None: found by name.
+        label_column: None: found by name.
+        max_length: Tokens.
+        search: Further keys of the study's ``search`` section.
+        machine: Keys of the study's ``machine`` section.
+        layers: Keep the first n layers of the model.
+        seed: Of the study.
+    """
+
+    base_model: str
+    train_file: Path
+    validation_file: Path
+    output_dir: Path
+    test_file: Path | None = None
+    method: str = "lora"
+    search_space: str = "recommended"
+    metric: str | None = None
+    text_columns: Sequence[str] = ()
+    label_column: str | None = None
+    max_length: int = 128
+    search: dict[str, Any] | None = None
+    machine: dict[str, Any] | None = None
+    layers: int | None = None
+    seed: int = 0
+
+
+def write_file_study(asked: FileStudy) -> Path:
+    """Writes the study with its search space into the output folder; returns the study's file.
+
+    Writing it again with the same arguments changes nothing, so a search that was cut off goes on.
+
+    Raises:
+        ConfigError: The space, or a column, is not there.
+        DataError: A data file is missing or unreadable.
+    """
+    content = {
+        "name": _study_name(asked.output_dir),
+        "description": f"{asked.method} on {asked.train_file.name}, from the command line",
+        "seed": asked.seed,
+        "model": _describe_model(asked),
+        "tasks": {TASK: _describe_task(asked)},
+        "methods": {asked.method: {}},
+        "baselines": {"seeds": 2},
+        "search": {"space": _place_space(asked), **(asked.search or {})},
+        "machine": asked.machine or {},
+        "experiments_dir": str(asked.output_dir.resolve() / "experiments"),
+        "analysis_dir": str(asked.output_dir.resolve() / "analysis"),
+    }
+    path = asked.output_dir / STUDY_FILE
+    text = "# Written by `phasewise search`; every command takes it as --study.\n"
+    write_atomically(path, text + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    return path
+
+
+def _study_name(folder: Path) -> str:
+    name = "".join(c if c.isalnum() or c in "_.-" else "-" for c in folder.resolve().name)
+    return name.strip("-._") or "search"
+
+
+def _describe_model(asked: FileStudy) -> dict[str, Any]:
+    folder = Path(asked.base_model).expanduser()
+    source = str(folder.resolve()) if folder.is_dir() else asked.base_model
+    return {"source": source, **({"layers": asked.layers} if asked.layers else {})}
+
+
+def _place_space(asked: FileStudy) -> str:
+    """Copies a space file beside the study, so that the folder repeats the search by itself."""
+    file = Path(asked.search_space)
+    if file.suffix not in (".yaml", ".yml"):
+        known = registry_names("spaces")
+        if asked.search_space not in known:
+            near = suggest_nearest(asked.search_space, known)
+            raise ConfigError(
+                f"--search-space {asked.search_space}: expected a .yaml file or a name in "
+                f"shared/spaces/{near}"
+            )
+        return asked.search_space
+    if not file.is_file():
+        raise ConfigError(f"--search-space {file}: no such file")
+    asked.output_dir.mkdir(parents=True, exist_ok=True)
+    target = asked.output_dir / SPACE_FILE
+    if file.resolve() != target.resolve():
+        shutil.copyfile(file, target)
+    return SPACE_FILE
+
+
+def _describe_task(asked: FileStudy) -> dict[str, Any]:
+    table = read_file(asked.train_file)
+    files = {"train": asked.train_file, "validation": asked.validation_file}
+    splits: dict[str, Any] = {"train": "train", "search": "validation"}
+    if asked.test_file is not None:
+        files["test"] = asked.test_file
+        splits["report"] = "test"
+    else:
+        rows = round(REPORT_SHARE * len(table.rows))
+        splits |= {"report": None, "report_rows": min(MOST_REPORT_ROWS, max(2, rows))}
+    return {
+        **_describe_rows(asked, table),
+        "source": {
+            "type": "files",
+            "files": {split: str(file.resolve()) for split, file in files.items()},
+        },
+        "splits": splits,
+        "max_length": asked.max_length,
+    }
+
+
+def _describe_rows(asked: FileStudy, table: RowTable) -> dict[str, Any]:
+    """Returns kind, columns and metric."""
+    columns = list(table.rows[0])
+    label = asked.label_column or next((c for c in _LABEL_COLUMNS if c in columns), None)
+    if label is None or label not in columns:
+        raise DataError(
+            f"{table.origin}: no column '{label or 'label'}'"
+            f"{suggest_nearest(label or 'label', columns)}; name it with --label-column"
+        )
+    texts = list(asked.text_columns) or [c for c in _TEXT_COLUMNS if c in columns][:1]
+    texts = texts or [c for c in columns if c != label and isinstance(table.rows[0][c], str)][:1]
+    for column in texts or ["text"]:
+        if column not in columns:
+            near = suggest_nearest(column, columns)
+            raise DataError(f"{table.origin}: no column '{column}'{near}; see --text-column")
+    return {
+        "kind": "classification",
+        "text": texts,
+        "label": label,
+        "labels": _find_labels(table, label),
+        "metric": _choose_metric("classification", asked.metric),
+    }
+
+
+def _find_labels(table: RowTable, column: str) -> list[str]:
+    """Returns the classes of the train file: whole numbers in their order, else by name."""
+    found = {str(table.value(row, column)) for row in range(len(table.rows))}
+    if all(name.lstrip("-").isdecimal() for name in found):
+        return sorted(found, key=int)
+    return sorted(found)
+
+
+def _choose_metric(kind: TaskKind, asked: str | None) -> str:
+    """Returns the task's metric; ``eval_accuracy`` is ``accuracy``, as the Trainer calls it."""
+    known = KIND_METRICS[kind]
+    if asked is None:
+        return known[0]
+    name = asked if asked in known else asked.removeprefix("eval_")
+    if name not in known:
+        raise ConfigError(
+            f"--objective {asked}: not a metric of {kind}{suggest_nearest(asked, known)}"
+        )
+    return name
