@@ -77,6 +77,14 @@ class Criterion(Section):
     detail: str
 
 
+class FrontPoint(Section):
+    """A trial that no other one beats in every objective."""
+
+    trial: int
+    values: dict[str, float] = Field(description="Objective to its value.")
+    hyperparameters: dict[str, Any]
+
+
 class Optimum(Section):
     """``analysis/{task}_{method}_optimal.yaml``; the first four keys as documented."""
 
@@ -102,6 +110,9 @@ class Optimum(Section):
     )
     improvement: float | None = Field(
         None, description="S = confirmed (raw before that) - baseline; positive is better."
+    )
+    pareto_front: tuple[FrontPoint, ...] = Field(
+        (), description="Best by the first objective first; none unless one was asked for."
     )
     range_flags: tuple[RangeFlag, ...] = ()
     success_criteria: tuple[Criterion, ...] = ()

@@ -12,6 +12,7 @@ from phasewise.settings.loading import (
     registry_names,
 )
 from phasewise.settings.method import MethodKind, MethodSettings
+from phasewise.settings.objective import COSTS, ObjectiveKind, direction_of, parse_objective
 from phasewise.settings.space import (
     CategoricalParameter,
     FixedParameter,
@@ -49,6 +50,7 @@ from phasewise.settings.task import (
 
 __all__ = [
     "ALL_SHARD",
+    "COSTS",
     "DIRECTIONS",
     "KIND_METRICS",
     "REGISTRY",
@@ -64,6 +66,7 @@ __all__ = [
     "MetricName",
     "ModelSettings",
     "ModuleGroup",
+    "ObjectiveKind",
     "PackageSource",
     "Parameter",
     "PrunerName",
@@ -84,12 +87,14 @@ __all__ = [
     "TrackingSettings",
     "TrainingSettings",
     "ValidationSettings",
+    "direction_of",
     "expression_names",
     "group_as_documented",
     "is_true",
     "load_space",
     "load_study",
     "merge_mappings",
+    "parse_objective",
     "read_yaml",
     "registry_names",
 ]

@@ -11,6 +11,7 @@ from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.settings.base import merge_mappings, read_yaml
 from phasewise.settings.hyperparameters import Hyperparameters
 from phasewise.settings.method import MethodSettings
+from phasewise.settings.objective import check_objective_names, parse_objective
 from phasewise.settings.parsing import parse_section
 from phasewise.settings.space import FixedParameter, Parameter, SpaceSettings
 from phasewise.settings.space_file import example_values, read_space
@@ -208,6 +209,12 @@ def _check_across_sections(study: Study) -> None:
             )
         for task in study.tasks:
             _check_hyperparameters(study, task, method)
+    names = parse_objective(study.settings.search.objective).names
+    for task, task_settings in study.tasks.items():
+        try:
+            check_objective_names(names, task_settings.kind)
+        except ValueError as error:
+            raise ConfigError(f"{study.path}: search.objective: task '{task}': {error}") from error
     known = {*study.tasks, *study.methods}
     for name in study.settings.resources_by:
         if name not in known:

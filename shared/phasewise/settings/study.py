@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from phasewise.settings.base import Section
+from phasewise.settings.objective import parse_objective
 
 SamplerName = Literal["schedule", "tpe", "random", "qmc", "gp", "cmaes", "grid", "nsga2"]
 PrunerName = Literal["none", "median", "asha", "hyperband", "wilcoxon"]
@@ -49,7 +50,31 @@ class SearchSettings(Section):
     )
     confirm_top: int = Field(3, ge=1, description="Best trials re-run before the optimum is named.")
     confirm_seeds: int = Field(2, ge=2, description="Fresh seeds for each of them.")
+    objective: str | None = Field(
+        None,
+        description="null: each task's metric. multi:a,b: weighted gains on the published "
+        "default. pareto:a,b: the front. Of metrics and train_seconds, memory_gb, adapter_mb, "
+        "trainable_parameters.",
+    )
+    objective_weights: tuple[float, ...] | None = Field(
+        None, description="multi only, one each, > 0; null: equal. Only their ratio counts."
+    )
+    memory_constraint_gb: float | None = Field(
+        None, gt=0, description="Peak of a run, 1e9 bytes; trials above it cannot win."
+    )
     retries: int = Field(2, ge=0, description="New attempts for a trial whose worker died.")
+
+    @model_validator(mode="after")
+    def _check_objective(self) -> "SearchSettings":
+        kind, names = parse_objective(self.objective)
+        weights = self.objective_weights
+        if weights is not None and (kind != "multi" or len(weights) != len(names)):
+            raise ValueError(f"objective_weights: {len(weights)} given; one a name of multi:…")
+        if weights is not None and min(weights) <= 0:
+            raise ValueError("objective_weights must be above 0")
+        if kind == "pareto" and self.sampler == "cmaes":
+            raise ValueError("sampler cmaes has one objective; a front needs schedule, tpe, nsga2")
+        return self
 
 
 class ValidationSettings(Section):

@@ -5,13 +5,15 @@ from typing import Any
 
 from phasewise.errors import ConfigError
 from phasewise.provenance import describe_environment
+from phasewise.records import RunRecord, read_record
 from phasewise.settings import Hyperparameters, MethodSettings
-from phasewise.summaries import Optimum, PhaseSummary, read_phase_summary
+from phasewise.summaries import FrontPoint, Optimum, PhaseSummary, read_phase_summary
 from phasewise.tuning.criteria import SearchState, check_criteria, measure_noise
 from phasewise.tuning.edges import flag_edges
+from phasewise.tuning.objectives import Objective
 from phasewise.tuning.trials import EndedTrial, count_states
 from phasewise.tuning.units import Unit
-from phasewise.tuning.winner import Candidate, rank_candidates
+from phasewise.tuning.winner import Candidate, rank_candidates, rank_trials
 
 
 def read_baseline(unit: Unit) -> PhaseSummary:
@@ -39,7 +41,7 @@ def build_optimum(
     unit: Unit,
     trials: Sequence[EndedTrial],
     candidates: Sequence[Candidate],
-    baseline: PhaseSummary,
+    objective: Objective,
     *,
     final: bool,
 ) -> Optimum:
@@ -49,14 +51,15 @@ def build_optimum(
         unit: The unit.
         trials: All ended trials.
         candidates: The best finished ones, confirmed or not; at least one.
-        baseline: Phase 0 of the unit, with a score.
+        objective: What they were compared by, with the published default's own values.
         final: Whether nothing more will run.
     """
-    ranked = rank_candidates(candidates, unit.sign)
+    ranked = rank_candidates(candidates, objective.sign)
     winner = ranked[0]
     reached = winner.value if winner.confirmed.mean is None else winner.confirmed.mean
-    assert baseline.search.mean is not None
-    state = _describe_search(unit, trials, ranked, baseline, final)
+    reference = objective.baseline.mean
+    assert reference is not None
+    state = _describe_search(trials, ranked, objective, final)
     return Optimum(
         best_hyperparameters=meaningful_hyperparameters(
             winner.hyperparameters, unit.study.methods[unit.method]
@@ -67,16 +70,17 @@ def build_optimum(
         final=final,
         task=unit.task,
         method=unit.method,
-        metric=unit.metric,
-        direction="maximize" if unit.sign > 0 else "minimize",
+        metric=objective.name,
+        direction=objective.direction,
         best_trial=winner.number,
         confirmed_value=winner.confirmed.mean,
         confirmed_standard_error=winner.confirmed.standard_error,
         confirmed_seeds=len(winner.confirmed.scores),
         model_based_trials=sum(trial.origin == "model" for trial in trials),
         trial_states=count_states(list(trials)),
-        baseline_value=baseline.search.mean,
-        improvement=unit.sign * (reached - baseline.search.mean),
+        baseline_value=reference,
+        improvement=objective.sign * (reached - reference),
+        pareto_front=_describe_front(unit, trials, objective),
         range_flags=flag_edges(unit.space.parameters, winner.hyperparameters),
         success_criteria=check_criteria(state),
         settings_hash=unit.phase_hash("phase1"),
@@ -84,22 +88,48 @@ def build_optimum(
     )
 
 
+def read_defaults(unit: Unit, baseline: PhaseSummary) -> list[RunRecord]:
+    """Returns the records of Phase 0's runs of the published default that have a score."""
+    records = [read_record(unit.paths.root / run) for run in baseline.runs]
+    return [record for record in records if record is not None]
+
+
+def _describe_front(
+    unit: Unit, trials: Sequence[EndedTrial], objective: Objective
+) -> tuple[FrontPoint, ...]:
+    """Returns the members of a front, best by the first objective first; none without a front."""
+    if objective.kind != "pareto":
+        return ()
+    names = [component.name for component in objective.components]
+    method = unit.study.methods[unit.method]
+    return tuple(
+        FrontPoint(
+            trial=trial.number,
+            values=dict(zip(names, trial.values, strict=True)),
+            hyperparameters=meaningful_hyperparameters(trial.hyperparameters, method),
+        )
+        for trial in rank_trials(trials, objective)
+    )
+
+
 def _describe_search(
-    unit: Unit,
     trials: Sequence[EndedTrial],
     ranked: Sequence[Candidate],
-    baseline: PhaseSummary,
+    objective: Objective,
     final: bool,
 ) -> SearchState:
-    assert baseline.search.mean is not None
+    reference, seed_sd = objective.baseline.mean, objective.baseline.sd
+    assert reference is not None
     rows = max(trial.search_rows for trial in trials)
     return SearchState(
-        metric=unit.metric,
-        sign=unit.sign,
+        metric=objective.name,
+        sign=objective.sign,
         values=[trial.value for trial in trials if trial.value is not None],
         ranked=ranked,
-        baseline=baseline.search.mean,
-        noise=measure_noise(unit.metric, baseline.search.mean, rows, baseline.search.sd),
+        baseline=reference,
+        noise=measure_noise(
+            objective.name, reference if objective.is_metric else None, rows, seed_sd
+        ),
         final=final,
     )
 

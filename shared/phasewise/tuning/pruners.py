@@ -10,7 +10,7 @@ at which all learning-rate schedules stand alike.
 import copy
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import optuna
 from optuna.pruners import (
@@ -83,11 +83,22 @@ def stage_of(epoch: float, epochs: float) -> int:
 
 
 class Judge:
-    """Decides after each evaluation whether a trial goes on."""
+    """Decides after each evaluation whether a trial goes on.
 
-    def __init__(self, study: optuna.Study, pruner: PrunerName, metric: str) -> None:
+    Args:
+        study: Holds all trials' scores and the pruner.
+        pruner: Its name.
+        score: Gives the objective's value of an evaluation's metrics; None: not to be judged.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        pruner: PrunerName,
+        score: Callable[[Mapping[str, float]], float | None],
+    ) -> None:
         self._study = study
-        self._metric = metric
+        self._score = score
         # Only the median compares scores of the very same stage; it sees the last known score of
         # a trial between its evaluations. To a Wilcoxon test such copies would be false evidence.
         self._fills_gaps = pruner == "median"
@@ -103,7 +114,7 @@ class Judge:
         It always does without a finite score (the engine will call it diverged), at a stage that
         was judged already, and at the end of its training.
         """
-        score = evaluation.metrics.get(self._metric)
+        score = self._score(evaluation.metrics)
         stage = stage_of(evaluation.epoch, epochs)
         reports = self._reports.setdefault(trial.number, {})
         if score is None or not math.isfinite(score) or stage < 1 or stage in reports:

@@ -18,14 +18,16 @@ from phasewise.summaries import Optimum, PhaseSummary, write_optimum
 from phasewise.training.interface import Decision, RunJob
 from phasewise.tuning.dispatch import PoolFactory
 from phasewise.tuning.hooks import OnRecord
-from phasewise.tuning.optimum import build_optimum, read_baseline
+from phasewise.tuning.memory import build_memory_model
+from phasewise.tuning.objectives import build_objective
+from phasewise.tuning.optimum import build_optimum, read_baseline, read_defaults
 from phasewise.tuning.progress import Clock, describe_outcome
 from phasewise.tuning.pruners import Judge
 from phasewise.tuning.spaces import place_default
 from phasewise.tuning.startup import sobol_draws
 from phasewise.tuning.trials import ORIGIN_KEY, EndedTrial, TrialBook, count_states
-from phasewise.tuning.units import Session, Unit, find_record, finite_score, open_session
-from phasewise.tuning.winner import build_candidates, rank_finished
+from phasewise.tuning.units import Session, Unit, find_record, open_session
+from phasewise.tuning.winner import build_candidates, rank_trials
 
 _SECONDS_PER_HOUR = 3600.0
 
@@ -97,12 +99,15 @@ class _Search:
 
     def __init__(self, unit: Unit, baseline: PhaseSummary, session: Session) -> None:
         self._unit = unit
-        self._baseline = baseline
         self._session = session
         self._say = session.progress.write
         self._settings = unit.study.settings.search
-        self._book = TrialBook(unit, self._say)
-        self._judge = Judge(self._book.study, self._settings.pruner, unit.metric)
+        defaults = read_defaults(unit, baseline)
+        self._objective = build_objective(self._settings, unit.metric, defaults, baseline.search)
+        memory = build_memory_model(unit, defaults)
+        self._book = TrialBook(unit, self._objective, memory, self._say)
+        pruner = self._settings.pruner
+        self._judge = Judge(self._book.study, pruner, self._objective.value_during)
         self._clock = Clock(self._book.seconds)
         self._open: dict[str, optuna.Trial] = {}
 
@@ -123,6 +128,10 @@ class _Search:
             self._say(
                 f"the grid has {budget} points only, fewer than trials={self._settings.trials}"
             )
+        for note in self._unit.study.space.notes:
+            self._say(note, style="yellow")
+        if self._objective.kind != "metric":
+            self._say(f"objective: {self._objective.describe()}")
         notes = place_default(self._unit.space).notes
         if ended == 0 and self._settings.sampler == "schedule" and notes:
             self._say(f"trial 0 is the published default but for the space: {', '.join(notes)}")
@@ -156,7 +165,7 @@ class _Search:
         self._book.tell(trial, record, self._clock.seconds)
         self._session.hook.tell(record, job.folder)
         ended = self._book.ended()
-        best = rank_finished(ended, self._unit.sign)
+        best = rank_trials(ended, self._objective)
         if best:
             optimum = self._describe(ended, best[:1], {}, final=False)
             write_optimum(self._unit.paths.running_optimum, optimum)
@@ -182,7 +191,7 @@ class _Search:
     def confirm(self) -> Optimum:
         """Re-runs the best trials on fresh seeds, chooses, and writes the final optimum."""
         ended = self._book.ended()
-        best = rank_finished(ended, self._unit.sign)[: self._settings.confirm_top]
+        best = rank_trials(ended, self._objective)[: self._settings.confirm_top]
         if not best:
             raise _no_finished_trial(self._unit, ended)
         scores: dict[int, list[float]] = defaultdict(list)
@@ -226,7 +235,7 @@ class _Search:
     def _count(
         self, number: int, job: RunJob, record: RunRecord, scores: dict[int, list[float]]
     ) -> None:
-        score = finite_score(record.search_score) if record.status == "finished" else None
+        score = self._objective.value(record) if record.status == "finished" else None
         if score is not None:
             scores[number].append(score)
         self._say(f"{job.config.name} · {describe_outcome(record)}")
@@ -240,7 +249,7 @@ class _Search:
         final: bool,
     ) -> Optimum:
         candidates = build_candidates(best, scores)
-        return build_optimum(self._unit, ended, candidates, self._baseline, final=final)
+        return build_optimum(self._unit, ended, candidates, self._objective, final=final)
 
     def _report(self, optimum: Optimum) -> None:
         confirmed = optimum.confirmed_value

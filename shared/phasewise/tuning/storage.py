@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -65,7 +65,7 @@ def open_study(
     storage: Path,
     *,
     name: str,
-    direction: Literal["maximize", "minimize"],
+    directions: Sequence[Literal["maximize", "minimize"]],
     settings_hash: str,
     pruner: optuna.pruners.BasePruner,
     say: Say,
@@ -77,7 +77,7 @@ def open_study(
     Args:
         storage: Journal file; its folder holds the trials' records too and moves with it.
         name: Of the study.
-        direction: maximize or minimize.
+        directions: maximize or minimize; several make it a multi-objective study.
         settings_hash: Of everything that trials depend on, see ``search_hash``.
         pruner: Consulted after each evaluation.
         say: Gets a line when something was repaired or moved.
@@ -94,7 +94,7 @@ def open_study(
     study = optuna.create_study(
         storage=connect(storage),
         study_name=name,
-        direction=direction,
+        directions=list(directions),
         pruner=pruner,
         load_if_exists=True,
     )

@@ -7,22 +7,25 @@ is on disk, so one that is RUNNING with a matching record ended and was never to
 
 import warnings
 from collections import Counter
+from dataclasses import replace
 from typing import NamedTuple
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from phasewise.records import RunRecord, RunStatus
+from phasewise.records import RunRecord, RunStatus, read_record
 from phasewise.runs import build_seeds
 from phasewise.seeding import derive_seed
 from phasewise.settings import Hyperparameters
 from phasewise.training.interface import RunJob
+from phasewise.tuning.memory import MemoryModel
+from phasewise.tuning.objectives import Objective
 from phasewise.tuning.pruners import build_pruner
 from phasewise.tuning.samplers import SAMPLERS, SamplerSize, build_sampler, draws_from_model
 from phasewise.tuning.spaces import merge_hyperparameters, suggest
 from phasewise.tuning.startup import Draw, plan_startup
 from phasewise.tuning.storage import Say, open_study
-from phasewise.tuning.units import Unit, finite_score
+from phasewise.tuning.units import Unit
 
 #: Trial attribute: how it was drawn, see ``Origin``.
 ORIGIN_KEY = "origin"
@@ -31,6 +34,7 @@ _MESSAGE = "message"
 _SEARCH_ROWS = "search_rows"
 _SECONDS = "search_seconds"
 _HYPERPARAMETERS = "hyperparameters"
+_WITHIN_LIMITS = "within_limits"
 
 
 class EndedTrial(NamedTuple):
@@ -43,6 +47,8 @@ class EndedTrial(NamedTuple):
     origin: str
     search_rows: int
     message: str
+    values: tuple[float, ...] = ()  # one an objective of a front, else the value alone
+    within_limits: bool = True  # of memory
 
 
 def trial_name(number: int) -> str:
@@ -55,25 +61,34 @@ class TrialBook:
 
     Args:
         unit: The unit; its lock is held.
+        objective: What trials are told.
+        memory: Predicts peaks, from Phase 0's runs so far; it learns from the trials here.
         say: Gets a line about anything unusual.
     """
 
-    def __init__(self, unit: Unit, say: Say) -> None:
+    def __init__(self, unit: Unit, objective: Objective, memory: MemoryModel, say: Say) -> None:
         search = unit.study.settings.search
         self._unit = unit
         self._search = search
         self._seed = derive_seed(unit.study.settings.seed, "sampler", unit.task, unit.method)
+        self._objective = objective
+        self._memory = memory
+        self._limit = search.memory_constraint_gb
+        self._space = unit.space if self._limit is None else replace(unit.space, fits=self._fits)
         self._size = SamplerSize(search.trials, len(unit.space.searched))
-        self._startup: list[Draw] = plan_startup(search, unit.space, seed=self._seed)
+        # Planned before the memory model has learnt from any trial: a resumed search plans alike.
+        self._startup: list[Draw] = plan_startup(search, self._space, seed=self._seed)
         self.study = open_study(
             unit.paths.storage,
             name=unit.study_name,
-            direction=unit.direction,
+            directions=objective.directions,
             settings_hash=unit.search_hash(),
             pruner=build_pruner(search),
             say=say,
         )
         self._enqueue_startup()
+        if self._limit is not None:
+            self._learn_memory()
         cut_off = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._cut_off = [trial for trial in cut_off if trial.number < search.trials]
 
@@ -93,6 +108,17 @@ class TrialBook:
             return min(self._search.trials, len(self._startup))
         return self._search.trials
 
+    def _learn_memory(self) -> None:
+        for trial in self.ended():
+            record = read_record(self._unit.paths.run("phase1", trial_name(trial.number)))
+            if record is not None:
+                self._memory.learn(record)
+
+    def _fits(self, chosen: Hyperparameters) -> bool:
+        """Whether a configuration is expected to keep the limit; True while nothing is known."""
+        predicted = self._memory.predict_gb(chosen)
+        return predicted is None or self._limit is None or predicted <= self._limit
+
     def _enqueue_startup(self) -> None:
         """Trial k is start-up draw k, so a creation that was cut off is completed by counting."""
         known = len(self.study.get_trials(deepcopy=False))
@@ -111,9 +137,7 @@ class TrialBook:
     def _open(self, number: int, frozen: FrozenTrial | None) -> optuna.Trial:
         name = self._search.sampler
         draw_seed = derive_seed(self._seed, "draw", number)
-        self.study.sampler = build_sampler(
-            name, seed=draw_seed, size=self._size, space=self._unit.space
-        )
+        self.study.sampler = build_sampler(name, seed=draw_seed, size=self._size, space=self._space)
         modelled = draws_from_model(name, self.study, self._size)
         with warnings.catch_warnings():  # a published default outside its range is welcome
             warnings.filterwarnings("ignore", message="Fixed parameter", category=UserWarning)
@@ -123,7 +147,7 @@ class TrialBook:
                 trial = optuna.Trial(self.study, frozen._trial_id)
             if ORIGIN_KEY not in trial.user_attrs:
                 trial.set_user_attr(ORIGIN_KEY, "model" if modelled else "random")
-            drawn = suggest(trial, self._unit.space)
+            drawn = suggest(trial, self._space)
         assert trial.number == number
         chosen = merge_hyperparameters(self._unit.default, drawn)
         trial.set_user_attr(_HYPERPARAMETERS, chosen.model_dump(mode="json"))
@@ -145,28 +169,42 @@ class TrialBook:
         Finished trials are COMPLETE, pruned ones PRUNED. Diverged and infeasible ones are PRUNED
         with a violated constraint, which makes TPE avoid their surroundings; Optuna's samplers
         would ignore a FAIL. Failed ones are FAIL: that a worker died says nothing of the settings.
+        A measured peak above the limit is a violated constraint as well, whatever the status.
 
         Args:
             trial: The open trial.
             record: Its record, on disk.
             seconds: Time searched so far, over all sessions.
         """
-        score = finite_score(record.search_score)
+        values = self._objective.told(record)
         status, message = record.status, record.message
-        if status == "finished" and score is None:
-            status, message = "failed", f"no finite {self._unit.metric} on the search set"
+        if status == "finished" and values is None:
+            status, message = "failed", f"no finite {self._objective.name}"
+        message = self._check_memory(trial, record) or message
         trial.set_user_attr(_STATUS, status)
         trial.set_user_attr(_MESSAGE, message)
         trial.set_user_attr(_SEARCH_ROWS, record.search_rows)
         self.save_seconds(seconds)
         if status == "finished":
-            self.study.tell(trial, score)
+            self.study.tell(trial, values)
         elif status == "failed":
             self.study.tell(trial, state=TrialState.FAIL)
         else:
             if status != "pruned":
                 trial.set_constraint(status, 1.0)
             self.study.tell(trial, state=TrialState.PRUNED)
+
+    def _check_memory(self, trial: optuna.Trial, record: RunRecord) -> str:
+        """Tells the sampler how far a peak is above the limit; returns why the trial cannot win."""
+        self._memory.learn(record)
+        if self._limit is None or record.cost is None or record.cost.peak_memory_mb is None:
+            return ""
+        peak = record.cost.peak_memory_mb / 1e3
+        trial.set_constraint("memory_gb", peak - self._limit)
+        trial.set_user_attr(_WITHIN_LIMITS, peak <= self._limit)
+        if peak <= self._limit:
+            return ""
+        return f"peak {peak:.2f} GB, above memory_constraint_gb {self._limit:g}"
 
     def ended(self) -> list[EndedTrial]:
         """Returns all ended trials in the order of their numbers."""
@@ -182,12 +220,15 @@ def count_states(trials: list[EndedTrial]) -> dict[str, int]:
 def _as_ended(trial: FrozenTrial) -> EndedTrial:
     attributes = trial.user_attrs
     status: RunStatus = attributes[_STATUS]
+    values = tuple(trial.values or ()) if status == "finished" else ()
     return EndedTrial(
         number=trial.number,
         status=status,
-        value=trial.value if status == "finished" else None,
+        value=values[0] if values else None,
         hyperparameters=Hyperparameters.model_validate(attributes[_HYPERPARAMETERS]),
         origin=attributes[ORIGIN_KEY],
         search_rows=attributes[_SEARCH_ROWS],
         message=attributes[_MESSAGE],
+        values=values,
+        within_limits=attributes.get(_WITHIN_LIMITS, True),
     )

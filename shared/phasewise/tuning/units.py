@@ -110,6 +110,8 @@ class Unit:
                 "constraints": self.space.constraints,
                 "sampler": search.sampler,
                 "pruner": [search.pruner, search.pruning_factor],
+                "objective": [search.objective, search.objective_weights],
+                "memory_constraint_gb": search.memory_constraint_gb,
             }
         )
 

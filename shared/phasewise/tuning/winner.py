@@ -6,6 +6,7 @@ from typing import NamedTuple
 from phasewise.settings import Hyperparameters
 from phasewise.statistics import summarise_scores
 from phasewise.summaries import ScoreSummary
+from phasewise.tuning.objectives import Objective, pareto_front
 from phasewise.tuning.trials import EndedTrial
 
 
@@ -22,11 +23,27 @@ def rank_finished(trials: Sequence[EndedTrial], sign: float) -> list[EndedTrial]
     """Returns the finished trials, best raw score first; of equal ones the earlier first.
 
     Args:
-        trials: Ended trials in any order; all but finished ones are left out.
+        trials: Ended trials in any order; those that did not finish, or broke a limit, are left
+            out.
         sign: +1 if higher is better, -1 if lower is.
     """
-    finished = [trial for trial in trials if trial.value is not None]
+    finished = [trial for trial in trials if trial.value is not None and trial.within_limits]
     return sorted(finished, key=lambda trial: (-sign * (trial.value or 0.0), trial.number))
+
+
+def rank_trials(trials: Sequence[EndedTrial], objective: Objective) -> list[EndedTrial]:
+    """Returns the trials that may win, best first; of a front its members, by the first objective.
+
+    Args:
+        trials: Ended trials in any order.
+        objective: What they are compared by.
+    """
+    ranked = rank_finished(trials, objective.sign)
+    if objective.kind != "pareto":
+        return ranked
+    signs = [component.sign for component in objective.components]
+    front = pareto_front([trial.values for trial in ranked], signs)
+    return [ranked[index] for index in front]
 
 
 def build_candidates(

@@ -42,7 +42,7 @@ def _evaluate(judge: Judge, trial: Any, scores: list[float], epochs: int) -> lis
 def _study(pruner: Any, **settings: Any) -> tuple[optuna.Study, Judge]:
     search = SearchSettings(pruner=pruner, **settings)
     study = optuna.create_study(direction="maximize", pruner=build_pruner(search))
-    return study, Judge(study, pruner, "accuracy")
+    return study, Judge(study, pruner, lambda metrics: metrics.get("accuracy"))
 
 
 def _finish(study: optuna.Study, judge: Judge, scores: list[float]) -> None:

@@ -16,7 +16,7 @@ def _open(path: Path, lines: list[str], settings_hash: str = "aaaa") -> optuna.S
     return open_study(
         path,
         name="s",
-        direction="maximize",
+        directions=["maximize"],
         settings_hash=settings_hash,
         pruner=optuna.pruners.NopPruner(),
         say=lines.append,

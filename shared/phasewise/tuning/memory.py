@@ -1,0 +1,154 @@
+"""A run's peak memory, predicted from those that were measured, so that no trial is wasted.
+
+    peak = c + 16 bytes x trainable weights + k x tokens in a forward pass
+
+c (base weights, libraries) and k (activations) are fitted to the peaks measured so far; 16 bytes
+are weight, gradient and AdamW's two moments in float32. Before runs of two sizes have been measured
+k comes from the model's shape: 34 bytes x hidden size x layers in 16 bits (Korthikanti et al. 2022,
+arXiv 2205.05198, eq. 2, without the attention matrix, which today's kernels do not keep), twice
+that in 32, and 12 bytes a word of the vocabulary for a language model's logits; at most all that
+the measured run leaves beside its weights.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from phasewise.errors import ConfigError
+from phasewise.methods.sources import resolve_model_path
+from phasewise.records import RunRecord
+from phasewise.settings import Hyperparameters, ModelSettings
+from phasewise.tuning.units import Unit
+
+#: Weight, gradient and two moments, float32.
+BYTES_A_TRAINED_WEIGHT = 16
+_ACTIVATION_BYTES = 2 * 34
+_LOGIT_BYTES = 12
+_GB = 1e9
+
+
+class MeasuredRun(NamedTuple):
+    """What the prediction needs of one run."""
+
+    hyperparameters: Hyperparameters
+    tokens: float  # in one forward pass, at most
+    trained: int  # weights
+    peak_gb: float
+
+
+class MemoryModel:
+    """Predicts peaks of a unit's runs.
+
+    Args:
+        token_bytes: Activations a token from the model's shape; None if it is not known.
+        max_length: The task's, tokens.
+        micro_batch_size: Largest number of rows in a forward pass; None: the whole batch.
+    """
+
+    def __init__(
+        self, token_bytes: float | None, *, max_length: int, micro_batch_size: int | None
+    ) -> None:
+        self._token_bytes = token_bytes
+        self._max_length = max_length
+        self._micro_batch_size = micro_batch_size
+        self._runs: list[MeasuredRun] = []
+
+    def learn(self, record: RunRecord) -> None:
+        """Takes a run's measured peak; runs without one are left out."""
+        cost = record.cost
+        if cost is None or cost.peak_memory_mb is None:
+            return
+        chosen = record.config.hyperparameters
+        tokens = cost.micro_batch_size * self._length(chosen)
+        peak = cost.peak_memory_mb / 1e3
+        self._runs.append(MeasuredRun(chosen, tokens, cost.trainable_parameters, peak))
+
+    def predict_gb(self, chosen: Hyperparameters) -> float | None:
+        """Returns the peak to expect, in 1e9 bytes; None before anything has been measured."""
+        if not self._runs:
+            return None
+        constant, slope = self._fit()
+        rows = min(chosen.batch_size, self._micro_batch_size or chosen.batch_size)
+        tokens = rows * self._length(chosen)
+        return constant + _trained_gb(self._trained(chosen)) + slope * tokens
+
+    def _length(self, chosen: Hyperparameters) -> int:
+        """Tokens of the longest text; scoring keeps the task's own, but holds no activations."""
+        return min(chosen.max_length or self._max_length, self._max_length)
+
+    def _trained(self, chosen: Hyperparameters) -> float:
+        """Weights that would train: proportional to the rank, from the nearest measured rank."""
+        nearest = min(
+            self._runs, key=lambda run: abs(run.hyperparameters.lora_rank - chosen.lora_rank)
+        )
+        ranks = {run.hyperparameters.lora_rank: run.trained for run in self._runs}
+        if len(set(ranks.values())) == 1 and len(ranks) > 1:
+            return nearest.trained  # a method without adapters
+        return nearest.trained * chosen.lora_rank / nearest.hyperparameters.lora_rank
+
+    def _fit(self) -> tuple[float, float]:
+        """Returns (constant, slope a token), both in GB and not negative."""
+        from scipy.optimize import nnls  # half a second to import, needed with a constraint only
+
+        tokens = np.array([run.tokens for run in self._runs])  # (runs,)
+        rest = np.array([run.peak_gb - _trained_gb(run.trained) for run in self._runs])  # (runs,)
+        if len(np.unique(tokens)) > 1:
+            fitted, _ = nnls(np.stack([np.ones_like(tokens), tokens], axis=1), rest.clip(min=0))
+            return float(fitted[0]), float(fitted[1])
+        most = max(0.0, float(rest.mean())) / tokens[0]
+        known = self._token_bytes
+        slope = most if known is None else min(most, known / _GB)
+        return max(0.0, float(rest.mean()) - slope * tokens[0]), slope
+
+
+def build_memory_model(unit: Unit, defaults: Sequence[RunRecord]) -> MemoryModel:
+    """Returns the model of a unit's runs as Phase 0 leaves it.
+
+    Args:
+        unit: The unit.
+        defaults: Records of the published default's runs.
+    """
+    settings, task = unit.study.settings, unit.study.tasks[unit.task]
+    limited = settings.search.memory_constraint_gb is not None
+    language_model = task.kind not in ("classification", "extractive_qa")
+    model = MemoryModel(
+        read_token_bytes(settings.model, language_model=language_model) if limited else None,
+        max_length=task.max_length,
+        micro_batch_size=settings.training.micro_batch_size,
+    )
+    for record in defaults:
+        model.learn(record)
+    return model
+
+
+def read_token_bytes(model: ModelSettings, *, language_model: bool) -> float | None:
+    """Returns the activations of one token, bytes; None where the model's shape is not at hand.
+
+    Args:
+        model: The base model; ``layers`` counts.
+        language_model: Whether logits over the vocabulary are computed for every token.
+    """
+    try:
+        path = Path(resolve_model_path(model)) / "config.json"
+    except ConfigError:
+        return None
+    if not path.is_file():  # a hub id that is still to be fetched
+        return None
+    shape: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    hidden = _first(shape, ("hidden_size", "n_embd", "d_model", "dim"))
+    layers = model.layers or _first(shape, ("num_hidden_layers", "n_layer", "n_layers"))
+    if not hidden or not layers:
+        return None
+    logits = _LOGIT_BYTES * int(shape.get("vocab_size", 0)) if language_model else 0
+    return float(_ACTIVATION_BYTES * hidden * layers + logits)
+
+
+def _first(shape: dict[str, Any], keys: Sequence[str]) -> int | None:
+    return next((int(shape[key]) for key in keys if key in shape), None)
+
+
+def _trained_gb(weights: float) -> float:
+    return BYTES_A_TRAINED_WEIGHT * weights / _GB
