@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from phasewise.cli import looking, phases
+from phasewise.cli import looking, phases, searching
 from phasewise.errors import ConfigError, DataError, PhasewiseError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
 _RUN, _LOOK = "Run (what the Snakemake rules call)", "Look"
 app.command(rich_help_panel=_RUN)(phases.baselines)
 app.command(rich_help_panel=_RUN)(phases.defaults)
-app.command(rich_help_panel=_RUN)(phases.search)
+app.command(rich_help_panel=_RUN)(searching.search)
 app.command(rich_help_panel=_RUN)(phases.validate)
 app.command(rich_help_panel=_RUN)(phases.report)
 app.command(rich_help_panel=_LOOK)(looking.check)

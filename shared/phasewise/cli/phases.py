@@ -47,22 +47,8 @@ def defaults(
     loaded = _load_unit(study, task, method)
     from phasewise.tuning.phases import run_defaults
 
-    with _tracking(loaded) as mirror:
+    with tracking(loaded) as mirror:
         run_defaults(loaded, task, method, log=log, on_record=mirror)
-
-
-def search(
-    task: TaskOption,
-    method: MethodOption,
-    study: StudyOption = DEFAULT_STUDY,
-    log: LogOption = None,
-) -> None:
-    """Phase 1 of a unit: the hyperparameter search; run it again to resume."""
-    loaded = _load_unit(study, task, method)
-    from phasewise.tuning.search import search_unit
-
-    with _tracking(loaded) as mirror:
-        search_unit(loaded, task, method, log=log, on_record=mirror)
 
 
 def validate(
@@ -75,7 +61,7 @@ def validate(
     loaded = _load_unit(study, task, method)
     from phasewise.tuning.phases import validate_unit
 
-    with _tracking(loaded) as mirror:
+    with tracking(loaded) as mirror:
         validate_unit(loaded, task, method, log=log, on_record=mirror)
 
 
@@ -105,7 +91,7 @@ def _load_unit(path: Path, task: str, method: str) -> Study:
 
 
 @contextmanager
-def _tracking(study: Study) -> Iterator[Callable[[RunRecord, Path], None]]:
+def tracking(study: Study) -> Iterator[Callable[[RunRecord, Path], None]]:
     """Gives the hook that mirrors each ended run to Weights & Biases."""
     from phasewise.tracking import TrackingProcess
 

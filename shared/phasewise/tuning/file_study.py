@@ -14,7 +14,7 @@ import yaml
 
 from phasewise.errors import ConfigError, DataError, suggest_nearest
 from phasewise.records import write_atomically
-from phasewise.settings import KIND_METRICS, TaskKind, registry_names
+from phasewise.settings import COSTS, KIND_METRICS, TaskKind, registry_names
 from phasewise.tasks.files import read_file
 from phasewise.tasks.table import RowTable
 
@@ -43,7 +43,7 @@ class FileStudy:
         output_dir: Everything is written below it.
         method: Name in ``shared/methods/``.
         search_space: A YAML file, or a name in ``shared/spaces/``.
-        metric: Of the task; None: the first of its kind.
+        objective: A metric, ``multi:a,b`` or ``pareto:a,b``; None: the kind's first metric.
         text_columns: None: found by name.
         label_column: None: found by name.
         max_length: Tokens.
@@ -60,7 +60,7 @@ class FileStudy:
     test_file: Path | None = None
     method: str = "lora"
     search_space: str = "recommended"
-    metric: str | None = None
+    objective: str | None = None
     text_columns: Sequence[str] = ()
     label_column: str | None = None
     max_length: int = 128
@@ -79,6 +79,10 @@ def write_file_study(asked: FileStudy) -> Path:
         ConfigError: The space, or a column, is not there.
         DataError: A data file is missing or unreadable.
     """
+    search = dict(asked.search or {})
+    if asked.objective is not None and ":" in asked.objective:
+        kind, _, names = asked.objective.partition(":")
+        search["objective"] = f"{kind}:{','.join(map(short_metric, names.split(',')))}"
     content = {
         "name": _study_name(asked.output_dir),
         "description": f"{asked.method} on {asked.train_file.name}, from the command line",
@@ -87,8 +91,10 @@ def write_file_study(asked: FileStudy) -> Path:
         "tasks": {TASK: _describe_task(asked)},
         "methods": {asked.method: {}},
         "baselines": {"seeds": 2},
-        "search": {"space": _place_space(asked), **(asked.search or {})},
+        "search": {"space": _place_space(asked), **search},
         "machine": asked.machine or {},
+        # A peak of runs that train together would be nobody's own.
+        **({"training": {"engine": "trainer"}} if _measures_memory(search) else {}),
         "experiments_dir": str(asked.output_dir.resolve() / "experiments"),
         "analysis_dir": str(asked.output_dir.resolve() / "analysis"),
     }
@@ -96,6 +102,10 @@ def write_file_study(asked: FileStudy) -> Path:
     text = "# Written by `phasewise search`; every command takes it as --study.\n"
     write_atomically(path, text + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return path
+
+
+def _measures_memory(search: dict[str, Any]) -> bool:
+    return "memory_constraint_gb" in search or "memory_gb" in search.get("objective", "")
 
 
 def _study_name(folder: Path) -> str:
@@ -171,7 +181,7 @@ def _describe_rows(asked: FileStudy, table: RowTable) -> dict[str, Any]:
         "text": texts,
         "label": label,
         "labels": _find_labels(table, label),
-        "metric": _choose_metric("classification", asked.metric),
+        "metric": _choose_metric("classification", asked.objective),
     }
 
 
@@ -183,14 +193,22 @@ def _find_labels(table: RowTable, column: str) -> list[str]:
     return sorted(found)
 
 
-def _choose_metric(kind: TaskKind, asked: str | None) -> str:
-    """Returns the task's metric; ``eval_accuracy`` is ``accuracy``, as the Trainer calls it."""
+def _choose_metric(kind: TaskKind, objective: str | None) -> str:
+    """Returns the task's metric: the objective's own, or the first metric that it names."""
     known = KIND_METRICS[kind]
-    if asked is None:
+    if objective is None:
         return known[0]
-    name = asked if asked in known else asked.removeprefix("eval_")
-    if name not in known:
-        raise ConfigError(
-            f"--objective {asked}: not a metric of {kind}{suggest_nearest(asked, known)}"
-        )
-    return name
+    names = [short_metric(name) for name in objective.rpartition(":")[2].split(",")]
+    for name in names:
+        if name not in (*known, *COSTS):
+            near = suggest_nearest(name, (*known, *COSTS))
+            raise ConfigError(f"--objective {objective}: '{name}' is no metric of {kind}{near}")
+    metrics = [name for name in names if name in known]
+    if not metrics:
+        raise ConfigError(f"--objective {objective}: expected at least one metric of {kind}")
+    return metrics[0]
+
+
+def short_metric(name: str) -> str:
+    """Returns our name of a metric; the Trainer calls accuracy ``eval_accuracy``."""
+    return name if name == "eval_loss" else name.strip().removeprefix("eval_")
