@@ -143,11 +143,12 @@ class _Flags:
     seed: int | None
     device: str | None
 
-    def require(self) -> None:
-        """Refuses a search that lacks what it cannot do without."""
-        for name in ("base_model", "train_file", "validation_file", "output_dir"):
-            if getattr(self, name) is None:
-                raise ConfigError(f"a search of files needs --{name.replace('_', '-')} too")
+    def require(self, name: str) -> Any:
+        """Returns an option that a search of files cannot do without."""
+        value = getattr(self, name)
+        if value is None:
+            raise ConfigError(f"a search of files needs --{name.replace('_', '-')} too")
+        return value
 
     def search_section(self) -> dict[str, Any]:
         """Returns the keys of the study's ``search`` section."""
@@ -182,18 +183,17 @@ def _read_weights(text: str | None) -> list[float] | None:
 
 
 def _search_files(flags: _Flags, method: str, log: Path | None) -> None:
-    flags.require()
     from phasewise.report.search_outputs import describe_result, write_search_outputs
     from phasewise.tuning.file_study import TASK, FileStudy, write_file_study
     from phasewise.tuning.phases import run_defaults
 
-    assert flags.base_model and flags.train_file and flags.validation_file and flags.output_dir
+    output_dir: Path = flags.require("output_dir")
     path = write_file_study(
         FileStudy(
-            base_model=flags.base_model,
-            train_file=flags.train_file,
-            validation_file=flags.validation_file,
-            output_dir=flags.output_dir,
+            base_model=flags.require("base_model"),
+            train_file=flags.require("train_file"),
+            validation_file=flags.require("validation_file"),
+            output_dir=output_dir,
             test_file=flags.test_file,
             method=method,
             search_space=flags.search_space or "recommended",
@@ -211,7 +211,7 @@ def _search_files(flags: _Flags, method: str, log: Path | None) -> None:
     with tracking(study) as mirror:
         run_defaults(study, TASK, method, log=log, on_record=mirror)
     optimum = _search_unit(study, TASK, method, log)
-    write_search_outputs(study, TASK, method, optimum, flags.output_dir)
+    write_search_outputs(study, TASK, method, optimum, output_dir)
     typer.echo(describe_result(study, TASK, method, optimum))
 
 
