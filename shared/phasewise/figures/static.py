@@ -77,7 +77,7 @@ def write_static(figure: go.Figure, stem: Path, *, title: str, wide: bool = Fals
     with rc_context(_STYLE):
         drawn = _draw(figure.to_dict(), title, WIDE if wide else NARROW)
         drawn.savefig(f"{stem}.png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-        drawn.set_layout_engine("none")  # the layout is found; finding it again takes as long
+        drawn.set_layout_engine(None)  # the layout is found; finding it again takes as long
         drawn.savefig(f"{stem}.svg", metadata={"Date": None})
 
 
