@@ -41,7 +41,7 @@ def compute_importance(trials: SearchedTrials) -> Importance:
 
 def draw_importance(importance: Importance, style: MethodStyle) -> go.Figure:
     """Draws each parameter's share with its interval, and the share if none mattered."""
-    figure = new_figure("share of explained variance (95 % interval)", "")
+    figure = new_figure("share of variance, 95 % interval", "")
     names = [each.name for each in importance.parameters][::-1]
     figure.add_scatter(
         x=[shorten(importance.even_share)] * 2,

@@ -90,7 +90,7 @@ def draw_parallel(parallel: Parallel, style: MethodStyle) -> go.Figure:
     last = len(parallel.axes) - 1
     titles = [axis.title for axis in parallel.axes]
     ticks = {"tickvals": list(range(last + 1)), "ticktext": titles}
-    figure.update_xaxes(range=[-0.1, last + 0.35], gridwidth=2, **ticks)
+    figure.update_xaxes(range=[-0.4, last + 0.4], gridwidth=2, **ticks)
     heights = [at for line in parallel.lines for at in line.heights if not math.isnan(at)]
     # A published default may lie beyond its range.
     low, high = min(0.0, *heights) - 0.06, max(1.0, *heights) + 0.06

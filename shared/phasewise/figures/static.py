@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from phasewise.figures.style import HEIGHT, LIGHT
 
@@ -77,7 +77,7 @@ def write_static(figure: go.Figure, stem: Path, *, title: str, wide: bool = Fals
     with rc_context(_STYLE):
         drawn = _draw(figure.to_dict(), title, WIDE if wide else NARROW)
         drawn.savefig(f"{stem}.png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-        drawn.set_layout_engine("none")  # the layout is found; finding it again takes as long
+        drawn.set_layout_engine(None)  # the layout is found; finding it again takes as long
         drawn.savefig(f"{stem}.svg", metadata={"Date": None})
 
 
@@ -211,7 +211,7 @@ def _finish_axis(axes: Axes, name: str, axis: dict[str, Any]) -> None:
     if log and high / low < 30:  # too short for powers of ten
         own.set_major_locator(MaxNLocator(3))
         own.set_minor_locator(NullLocator())
-        own.set_major_formatter(EngFormatter(sep=""))
+        own.set_major_formatter(EngFormatter(sep="") if high >= 1000 else ScalarFormatter())
     elif log:
         own.set_minor_formatter(NullFormatter())
     if "tickvals" in axis:

@@ -36,9 +36,9 @@ def draw_unit(study: Study, unit: UnitEvidence, style: MethodStyle) -> list[Draw
     drawings = [
         _draw_history(study, unit, style),
         _draw_importance(unit, trials, style),
+        _draw_correlation(unit, trials),
         _draw_slices(unit, trials, style),
         _draw_parallel(unit, trials, style),
-        _draw_correlation(unit, trials),
         *_draw_curves(unit, best, style),
     ]
     return [drawing for drawing in drawings if drawing is not None]

@@ -9,7 +9,7 @@ from phasewise.errors import ConfigError
 from phasewise.statistics.seeds import Interval, as_scores
 
 #: Each tree of the forest is one resample of the trials.
-RESAMPLES = 300
+RESAMPLES = 200
 #: Below this many trials a ranking says next to nothing, whatever the method.
 FEWEST_TRIALS = 5
 #: Below this many it must be read with a warning (FACTS F11).

@@ -256,9 +256,9 @@ def test_forty_units_stay_small_and_quick(
         unit = UnitWriter(study, task, method)
         unit.phase1([0.6, 0.7, 0.65, 0.66, 0.71])
         unit.phase2([0.7, 0.71, 0.72])
-    start = time.monotonic()
+    start = time.process_time()  # other processes on the machine are not the report's
     html, _ = _build(study)
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
     assert len(html) < 5e6
 
 

@@ -25,7 +25,7 @@ def test_shares_are_those_of_optuna() -> None:
         study.add_trial(
             optuna.create_trial(params=params, distributions=distributions, value=float(score))
         )
-    evaluator = MeanDecreaseImpurityImportanceEvaluator(n_trees=300, seed=5)
+    evaluator = MeanDecreaseImpurityImportanceEvaluator(n_trees=200, seed=5)
     theirs = optuna.importance.get_param_importances(study, evaluator=evaluator)
     ours = estimate_importance(columns, list(scores))
     assert [each.name for each in ours] == list(theirs)
