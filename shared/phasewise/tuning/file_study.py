@@ -198,12 +198,12 @@ def _choose_metric(kind: TaskKind, objective: str | None) -> str:
     known = KIND_METRICS[kind]
     if objective is None:
         return known[0]
-    names = [short_metric(name) for name in objective.rpartition(":")[2].split(",")]
-    for name in names:
-        if name not in (*known, *COSTS):
+    written = objective.rpartition(":")[2].split(",")
+    for name in written:
+        if short_metric(name) not in (*known, *COSTS):
             near = suggest_nearest(name, (*known, *COSTS))
             raise ConfigError(f"--objective {objective}: '{name}' is no metric of {kind}{near}")
-    metrics = [name for name in names if name in known]
+    metrics = [name for name in map(short_metric, written) if name in known]
     if not metrics:
         raise ConfigError(f"--objective {objective}: expected at least one metric of {kind}")
     return metrics[0]

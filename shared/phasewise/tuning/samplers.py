@@ -6,6 +6,7 @@ killed and resumed draws what it would have drawn anyway, never the same again (
 """
 
 import importlib
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -25,8 +26,12 @@ TPE_STARTUP = 10
 GP_STARTUP = 4
 #: New draws by a model in place of one that was tried before or is not allowed.
 REDRAWS = 20
+#: A Gaussian process takes a second a draw and proposes nearly the same again.
+GP_REDRAWS = 1
 #: Random draws after that; a space of which one in a thousand points is allowed is refused before.
 RANDOM_DRAWS = 1000
+#: Allowed ones among them, of which the nearest to the model's proposal is taken.
+NEARBY_DRAWS = 32
 _COMPLETE = (TrialState.COMPLETE,)
 _TOLD = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -44,6 +49,7 @@ class SamplerKind(NamedTuple):
     build: Callable[[int, SamplerSize], BaseSampler] | None  # from a seed; None: fixed draws only
     startup: Callable[[SamplerSize], float]  # trials in ``states`` before a draw uses a model
     states: tuple[TrialState, ...] = _TOLD
+    redraws: int = REDRAWS
 
 
 def _generation(size: SamplerSize) -> int:
@@ -89,14 +95,16 @@ class AllowedSampler(BaseSampler):
 
     Conditions decide which parameters a draw has. A draw that a constraint forbids, or that equals
     an earlier trial (NSGA-II often breeds a child equal to its parent; training it again on the
-    same seeds would tell nothing) is drawn again from the same sampler; after REDRAWS the trial is
-    drawn at random from what is allowed. Rejected draws are never trials, so nothing is wasted and
-    nothing told. For TPE this is sampling from its ratio l(x)/g(x) restricted to the allowed
-    region (Bergstra et al. 2011, section 4): what it models is unchanged.
+    same seeds would tell nothing) is drawn again from the same sampler; when that fails too, it is
+    the nearest to the last of NEARBY_DRAWS random ones that are allowed. Rejected draws are never
+    trials, so nothing is wasted and nothing told. For TPE this is sampling from its ratio
+    l(x)/g(x) restricted to the allowed region (Bergstra et al. 2011, section 4): what it models is
+    unchanged.
     """
 
-    def __init__(self, inner: BaseSampler, space: Space, seed: int) -> None:
+    def __init__(self, inner: BaseSampler, space: Space, *, seed: int, redraws: int) -> None:
         self._inner = inner
+        self._redraws = redraws
         self._space = space
         self._random = optuna.samplers.RandomSampler(seed=seed)
 
@@ -123,13 +131,17 @@ class AllowedSampler(BaseSampler):
             return {}
         tried = [t.params for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         known = self._inner.infer_relative_search_space(study, trial)
-        for sampler, attempts in ((self._inner, REDRAWS), (self._random, RANDOM_DRAWS)):
-            modelled = known if sampler is self._inner else {}
-            for _ in range(attempts):
-                drawn = self._draw(sampler, study, trial, modelled)
-                if drawn not in tried and self._space.allows(drawn):
-                    return drawn
-        return drawn
+
+        def fits(drawn: dict[str, Any]) -> bool:
+            return drawn not in tried and self._space.allows(drawn)
+
+        for _ in range(self._redraws):
+            drawn = self._draw(self._inner, study, trial, known)
+            if fits(drawn):
+                return drawn
+        nearby = (self._draw(self._random, study, trial, {}) for _ in range(RANDOM_DRAWS))
+        allowed = itertools.islice(filter(fits, nearby), NEARBY_DRAWS)
+        return min(allowed, key=lambda other: self._space.distance(drawn, other), default=drawn)
 
     def _draw(
         self,
@@ -179,7 +191,7 @@ SAMPLERS: dict[SamplerName, SamplerKind] = {
     ),
     "qmc": SamplerKind(None, lambda _: float("inf")),
     "grid": SamplerKind(None, lambda _: float("inf")),
-    "gp": SamplerKind(_build_gp, lambda _: GP_STARTUP, _COMPLETE),
+    "gp": SamplerKind(_build_gp, lambda _: GP_STARTUP, _COMPLETE, GP_REDRAWS),
     "cmaes": SamplerKind(_build_cmaes, _cmaes_population, _COMPLETE),
     "nsga2": SamplerKind(_build_nsga2, _generation, _COMPLETE),
 }
@@ -197,7 +209,7 @@ def build_sampler(name: SamplerName, *, seed: int, size: SamplerSize, space: Spa
     """
     build = SAMPLERS[name].build
     inner = build(seed, size) if build else optuna.samplers.RandomSampler(seed=seed)
-    return AllowedSampler(inner, space, seed)
+    return AllowedSampler(inner, space, seed=seed, redraws=SAMPLERS[name].redraws)
 
 
 def draws_from_model(name: SamplerName, study: optuna.Study, size: SamplerSize) -> bool:

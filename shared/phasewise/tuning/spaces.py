@@ -87,6 +87,18 @@ class Space:
         """Returns the values of searched parameters only."""
         return {name: values[name] for name in self.searched if name in values}
 
+    def distance(self, one: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> float:
+        """Returns how far two draws are apart, 0 to 1.
+
+        The mean over the parameters of: the share of a range on its own (log) scale; 1 for
+        different words, different numbers of a list, or where only one draw has the parameter.
+        """
+        parts = [
+            _part_distance(parameter, one.get(name), other.get(name))
+            for name, parameter in self.searched.items()
+        ]
+        return sum(parts) / len(parts)
+
     def allows(self, values: Mapping[str, Scalar]) -> bool:
         """Returns whether a draw meets all constraints and fits."""
         if not self.constraints and self.fits is None:
@@ -95,6 +107,18 @@ class Space:
         complete = merged.model_dump()
         met = all(is_true(constraint, complete) for constraint in self.constraints)
         return met and (self.fits is None or self.fits(merged))
+
+
+def _part_distance(
+    parameter: RangeParameter | CategoricalParameter, one: Scalar | None, other: Scalar | None
+) -> float:
+    if one == other:
+        return 0.0
+    if isinstance(parameter, CategoricalParameter) or one is None or other is None:
+        return 1.0
+    scale = math.log if parameter.type.startswith("log") else float
+    width = scale(parameter.max) - scale(parameter.min)
+    return min(1.0, abs(scale(float(one)) - scale(float(other))) / width)
 
 
 def _holds(condition: str, values: Mapping[str, Scalar]) -> bool:
