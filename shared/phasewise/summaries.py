@@ -77,6 +77,17 @@ class Criterion(Section):
     detail: str
 
 
+class RefinedFrom(Section):
+    """What a refined search took over from an earlier one."""
+
+    study: str
+    best_trial: int = Field(description="Of the earlier study; trial 0 of this one.")
+    trials: tuple[int, ...] = Field(description="Of the earlier study; the ranges hold these.")
+    ranges: dict[str, tuple[bool | int | float | str, ...]] = Field(
+        description="Narrowed: the two ends of a range, the values of a list."
+    )
+
+
 class FrontPoint(Section):
     """A trial that no other one beats in every objective."""
 
@@ -114,6 +125,7 @@ class Optimum(Section):
     pareto_front: tuple[FrontPoint, ...] = Field(
         (), description="Best by the first objective first; none unless one was asked for."
     )
+    refined_from: RefinedFrom | None = None
     range_flags: tuple[RangeFlag, ...] = ()
     success_criteria: tuple[Criterion, ...] = ()
     settings_hash: str

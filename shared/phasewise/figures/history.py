@@ -10,10 +10,11 @@ from phasewise.figures.style import NEUTRAL, MethodStyle, new_figure, shorten
 from phasewise.records import RunRecord, RunStatus
 
 #: Who proposed a trial: the published default, a quasi-random draw, a model of earlier trials.
-Origin = Literal["default", "sobol", "model", "unknown"]
+Origin = Literal["default", "earlier", "sobol", "model", "unknown"]
 
 _ORIGIN_NAMES: dict[Origin, tuple[str, str]] = {
     "default": ("published default", "star"),
+    "earlier": ("best of the earlier search", "star"),
     "sobol": ("quasi-random", "circle"),
     "model": ("model-based", "diamond"),
     "unknown": ("trial", "circle"),

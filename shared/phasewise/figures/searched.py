@@ -9,7 +9,7 @@ import numpy as np
 
 from phasewise.figures.history import last_score, trial_number
 from phasewise.records import RunRecord, RunStatus
-from phasewise.settings import FixedParameter, Parameter, RangeParameter, Scalar
+from phasewise.settings import FixedParameter, Parameter, RangeParameter, Scalar, applies
 from phasewise.tuning.edges import ordered_numbers
 
 #: ``ordered`` and ``unordered`` are lists, of numbers and of words; their places are 0, 1, 2, ...
@@ -117,7 +117,8 @@ def encode(parameter: SearchedParameter, indices: Sequence[int]) -> np.ndarray:
 
 
 def _place(name: str, parameter: Parameter, records: Sequence[RunRecord]) -> SearchedParameter:
-    values = [getattr(record.config.hyperparameters, name) for record in records]
+    dumped = [record.config.hyperparameters.model_dump() for record in records]
+    values = [each[name] if applies(parameter, each) else None for each in dumped]
     if isinstance(parameter, RangeParameter):
         scale: Scale = "log" if parameter.type.startswith("log") else "linear"
         places = tuple(math.nan if value is None else float(value) for value in values)

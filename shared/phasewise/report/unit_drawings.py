@@ -54,7 +54,8 @@ def name_origins(search: SearchSettings, trials: int) -> dict[str, Origin]:
     start = schedule_startup(search.trials)
     origins: dict[str, Origin] = {name: "model" for name in names[start:]}
     origins |= dict.fromkeys(names[1:start], "sobol")
-    return origins | dict.fromkeys(names[:1], "default")
+    first: Origin = "default" if search.refine_from is None else "earlier"
+    return origins | dict.fromkeys(names[:1], first)
 
 
 def _draw_history(study: Study, unit: UnitEvidence, style: MethodStyle) -> Drawing | None:

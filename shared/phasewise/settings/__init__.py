@@ -20,6 +20,7 @@ from phasewise.settings.space import (
     RangeParameter,
     Scalar,
     SpaceSettings,
+    applies,
 )
 from phasewise.settings.space_names import group_as_documented
 from phasewise.settings.study import (
@@ -87,6 +88,7 @@ __all__ = [
     "TrackingSettings",
     "TrainingSettings",
     "ValidationSettings",
+    "applies",
     "direction_of",
     "expression_names",
     "group_as_documented",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from phasewise.settings.base import Section
-from phasewise.settings.expressions import expression_names
+from phasewise.settings.expressions import expression_names, is_true
 from phasewise.settings.method import MethodSettings
 
 Scalar = bool | int | float | str
@@ -89,6 +89,11 @@ class SpaceSettings(Section):
         """Returns the constraints whose names a section's parameters can give values."""
         known = constrainable(parameters)
         return tuple(c for c in self.constraints if set(expression_names(c)) <= known)
+
+
+def applies(parameter: Parameter, values: Mapping[str, Scalar]) -> bool:
+    """Returns whether a parameter was drawn, given all hyperparameters of a run."""
+    return parameter.when is None or is_true(parameter.when, values)
 
 
 def constrainable(parameters: Mapping[str, Parameter]) -> set[str]:

@@ -50,6 +50,11 @@ class SearchSettings(Section):
     )
     confirm_top: int = Field(3, ge=1, description="Best trials re-run before the optimum is named.")
     confirm_seeds: int = Field(2, ge=2, description="Fresh seeds for each of them.")
+    refine_from: str | None = Field(
+        None,
+        description="Study file, relative to this one, whose ended search of the same unit narrows "
+        "the ranges; its winner is trial 0. Coarse, refined and final are a study each.",
+    )
     objective: str | None = Field(
         None,
         description="null: each task's metric. multi:a,b: weighted gains on the published "

@@ -3,7 +3,13 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from phasewise.settings import CategoricalParameter, Hyperparameters, Parameter, RangeParameter
+from phasewise.settings import (
+    CategoricalParameter,
+    Hyperparameters,
+    Parameter,
+    RangeParameter,
+    applies,
+)
 from phasewise.summaries import RangeFlag
 
 #: An optimum this near to an end, as a share of the (log) range, is flagged.
@@ -21,10 +27,14 @@ def flag_edges(
 
     A list of three or more numbers is a range too: its smallest or largest value is flagged, with
     the list's next value as the proposed end. An end that is the end of what the hyperparameter
-    may be at all (a dropout of 0, a rank of 1) is not flagged. Other lists have no ends.
+    may be at all (a dropout of 0, a rank of 1) is not flagged, nor one that was not drawn.
+    Other lists have no ends.
     """
     flags = []
+    values = hyperparameters.model_dump()
     for name, parameter in parameters.items():
+        if not applies(parameter, values) or values[name] is None:
+            continue
         if isinstance(parameter, RangeParameter):
             flags.append(_flag(name, parameter, float(getattr(hyperparameters, name))))
         elif numbers := ordered_numbers(parameter):

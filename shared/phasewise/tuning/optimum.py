@@ -80,6 +80,7 @@ def build_optimum(
         trial_states=count_states(list(trials)),
         baseline_value=reference,
         improvement=objective.sign * (reached - reference),
+        refined_from=None if unit.refinement is None else unit.refinement.origin,
         pareto_front=_describe_front(unit, trials, objective),
         range_flags=flag_edges(unit.space.parameters, winner.hyperparameters),
         success_criteria=check_criteria(state),

@@ -23,7 +23,7 @@ from phasewise.tuning.objectives import build_objective
 from phasewise.tuning.optimum import build_optimum, read_baseline, read_defaults
 from phasewise.tuning.progress import Clock, describe_outcome
 from phasewise.tuning.pruners import Judge
-from phasewise.tuning.spaces import place_default
+from phasewise.tuning.spaces import place_first
 from phasewise.tuning.startup import sobol_draws
 from phasewise.tuning.trials import ORIGIN_KEY, EndedTrial, TrialBook, count_states
 from phasewise.tuning.units import Session, Unit, find_record, open_session
@@ -132,8 +132,14 @@ class _Search:
             self._say(note, style="yellow")
         if self._objective.kind != "metric":
             self._say(f"objective: {self._objective.describe()}")
-        notes = place_default(self._unit.space).notes
-        if ended == 0 and self._settings.sampler == "schedule" and notes:
+        notes = place_first(self._unit.space).notes
+        if self._unit.refinement is not None:
+            earlier = self._unit.refinement.origin
+            self._say(
+                f"refining {earlier.study}: trial 0 is its trial {earlier.best_trial}, "
+                f"ranges {earlier.ranges}"
+            )
+        elif ended == 0 and self._settings.sampler == "schedule" and notes:
             self._say(f"trial 0 is the published default but for the space: {', '.join(notes)}")
 
     def _next_job(self) -> RunJob | None:

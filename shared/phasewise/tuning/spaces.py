@@ -45,12 +45,14 @@ class Space:
         default: What a parameter holds that is not drawn.
         constraints: Comparisons that every draw must meet.
         fits: Whether a configuration may be trained at all, such as by its memory.
+        first: The winner of an earlier search, tried first; None: the default is.
     """
 
     parameters: Mapping[str, Parameter]
     default: Hyperparameters
     constraints: tuple[str, ...] = ()
     fits: Callable[[Hyperparameters], bool] | None = None
+    first: Hyperparameters | None = None
 
     @property
     def searched(self) -> dict[str, RangeParameter | CategoricalParameter]:
@@ -198,13 +200,13 @@ def _whole_steps(parameter: RangeParameter) -> int:
     return math.floor((parameter.max - parameter.min) / (parameter.step or 1.0) + 1e-9)
 
 
-def place_default(space: Space) -> DefaultPoint:
-    """Returns the published default as a point of the space.
+def place_first(space: Space) -> DefaultPoint:
+    """Returns the published default, or an earlier search's winner, as a point of the space.
 
     A number outside its range stays as published (Optuna takes it and its samplers cope with it);
     what the space cannot hold at all becomes the nearest value it can, with a note.
     """
-    published = _published_values(space.default)
+    published = _published_values(space.first or space.default)
     values = space.fill(lambda name, parameter: _hold(parameter, published[name]))
     notes = tuple(
         f"{name} {_show(published[name])} -> {_show(held)}"

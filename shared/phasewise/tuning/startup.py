@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from phasewise.settings import CategoricalParameter, RangeParameter, Scalar, SearchSettings
-from phasewise.tuning.spaces import Space, from_unit, place_default
+from phasewise.tuning.spaces import Space, from_unit, place_first
 
 #: How a trial's hyperparameters were chosen.
-Origin = Literal["default", "sobol", "grid", "random", "model"]
+Origin = Literal["default", "earlier", "sobol", "grid", "random", "model"]
 
 #: Fewest start-up trials of the schedule, and the share of all trials they take (FACTS F2).
 SCHEDULE_FEWEST = 4
@@ -41,7 +41,9 @@ def schedule_startup(trials: int) -> int:
 
 
 def plan_startup(search: SearchSettings, space: Space, *, seed: int) -> list[Draw]:
-    """Returns the fixed draws of a search, in trial order; empty for purely adaptive samplers.
+    """Returns the fixed draws of a search, in trial order; none for purely adaptive samplers.
+
+    A search that refines another starts with that one's winner, whatever the sampler.
 
     Raising ``trials`` only ever appends draws, except that a grid too large for the budget is
     sampled anew. Draws that the space does not allow are left out, the published default too.
@@ -51,16 +53,24 @@ def plan_startup(search: SearchSettings, space: Space, *, seed: int) -> list[Dra
         space: The method's space; its default is trial 0 of the schedule.
         seed: Of the Sobol scrambling and of the choice among grid points.
     """
+    first = _first_draws(search, space)
     if search.sampler == "schedule":
-        default = place_default(space).values
-        first = [Draw("default", default)] if space.allows(default) else []
         rest = schedule_startup(search.trials) - len(first)
         return [*first, *sobol_draws(space, rest, seed=seed)]
     if search.sampler == "qmc":
-        return sobol_draws(space, search.trials, seed=seed)
+        return [*first, *sobol_draws(space, search.trials - len(first), seed=seed)]
     if search.sampler == "grid":
-        return grid_draws(space, search.trials, seed=seed)
-    return []
+        return [*first, *grid_draws(space, search.trials - len(first), seed=seed)]
+    return first
+
+
+def _first_draws(search: SearchSettings, space: Space) -> list[Draw]:
+    """Returns an earlier search's winner, else the default where the sampler starts with it."""
+    if space.first is None and search.sampler != "schedule":
+        return []
+    values = place_first(space).values
+    origin: Origin = "default" if space.first is None else "earlier"
+    return [Draw(origin, values)] if space.allows(values) else []
 
 
 def sobol_draws(space: Space, count: int, *, seed: int) -> list[Draw]:

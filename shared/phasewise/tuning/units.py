@@ -27,6 +27,7 @@ from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import Dispatcher, PoolFactory, worker_pool_factory
 from phasewise.tuning.hooks import OnRecord, RecordHook
 from phasewise.tuning.progress import ProgressLog
+from phasewise.tuning.refinement import Refinement, refine
 from phasewise.tuning.spaces import Space
 from phasewise.tuning.stopping import StopFlag
 from phasewise.tuning.storage import free_name, hold_lock
@@ -76,12 +77,19 @@ class Unit:
         return 1.0 if self.direction == "maximize" else -1.0
 
     @cached_property
+    def refinement(self) -> Refinement | None:
+        """What an earlier study's search narrows, if this one refines it."""
+        return refine(self.study, self.task, self.method)
+
+    @cached_property
     def space(self) -> Space:
         """What the method's trials are drawn from."""
+        refined = self.refinement
         return Space(
-            self.study.parameters_of(self.method),
+            self.study.parameters_of(self.method) if refined is None else refined.parameters,
             self.default,
             self.study.constraints_of(self.method),
+            first=None if refined is None else refined.best,
         )
 
     @cached_property

@@ -13,7 +13,7 @@ from phasewise.tuning.spaces import (
     build_distribution,
     from_unit,
     merge_hyperparameters,
-    place_default,
+    place_first,
     suggest,
 )
 
@@ -75,7 +75,7 @@ def test_suggest_adds_fixed_values_and_stores_only_drawn_ones() -> None:
 
 
 def test_default_keeps_its_published_number_outside_a_range() -> None:
-    point = place_default(
+    point = place_first(
         Space({"learning_rate": parse(type="log_uniform", min=1e-3, max=1)}, DEFAULT)
     )
     assert point == ({"learning_rate": 4e-4}, ())
@@ -92,7 +92,7 @@ def test_default_keeps_its_published_number_outside_a_range() -> None:
 )
 def test_default_that_the_space_cannot_hold_is_noted(name: str, parameter: Any, held: Any) -> None:
     default = DEFAULT.model_copy(update={"warmup_ratio": 0.0})
-    point = place_default(Space({name: parameter}, default))
+    point = place_first(Space({name: parameter}, default))
     assert point.values == ({} if held is None else {name: held})
     assert len(point.notes) == 1
     assert point.notes[0].startswith(f"{name} ")
@@ -100,7 +100,7 @@ def test_default_that_the_space_cannot_hold_is_noted(name: str, parameter: Any, 
 
 def test_ratio_of_alpha_comes_from_the_default_alpha() -> None:
     ratio = parse(type="categorical", values=[1, 2])
-    point = place_default(Space({"lora_alpha_over_rank": ratio}, DEFAULT))
+    point = place_first(Space({"lora_alpha_over_rank": ratio}, DEFAULT))
     assert point == ({"lora_alpha_over_rank": 1}, ())
 
 
