@@ -11,6 +11,12 @@ from phasewise.settings.loading import (
     registry_names,
 )
 from phasewise.settings.method import MethodKind, MethodSettings
+from phasewise.settings.prompt import (
+    GENERATED_METRICS,
+    GenerationSettings,
+    PromptSettings,
+    placeholders,
+)
 from phasewise.settings.space import (
     CategoricalParameter,
     FixedParameter,
@@ -48,12 +54,14 @@ from phasewise.settings.task import (
 __all__ = [
     "ALL_SHARD",
     "DIRECTIONS",
+    "GENERATED_METRICS",
     "KIND_METRICS",
     "REGISTRY",
     "BaselineSettings",
     "CategoricalParameter",
     "FilesSource",
     "FixedParameter",
+    "GenerationSettings",
     "HubSource",
     "Hyperparameters",
     "MachineSettings",
@@ -64,6 +72,7 @@ __all__ = [
     "ModuleGroup",
     "PackageSource",
     "Parameter",
+    "PromptSettings",
     "PrunerName",
     "RangeParameter",
     "ResourceSettings",
@@ -85,6 +94,7 @@ __all__ = [
     "load_space",
     "load_study",
     "merge_mappings",
+    "placeholders",
     "read_yaml",
     "registry_names",
 ]
