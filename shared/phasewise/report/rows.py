@@ -18,7 +18,7 @@ from phasewise.statistics import (
 from phasewise.summaries import ScoreSummary
 
 #: Metrics that are shares of examples, for which the binomial standard error holds.
-_SHARES = {"accuracy", "exact"}
+_SHARES = {"accuracy", "exact", "exact_answer", "function_match"}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,12 @@ from phasewise.settings.loading import (
 )
 from phasewise.settings.method import MethodKind, MethodSettings
 from phasewise.settings.objective import COSTS, ObjectiveKind, direction_of, parse_objective
+from phasewise.settings.prompt import (
+    GENERATED_METRICS,
+    GenerationSettings,
+    PromptSettings,
+    placeholders,
+)
 from phasewise.settings.space import (
     CategoricalParameter,
     FixedParameter,
@@ -53,12 +59,14 @@ __all__ = [
     "ALL_SHARD",
     "COSTS",
     "DIRECTIONS",
+    "GENERATED_METRICS",
     "KIND_METRICS",
     "REGISTRY",
     "BaselineSettings",
     "CategoricalParameter",
     "FilesSource",
     "FixedParameter",
+    "GenerationSettings",
     "HubSource",
     "Hyperparameters",
     "MachineSettings",
@@ -70,6 +78,7 @@ __all__ = [
     "ObjectiveKind",
     "PackageSource",
     "Parameter",
+    "PromptSettings",
     "PrunerName",
     "RangeParameter",
     "ResourceSettings",
@@ -97,6 +106,7 @@ __all__ = [
     "load_study",
     "merge_mappings",
     "parse_objective",
+    "placeholders",
     "read_yaml",
     "registry_names",
 ]
