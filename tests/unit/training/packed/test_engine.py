@@ -14,14 +14,15 @@ from phasewise.records import RunRecord
 from phasewise.settings import MachineSettings
 from phasewise.tasks.ledger import read_ledger
 from phasewise.tasks.predictions import read_predictions
-from phasewise.training.interface import Decision, Engine, Progress, RunJob
+from phasewise.training.interface import ControllerGoneError, Decision, Engine, Progress, RunJob
 from phasewise.training.packed import forward
 from phasewise.training.packed.engine import PackedEngine, UnpackedRunWarning
 from phasewise.training.packed.run import PackedRun
 from phasewise.training.trainer_engine import TrainerEngine
 
 Jobs = Callable[..., RunJob]
-_MACHINE = MachineSettings(device="cpu")
+_MACHINE = MachineSettings(device="cpu", slots=8)
+_TWO_SLOTS = MachineSettings(device="cpu", slots=2)
 
 
 def _train(
@@ -102,7 +103,7 @@ def test_a_run_does_not_depend_on_who_shares_its_pack(job_of: Jobs) -> None:
     ]
     alone, _ = _train(PackedEngine(_MACHINE), [mine])
     shared, _ = _train(PackedEngine(_MACHINE), [*others, mine])
-    narrow, _ = _train(PackedEngine(_MACHINE, slots=2), [mine, *others])
+    narrow, _ = _train(PackedEngine(_TWO_SLOTS), [mine, *others])
     assert _losses(shared["mine"]) == pytest.approx(_losses(alone["mine"]), rel=1e-4)
     assert _losses(narrow["mine"]) == pytest.approx(_losses(alone["mine"]), rel=1e-4)
     still, _ = _train(PackedEngine(_MACHINE), [job_of("mine", lora_dropout=0.0)])
@@ -111,8 +112,8 @@ def test_a_run_does_not_depend_on_who_shares_its_pack(job_of: Jobs) -> None:
 
 def test_a_pruned_run_frees_its_slot_and_changes_nobody(job_of: Jobs) -> None:
     jobs = [job_of(name, drops=True, seed=seed) for name, seed in [("a", 1), ("b", 9), ("c", 17)]]
-    free, _ = _train(PackedEngine(_MACHINE, slots=2), jobs)
-    pruned, seen = _train(PackedEngine(_MACHINE, slots=2), jobs, prune="a")
+    free, _ = _train(PackedEngine(_TWO_SLOTS), jobs)
+    pruned, seen = _train(PackedEngine(_TWO_SLOTS), jobs, prune="a")
     assert pruned["a"].status == "pruned"
     assert pruned["a"].message == "stopped by the pruner after step 6"
     for name in ("b", "c"):
@@ -270,7 +271,7 @@ def test_what_cannot_be_packed_trains_alone_and_says_why(job_of: Jobs) -> None:
 
 def test_a_report_that_raises_reaches_the_caller(job_of: Jobs) -> None:
     def report(progress: Progress) -> Decision:
-        raise EOFError("the controller has gone")
+        raise ControllerGoneError
 
-    with pytest.raises(EOFError):
+    with pytest.raises(ControllerGoneError):
         list(PackedEngine(_MACHINE).train([job_of()], report))
