@@ -1,7 +1,7 @@
 """Packed runs against the same runs alone through transformers' Trainer and PEFT."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,14 @@ from phasewise.records import RunRecord
 from phasewise.settings import MachineSettings
 from phasewise.tasks.ledger import read_ledger
 from phasewise.tasks.predictions import read_predictions
-from phasewise.training.interface import ControllerGoneError, Decision, Engine, Progress, RunJob
+from phasewise.training.interface import (
+    UNPACKED_KEY,
+    ControllerGoneError,
+    Decision,
+    Engine,
+    Progress,
+    RunJob,
+)
 from phasewise.training.packed import forward
 from phasewise.training.packed.engine import PackedEngine, UnpackedRunWarning
 from phasewise.training.packed.run import PackedRun
@@ -267,6 +274,61 @@ def test_what_cannot_be_packed_trains_alone_and_says_why(job_of: Jobs) -> None:
     with pytest.warns(UnpackedRunWarning, match="full: trains alone .every weight trains"):
         records, _ = _train(PackedEngine(_MACHINE), jobs)
     assert {record.status for record in records.values()} == {"finished"}
+
+
+def test_an_error_in_a_shared_pass_ends_the_run_that_made_it(
+    job_of: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others, whose dropouts were drawn already, go on as if nothing had been."""
+    jobs = [job_of(name, drops=True, seed=seed) for name, seed in [("a", 1), ("bad", 9), ("c", 17)]]
+    expected, _ = _train(PackedEngine(_MACHINE), jobs)
+    compute = forward._compute
+
+    def broken(packed: Any, runs: list[PackedRun], *rest: Any) -> Any:
+        steps = compute(packed, runs, *rest)
+        if "bad" in [run.job.config.name for run in runs]:
+            raise ValueError("a bad run")
+        return steps
+
+    monkeypatch.setattr(forward, "_compute", broken)
+    records, _ = _train(PackedEngine(_MACHINE), jobs)
+    path = jobs[1].folder / "error.txt"
+    assert records["bad"].status == "failed"
+    assert records["bad"].message == f"ValueError: a bad run (traceback: {path})"
+    for name in ("a", "c"):
+        assert _losses(records[name]) == pytest.approx(_losses(expected[name]), rel=1e-4)
+
+
+def test_runs_of_a_feed_join_a_pack_that_trains(job_of: Jobs) -> None:
+    """The feed has nothing at first, then a run of another unit, then one of this."""
+    engine = PackedEngine(_TWO_SLOTS)
+    ended: list[str] = []
+    rooms: list[int] = []
+
+    def feed() -> Iterator[RunJob | None]:
+        rooms.append(engine.room)
+        yield job_of("long", epochs=4)
+        rooms.append(engine.room)
+        yield from (None, None, job_of("other", method="full_finetune"), job_of("short", epochs=1))
+        while len(ended) < 2:  # both of the pack; `other` waits until no run is under way
+            yield None
+
+    records = {}
+    for record in engine.train(feed(), lambda _: "continue"):
+        ended.append(record.config.name)
+        records[record.config.name] = record
+    assert ended == ["short", "long", "other"]
+    assert rooms == [1, 2]
+    engines = {name: record.environment["engine"] for name, record in records.items()}
+    assert engines == {"short": "packed", "long": "packed", "other": "trainer"}
+    assert "every weight trains" in records["other"].environment[UNPACKED_KEY]
+
+
+def test_the_packed_engine_asked_for_by_name_refuses_what_it_cannot_pack(job_of: Jobs) -> None:
+    job = job_of(method="full_finetune", training={"engine": "packed"})
+    records, _ = _train(PackedEngine(_MACHINE), [job])
+    assert records["run"].status == "failed"
+    assert "training.engine is packed, but every weight trains" in records["run"].message
 
 
 def test_a_report_that_raises_reaches_the_caller(job_of: Jobs) -> None:
