@@ -114,7 +114,10 @@ class MachineSettings(Section):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int | None = Field(
-        None, ge=1, description="Worker processes; null: one a GPU, or one on CPU."
+        None,
+        ge=1,
+        description="Worker processes of a unit; null: one a GPU, or one on CPU, where Snakemake "
+        "puts other units on the other cores.",
     )
     threads: int = Field(1, ge=1, description="CPU threads of a worker (FACTS G: 1 or few).")
     slots: int | None = Field(
@@ -123,6 +126,11 @@ class MachineSettings(Section):
         description="Runs that a worker trains together, where they can; null: as many as memory "
         "holds and as still raise the tokens per second, both measured.",
     )
+
+    @property
+    def cores(self) -> int:
+        """CPU cores that a unit's workers use."""
+        return self.threads * (self.workers or 1)
 
 
 class ResourceSettings(Section):
