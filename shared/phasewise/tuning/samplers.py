@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from phasewise.settings import CategoricalParameter, RangeParameter, SamplerName
+from phasewise.settings import CategoricalParameter, RangeParameter, SamplerName, SearchSettings
 from phasewise.tuning.spaces import Space, build_distribution
 
 #: Told trials that TPE wants before it models on its own (Optuna's default).
@@ -32,6 +32,11 @@ GP_REDRAWS = 1
 RANDOM_DRAWS = 1000
 #: Allowed ones among them, of which the nearest to the model's proposal is taken.
 NEARBY_DRAWS = 32
+#: Trials that ``parallel_trials: auto`` lets a model draw side by side, as a share of all and at
+#: least: each draw then knows all results but those few, so a search of 10 trials stays nearly
+#: sequential. Constant liar keeps the few apart (Optuna); far more would be random search.
+PARALLEL_SHARE = 5
+PARALLEL_FEWEST = 2
 _COMPLETE = (TrialState.COMPLETE,)
 _TOLD = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -210,6 +215,13 @@ def build_sampler(name: SamplerName, *, seed: int, size: SamplerSize, space: Spa
     build = SAMPLERS[name].build
     inner = build(seed, size) if build else optuna.samplers.RandomSampler(seed=seed)
     return AllowedSampler(inner, space, seed=seed, redraws=SAMPLERS[name].redraws)
+
+
+def parallel_limit(search: SearchSettings) -> int:
+    """Returns how many trials may be under way when a model draws one more, itself included."""
+    if search.parallel_trials == "auto":
+        return max(PARALLEL_FEWEST, search.trials // PARALLEL_SHARE)
+    return search.parallel_trials
 
 
 def draws_from_model(name: SamplerName, study: optuna.Study, size: SamplerSize) -> bool:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from rich.console import Console
 
+from phasewise.errors import ConfigError
 from phasewise.records import RECORD_FILE, RunRecord, read_matching_record, read_record
 from phasewise.runs import (
     Phase,
@@ -23,6 +24,7 @@ from phasewise.runs import (
     unit_meaning,
 )
 from phasewise.settings import Hyperparameters, Study
+from phasewise.training.choice import choose_engine
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import Dispatcher, PoolFactory, worker_pool_factory
 from phasewise.tuning.hooks import OnRecord, RecordHook
@@ -175,7 +177,11 @@ def open_session(
         log: File for the progress lines; the workers' output goes to ``<log>.workers.log``.
         verbose: Show each evaluation.
         on_record: Told of each ended run, from another thread.
+
+    Raises:
+        ConfigError: The study asks for the packed engine by name, and the unit cannot be packed.
     """
+    _check_engine(unit)
     progress = ProgressLog(unit.label, log, console=console, verbose=verbose)
     settings = unit.study.settings
     workers_log = log.with_suffix(".workers.log") if log else unit.paths.root / "workers.log"
@@ -189,6 +195,16 @@ def open_session(
         ) as dispatcher,
     ):
         yield Session(progress, stop, dispatcher, hook)
+
+
+def _check_engine(unit: Unit) -> None:
+    training = unit.study.settings.training
+    choice = choose_engine(unit.study.tasks[unit.task], unit.study.methods[unit.method], training)
+    if training.engine == "packed" and choice.obstacle:
+        raise ConfigError(
+            f"{unit.study.path}: training.engine is packed, but {unit.label} cannot be packed: "
+            f"{choice.obstacle}; use auto or trainer"
+        )
 
 
 def find_record(job: RunJob, *, again: bool) -> RunRecord | None:
