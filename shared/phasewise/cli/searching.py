@@ -89,6 +89,12 @@ def search(
         list[str] | None, _flag("Text column; twice for a pair.", "--text-column")
     ] = None,
     label_column: Annotated[str | None, _flag("Column of the class.", "--label-column")] = None,
+    response_column: Annotated[
+        str | None, _flag("Column of the response (instruction data).", "--response-column")
+    ] = None,
+    prompt_template: Annotated[
+        str | None, _flag("Prompt with {column} names.  [default: Alpaca's]", "--prompt-template")
+    ] = None,
     max_length: Annotated[int | None, _flag("Tokens of a text.", "--max-length")] = None,
     layers: Annotated[int | None, _flag("Keep the model's first n layers.", "--layers")] = None,
     seed: Annotated[int | None, _flag("Of all random streams.", "--seed")] = None,
@@ -138,6 +144,8 @@ class _Flags:
     memory_constraint: float | None
     text_column: list[str] | None
     label_column: str | None
+    response_column: str | None
+    prompt_template: str | None
     max_length: int | None
     layers: int | None
     seed: int | None
@@ -156,6 +164,7 @@ class _Flags:
             "trials": self.num_trials,
             "time_budget_hours": self.time_budget_hours,
             "memory_constraint_gb": self.memory_constraint,
+            "parallel_trials": self.parallel_trials,
             "objective_weights": _read_weights(self.weights),
         }
         if self.pruning_factor is not None:
@@ -196,11 +205,13 @@ def _search_files(flags: _Flags, method: str, log: Path | None) -> None:
             output_dir=output_dir,
             test_file=flags.test_file,
             method=method,
-            search_space=flags.search_space or "recommended",
+            search_space=flags.search_space,
             objective=flags.objective,
             text_columns=tuple(flags.text_column or ()),
             label_column=flags.label_column,
-            max_length=flags.max_length or 128,
+            response_column=flags.response_column,
+            prompt_template=flags.prompt_template,
+            max_length=flags.max_length,
             search=flags.search_section(),
             machine=flags.machine_section(),
             layers=flags.layers,

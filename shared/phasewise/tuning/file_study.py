@@ -8,13 +8,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from phasewise.errors import ConfigError, DataError, suggest_nearest
 from phasewise.records import write_atomically
-from phasewise.settings import COSTS, KIND_METRICS, TaskKind, registry_names
+from phasewise.settings import COSTS, KIND_METRICS, REGISTRY, TaskKind, read_yaml, registry_names
 from phasewise.tasks.files import read_file
 from phasewise.tasks.table import RowTable
 
@@ -28,7 +28,21 @@ MOST_REPORT_ROWS = 1000
 #: Columns that are taken for the text or the label where none is named.
 _TEXT_COLUMNS = ("text", "sentence", "content", "review", "question")
 _LABEL_COLUMNS = ("label", "labels", "class", "category", "target")
-_SPLITS = {"train": "train", "validation": "validation", "test": "test"}
+_RESPONSE_COLUMNS = ("output", "response", "answer", "completion")
+_ASK_COLUMNS = ("instruction", "prompt", "question", "input")
+
+
+class _KindDefaults(NamedTuple):
+    """What a kind of data takes where the command line says nothing."""
+
+    max_length: int  # tokens
+    space: str  # in shared/spaces/
+
+
+_KIND_DEFAULTS = {
+    "classification": _KindDefaults(128, "recommended"),
+    "instruction": _KindDefaults(512, "llm"),
+}
 
 
 @dataclass(frozen=True)
@@ -42,11 +56,13 @@ class FileStudy:
         test_file: The report set; None carves one from the train file.
         output_dir: Everything is written below it.
         method: Name in ``shared/methods/``.
-        search_space: A YAML file, or a name in ``shared/spaces/``.
+        search_space: A YAML file, or a name in ``shared/spaces/``; None: by the kind of the data.
         objective: A metric, ``multi:a,b`` or ``pareto:a,b``; None: the kind's first metric.
         text_columns: None: found by name.
         label_column: None: found by name.
-        max_length: Tokens.
+        response_column: Column of the response, of instruction data; None: found by name.
+        prompt_template: Text with ``{column}``; None: Alpaca's, or its short form.
+        max_length: Tokens; None: by the kind of the data.
         search: Further keys of the study's ``search`` section.
         machine: Keys of the study's ``machine`` section.
         layers: Keep the first n layers of the model.
@@ -59,11 +75,13 @@ class FileStudy:
     output_dir: Path
     test_file: Path | None = None
     method: str = "lora"
-    search_space: str = "recommended"
+    search_space: str | None = None
     objective: str | None = None
     text_columns: Sequence[str] = ()
     label_column: str | None = None
-    max_length: int = 128
+    response_column: str | None = None
+    prompt_template: str | None = None
+    max_length: int | None = None
     search: dict[str, Any] | None = None
     machine: dict[str, Any] | None = None
     layers: int | None = None
@@ -79,6 +97,9 @@ def write_file_study(asked: FileStudy) -> Path:
         ConfigError: The space, or a column, is not there.
         DataError: A data file is missing or unreadable.
     """
+    table = read_file(asked.train_file)
+    rows = _describe_rows(asked, table)
+    defaults = _KIND_DEFAULTS[rows["kind"]]
     search = dict(asked.search or {})
     if asked.objective is not None and ":" in asked.objective:
         kind, _, names = asked.objective.partition(":")
@@ -88,10 +109,12 @@ def write_file_study(asked: FileStudy) -> Path:
         "description": f"{asked.method} on {asked.train_file.name}, from the command line",
         "seed": asked.seed,
         "model": _describe_model(asked),
-        "tasks": {TASK: _describe_task(asked)},
+        "tasks": {
+            TASK: {"max_length": defaults.max_length, **rows, **_describe_files(asked, table)}
+        },
         "methods": {asked.method: {}},
         "baselines": {"seeds": 2},
-        "search": {"space": _place_space(asked), **search},
+        "search": {"space": _place_space(asked, defaults.space), **search},
         "machine": asked.machine or {},
         # A peak of runs that train together would be nobody's own.
         **({"training": {"engine": "trainer"}} if _measures_memory(search) else {}),
@@ -119,18 +142,18 @@ def _describe_model(asked: FileStudy) -> dict[str, Any]:
     return {"source": source, **({"layers": asked.layers} if asked.layers else {})}
 
 
-def _place_space(asked: FileStudy) -> str:
+def _place_space(asked: FileStudy, default: str) -> str:
     """Copies a space file beside the study, so that the folder repeats the search by itself."""
-    file = Path(asked.search_space)
+    name = asked.search_space or default
+    file = Path(name)
     if file.suffix not in (".yaml", ".yml"):
         known = registry_names("spaces")
-        if asked.search_space not in known:
-            near = suggest_nearest(asked.search_space, known)
+        if name not in known:
+            near = suggest_nearest(name, known)
             raise ConfigError(
-                f"--search-space {asked.search_space}: expected a .yaml file or a name in "
-                f"shared/spaces/{near}"
+                f"--search-space {name}: expected a .yaml file or a name in shared/spaces/{near}"
             )
-        return asked.search_space
+        return name
     if not file.is_file():
         raise ConfigError(f"--search-space {file}: no such file")
     asked.output_dir.mkdir(parents=True, exist_ok=True)
@@ -140,8 +163,8 @@ def _place_space(asked: FileStudy) -> str:
     return SPACE_FILE
 
 
-def _describe_task(asked: FileStudy) -> dict[str, Any]:
-    table = read_file(asked.train_file)
+def _describe_files(asked: FileStudy, table: RowTable) -> dict[str, Any]:
+    """Returns source and splits; ``max_length`` too where it is asked for."""
     files = {"train": asked.train_file, "validation": asked.validation_file}
     splits: dict[str, Any] = {"train": "train", "search": "validation"}
     if asked.test_file is not None:
@@ -151,24 +174,27 @@ def _describe_task(asked: FileStudy) -> dict[str, Any]:
         rows = round(REPORT_SHARE * len(table.rows))
         splits |= {"report": None, "report_rows": min(MOST_REPORT_ROWS, max(2, rows))}
     return {
-        **_describe_rows(asked, table),
         "source": {
             "type": "files",
             "files": {split: str(file.resolve()) for split, file in files.items()},
         },
         "splits": splits,
-        "max_length": asked.max_length,
+        **({} if asked.max_length is None else {"max_length": asked.max_length}),
     }
 
 
 def _describe_rows(asked: FileStudy, table: RowTable) -> dict[str, Any]:
-    """Returns kind, columns and metric."""
+    """Returns kind, columns and metric: with a response column instructions, else classes."""
     columns = list(table.rows[0])
-    label = asked.label_column or next((c for c in _LABEL_COLUMNS if c in columns), None)
+    response = asked.response_column or _first_of(_RESPONSE_COLUMNS, columns)
+    if asked.response_column or (response and not asked.label_column):
+        return _describe_instruction(asked, table, str(response))
+    label = asked.label_column or _first_of(_LABEL_COLUMNS, columns)
     if label is None or label not in columns:
         raise DataError(
             f"{table.origin}: no column '{label or 'label'}'"
-            f"{suggest_nearest(label or 'label', columns)}; name it with --label-column"
+            f"{suggest_nearest(label or 'label', columns)}; name it with --label-column, or that "
+            "of the responses with --response-column"
         )
     texts = list(asked.text_columns) or [c for c in _TEXT_COLUMNS if c in columns][:1]
     texts = texts or [c for c in columns if c != label and isinstance(table.rows[0][c], str)][:1]
@@ -183,6 +209,40 @@ def _describe_rows(asked: FileStudy, table: RowTable) -> dict[str, Any]:
         "labels": _find_labels(table, label),
         "metric": _choose_metric("classification", asked.objective),
     }
+
+
+def _describe_instruction(asked: FileStudy, table: RowTable, response: str) -> dict[str, Any]:
+    columns = list(table.rows[0])
+    if response not in columns:
+        near = suggest_nearest(response, columns)
+        raise DataError(f"{table.origin}: no column '{response}'{near}; see --response-column")
+    prompt: dict[str, Any] = {"template": asked.prompt_template}
+    if asked.prompt_template is None:
+        named = asked.text_columns[0] if asked.text_columns else _first_of(_ASK_COLUMNS, columns)
+        if named is None or named not in columns:
+            raise DataError(
+                f"{table.origin}: no column with the prompt; it has {', '.join(columns)}: name it "
+                "with --text-column, or write --prompt-template 'Q: {column}'"
+            )
+        prompt = _alpaca_prompt(named, has_input=named == "instruction" and "input" in columns)
+    return {
+        "kind": "instruction",
+        "prompt": prompt,
+        "response": response,
+        "metric": _choose_metric("instruction", asked.objective),
+    }
+
+
+def _alpaca_prompt(column: str, *, has_input: bool) -> dict[str, Any]:
+    """Returns the templates of the registered Alpaca task, with another column's name in them."""
+    prompt: dict[str, Any] = read_yaml(REGISTRY / "tasks" / "alpaca.yaml")["prompt"]
+    if has_input:
+        return prompt
+    return {"template": prompt["template_without"].replace("{instruction}", f"{{{column}}}")}
+
+
+def _first_of(names: Sequence[str], columns: Sequence[str]) -> str | None:
+    return next((name for name in names if name in columns), None)
 
 
 def _find_labels(table: RowTable, column: str) -> list[str]:
