@@ -90,6 +90,21 @@ def read_inputs(
     return InputRows(name, examples)
 
 
+def read_texts(path: Path, text: Sequence[str]) -> list[str]:
+    """Returns the texts of a file's only text column, ``text`` unless another is named.
+
+    Raises:
+        ConfigError: Two columns are named.
+        DataError: The file cannot be read, lacks the column, or a text is empty.
+    """
+    if len(text) > 1:
+        raise ConfigError(f"--text: expected one column of plain texts, got {', '.join(text)}")
+    column = text[0] if text else "text"
+    table = read_file(path)
+    _require_column(table, column, "--text")
+    return [cells[0] for cells in _read_texts(table, (column,), allow_empty=False)]
+
+
 def _build_task(source: ModelFolder, text: Sequence[str]) -> TaskSettings:
     kind = _KINDS.get(source.auto_class)
     if kind is None:
