@@ -49,6 +49,8 @@ def task_of_model(source: ModelFolder, text: Sequence[str], max_length: int | No
             known.
     """
     task = source.record.config.unit_config.task if source.record else _build_task(source, text)
+    if task.kind not in _KINDS.values():
+        raise _refuse_kind(source)
     changes: dict[str, Any] = {}
     if text:
         wanted = len(task.text) if task.kind == "classification" else len(_QA_COLUMNS)
@@ -108,10 +110,7 @@ def read_texts(path: Path, text: Sequence[str]) -> list[str]:
 def _build_task(source: ModelFolder, text: Sequence[str]) -> TaskSettings:
     kind = _KINDS.get(source.auto_class)
     if kind is None:
-        raise ConfigError(
-            f"{source.folder}: predict serves classifiers and question answering; "
-            f"got {source.auto_class} (evaluate --benchmark-only generates with it)"
-        )
+        raise _refuse_kind(source)
     if kind == "classification" and not text:
         raise ConfigError(
             f"{source.folder}: no record names the text columns; give each with --text COLUMN"
@@ -124,6 +123,13 @@ def _build_task(source: ModelFolder, text: Sequence[str]) -> TaskSettings:
         labels=source.labels,
         metric="accuracy" if kind == "classification" else "f1",
         max_length=_DEFAULT_LENGTH,
+    )
+
+
+def _refuse_kind(source: ModelFolder) -> ConfigError:
+    return ConfigError(
+        f"{source.folder}: expected a classifier or a question answering model, "
+        f"got {source.auto_class} (evaluate --benchmark-only generates with it)"
     )
 
 

@@ -66,6 +66,11 @@ def score_report_set(
         DataError: The data are missing or malformed.
     """
     settings = study.tasks[task]
+    if get_kind(settings).auto_class != model.source.auto_class:
+        raise ConfigError(
+            f"{model.source.folder}: task '{task}' needs {get_kind(settings).auto_class}, "
+            f"got {model.source.auto_class}"
+        )
     if model.source.labels and model.source.labels != settings.labels:
         raise ConfigError(
             f"{model.source.folder}: its classes ({', '.join(model.source.labels)}) are not those "
