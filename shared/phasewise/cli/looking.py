@@ -122,7 +122,9 @@ def _measured_seconds(study: Study, task: str, method: str) -> float | None:
 
 
 def _choose_engine(study: Study, task: str, method: str) -> EngineChoice:
-    return choose_engine(study.tasks[task], study.methods[method], study.settings.training)
+    settings = study.settings
+    task_settings, method_settings = study.tasks[task], study.methods[method]
+    return choose_engine(task_settings, method_settings, settings.training, settings.search)
 
 
 def _count_runs(study: Study) -> tuple[int, int, int, int]:
