@@ -54,7 +54,7 @@ class FakePool:
         self._running: dict[str, Iterator[PoolEvent]] = {}
         self._decisions: dict[str, Decision] = {}
 
-    def submit(self, job: RunJob) -> None:
+    def submit(self, job: RunJob, *, alone: bool = False) -> None:
         assert len(self._running) < self.size
         assert job.config.name not in self._running
         self.started.append(job.config.name)

@@ -41,7 +41,11 @@ class TrainPoint(Section):
 
 
 class RunCost(Section):
-    """Measured, never estimated; None where the device cannot tell."""
+    """Measured, never estimated; None where the device cannot tell.
+
+    Of runs that trained together, each has its share of the seconds, by tokens, and the memory of
+    all.
+    """
 
     train_seconds: float = Field(description="Training and its evaluations, wall clock.")
     total_seconds: float = Field(description="With model set-up and final scores.")

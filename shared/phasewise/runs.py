@@ -105,7 +105,8 @@ def unit_meaning(unit: UnitConfig) -> dict[str, Any]:
     content["task"]["rows_from"] = unit.task.expected_score if _sized_by_error(unit.task) else None
     keys = ("kind", "use_dora", "use_rslora", "use_loraplus", "quantization")
     content["method"] = {key: content["method"][key] for key in keys}
-    del content["training"]["save_adapters"]
+    for key in ("save_adapters", "engine"):
+        del content["training"][key]
     if not unit.all_data:  # says nothing of any run of a study
         del content["all_data"]
     return content
@@ -156,7 +157,9 @@ def phase_hash(study: Study, phase: Phase, task: str, method: str) -> str:
         "baselines": settings.baselines.model_dump(mode="json"),
     }
     if phase != "phase0":
-        search = settings.search.model_dump(mode="json", exclude={"retries", "space"})
+        search = settings.search.model_dump(
+            mode="json", exclude={"retries", "space", "parallel_trials"}
+        )
         space = {k: v.model_dump(mode="json") for k, v in study.parameters_of(method).items()}
         content |= {"search": search, "parameters": space}
         content["constraints"] = study.constraints_of(method)

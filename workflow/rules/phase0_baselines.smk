@@ -44,7 +44,7 @@ rule run_defaults:
         PHASE0_SUMMARY,
     log:
         f"logs/phase0_baselines/{VM}/{{task}}_{{method}}.log",
-    threads: STUDY.settings.machine.threads
+    threads: STUDY.settings.machine.cores
     resources:
         gpu=resource("gpu"),
         mem_mb=resource("mem_mb"),

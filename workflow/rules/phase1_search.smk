@@ -14,7 +14,7 @@ rule search:
         OPTIMUM,
     log:
         f"logs/phase1_optuna/{VM}/{{task}}_{{method}}.log",
-    threads: STUDY.settings.machine.threads
+    threads: STUDY.settings.machine.cores
     resources:
         gpu=resource("gpu"),
         mem_mb=resource("mem_mb"),

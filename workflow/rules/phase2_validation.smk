@@ -13,7 +13,7 @@ rule validate:
         PHASE2_SUMMARY,
     log:
         f"logs/phase2_validation/{VM}/{{task}}_{{method}}.log",
-    threads: STUDY.settings.machine.threads
+    threads: STUDY.settings.machine.cores
     resources:
         gpu=resource("gpu"),
         mem_mb=resource("mem_mb"),

@@ -14,6 +14,7 @@ from phasewise.cli.options import DEFAULT_STUDY, ShardOption, StudyOption
 from phasewise.records import iterate_records, write_json
 from phasewise.runs import UnitPaths
 from phasewise.settings import ALL_SHARD, REGISTRY, Study, load_study, read_yaml, registry_names
+from phasewise.training.choice import EngineChoice, choose_engine
 
 Registry = Literal["tasks", "methods", "spaces", "studies"]
 
@@ -57,17 +58,22 @@ def check(
 
 
 def plan(study: StudyOption = DEFAULT_STUDY, vm: ShardOption = ALL_SHARD) -> None:
-    """Print how many runs a shard needs, and how long once Phase 0 has measured one."""
+    """Print how many runs a shard needs, what trains them, and how long once Phase 0 is done."""
     loaded = load_study(study)
     units = loaded.units_of(vm)
     counts = _count_runs(loaded)
     seconds = [_measured_seconds(loaded, task, method) for task, method in units]
-    table = Table("task", "method", "phase 0", "trials", "confirm", "phase 2", "hours", title=vm)
-    for (task, method), each in zip(units, seconds, strict=True):
-        hours = "not measured" if each is None else f"{each * sum(counts) / 3600:.2f}"
-        table.add_row(task, method, *map(str, counts), hours)
+    choices = [_choose_engine(loaded, task, method) for task, method in units]
+    columns = ("task", "method", "engine", "phase 0", "trials", "confirm", "phase 2", "hours")
+    table = Table(*columns, title=vm)
+    for (task, method), choice, each in zip(units, choices, seconds, strict=True):
+        hours = "-" if each is None else f"{each * sum(counts) / 3600:.2f}"
+        table.add_row(task, method, choice.engine, *map(str, counts), hours)
     console = Console()
     console.print(table)
+    for (task, method), choice in zip(units, choices, strict=True):
+        if choice.obstacle:
+            console.print(f"{task}/{method} trains one run at a time: {choice.obstacle}")
     console.print(f"{len(units)} units, {len(units) * sum(counts)} trainings")
     if measured := [each for each in seconds if each is not None]:
         total = sum(measured) * sum(counts) / 3600
@@ -113,6 +119,12 @@ def _measured_seconds(study: Study, task: str, method: str) -> float | None:
     folder = UnitPaths(study, task, method).root / "phase0"
     costs = [record.cost for _, record in iterate_records(folder) if record.cost is not None]
     return fmean(cost.total_seconds for cost in costs) if costs else None
+
+
+def _choose_engine(study: Study, task: str, method: str) -> EngineChoice:
+    settings = study.settings
+    task_settings, method_settings = study.tasks[task], study.methods[method]
+    return choose_engine(task_settings, method_settings, settings.training, settings.search)
 
 
 def _count_runs(study: Study) -> tuple[int, int, int, int]:

@@ -1,7 +1,7 @@
 """A study: model, tasks, methods and budgets; the one file a user edits."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -63,6 +63,12 @@ class SearchSettings(Section):
         None, gt=0, description="Peak of a run, 1e9 bytes; trials above it cannot win."
     )
     retries: int = Field(2, ge=0, description="New attempts for a trial whose worker died.")
+    parallel_trials: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="Trials under way while the sampler draws from what ended ones taught; those "
+        "that depend on no result (default, Sobol, grid, random) are not limited. auto: a fifth "
+        "of all trials, at least 2.",
+    )
 
     @model_validator(mode="after")
     def _check_objective(self) -> "SearchSettings":
@@ -86,7 +92,12 @@ class ValidationSettings(Section):
 class TrainingSettings(Section):
     """What all runs of a study share."""
 
-    engine: Literal["trainer"] = Field("trainer", description="transformers' Trainer.")
+    engine: Literal["auto", "trainer", "packed"] = Field(
+        "auto",
+        description="packed: runs of a unit train together over one base model. trainer: one by "
+        "one through transformers' Trainer. auto: packed where it can, else trainer (`plan` says "
+        "why). The numbers are the same but for what dropout draws, so a run's hash leaves it out.",
+    )
     evaluations_per_epoch: int = Field(1, ge=1, description="Scores on the search set.")
     evaluation_batch_size: int = Field(32, ge=1)
     max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping, L2 norm.")
@@ -103,9 +114,23 @@ class MachineSettings(Section):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int | None = Field(
-        None, ge=1, description="Worker processes; null: one a GPU, or one on CPU."
+        None,
+        ge=1,
+        description="Worker processes of a unit; null: one a GPU, or one on CPU, where Snakemake "
+        "puts other units on the other cores.",
     )
     threads: int = Field(1, ge=1, description="CPU threads of a worker (FACTS G: 1 or few).")
+    slots: int | None = Field(
+        None,
+        ge=1,
+        description="Runs that a worker trains together, where they can; null: as many as memory "
+        "holds and as still raise the tokens per second, both measured.",
+    )
+
+    @property
+    def cores(self) -> int:
+        """CPU cores that a unit's workers use."""
+        return self.threads * (self.workers or 1)
 
 
 class ResourceSettings(Section):

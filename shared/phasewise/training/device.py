@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 from phasewise.settings import MachineSettings, MethodSettings, ModelSettings
@@ -15,7 +16,9 @@ from phasewise.settings import MachineSettings, MethodSettings, ModelSettings
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 #: Written there, it sets the peak of the resident memory to its present size (man 5 proc).
 _RESET_PEAK = "5"
-_MB = 1e6
+#: Where a container or a SLURM job sees its own limits (cgroup v2).
+_CGROUP = Path("/sys/fs/cgroup")
+BYTES_PER_MB = 1e6
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,15 @@ def reset_peak_memory(device: torch.device) -> None:
 def peak_memory_mb(device: torch.device) -> float:
     """Returns the peak in MB: the GPU allocator's, or the process's resident memory on CPU."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / _MB
+        return torch.cuda.max_memory_allocated(device) / BYTES_PER_MB
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / _MB if sys.platform == "darwin" else peak * 1024 / _MB
+        return peak / BYTES_PER_MB if sys.platform == "darwin" else peak * 1024 / BYTES_PER_MB
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found is not None, "no VmHWM in /proc/self/status"
-    return int(found.group(1)) * 1024 / _MB
+    return int(found.group(1)) * 1024 / BYTES_PER_MB
 
 
 def wait_for_device(device: torch.device) -> None:
@@ -109,3 +112,25 @@ def release_memory(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def free_memory_bytes(device: torch.device) -> float:
+    """Returns what new allocations may take: of the GPU, or of the machine and its cgroup."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(free + held)
+    limits = [float(psutil.virtual_memory().available)]
+    try:
+        allowed = float((_CGROUP / "memory.max").read_text())
+        limits.append(allowed - float((_CGROUP / "memory.current").read_text()))
+    except (OSError, ValueError):  # no cgroup v2, or the limit is "max"
+        pass
+    return min(limits)
+
+
+def used_memory_bytes(device: torch.device) -> float:
+    """Returns what this process holds now: tensors on the GPU, or resident memory."""
+    if device.type == "cuda":
+        return float(torch.cuda.memory_allocated(device))
+    return float(psutil.Process().memory_info().rss)

@@ -1,11 +1,14 @@
 """What an engine is: it trains runs, reports each evaluation, and obeys the answer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from phasewise.records import Evaluation, RunRecord, TrainPoint
 from phasewise.runs import RunConfig
+
+#: Key of a record's environment: why a run trained alone though ``auto`` would have packed it.
+UNPACKED_KEY = "not_packed"
 
 Decision = Literal["continue", "prune"]
 
@@ -26,16 +29,45 @@ class Progress(NamedTuple):
     train_point: TrainPoint | None = None
 
 
+class Room(NamedTuple):
+    """How many runs an engine would train at the same time, those under way included."""
+
+    runs: int
+
+
+class Answer(NamedTuple):
+    """The decision on a run after an evaluation."""
+
+    run: str
+    decision: Decision
+
+
+class ControllerGoneError(Exception):
+    """Nobody listens any more: whatever trains may end."""
+
+
 #: Called by the engine for each Progress; the answer matters after an evaluation only.
 Reporter = Callable[[Progress], Decision]
+#: Where an engine takes its runs from, whenever it has room. A list will do. An endless source
+#: gives None while there is no further run but some are under way, and ends when none will come.
+Feed = Iterable[RunJob | None]
 
 
 class Engine(Protocol):
     """Trains runs on one device, holding the base model between them."""
 
-    def train(self, jobs: Sequence[RunJob], report: Reporter) -> Iterator[RunRecord]:
+    @property
+    def room(self) -> int:
+        """Runs that it would train at the same time; may change while it trains."""
+        ...
+
+    def train(self, jobs: Feed, report: Reporter) -> Iterator[RunRecord]:
         """Yields the record of each run as it ends, in any order.
 
-        Out-of-memory, divergence and pruning end in a record; anything else raises.
+        Out-of-memory, divergence, pruning and an error of one run end in a record.
+
+        Raises:
+            ControllerGoneError: From ``report`` or the feed; all runs under way are dropped.
+            torch.AcceleratorError: The device is lost to this process.
         """
         ...

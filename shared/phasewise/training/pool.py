@@ -20,7 +20,7 @@ from phasewise.errors import WorkerError
 from phasewise.records import RunRecord
 from phasewise.settings import MachineSettings
 from phasewise.training.hardware import find_gpus
-from phasewise.training.interface import Decision, Progress, RunJob
+from phasewise.training.interface import Answer, Decision, Progress, Room, RunJob
 
 #: A worker that was asked to end has this long before it is killed.
 _GRACE_SECONDS = 5.0
@@ -41,16 +41,24 @@ class PoolEvent(NamedTuple):
 
 @dataclass
 class _Worker:
-    """One child process; ``job`` is None while it is idle."""
+    """One child process, with the runs that it was given and has not ended, by name."""
 
     process: subprocess.Popen[bytes]
     connection: Connection
     gpu: str | None
-    job: RunJob | None = field(default=None)
+    room: int = 1  # runs that it would train at once; it says so once it knows
+    jobs: dict[str, RunJob] = field(default_factory=dict)
+    is_reserved: bool = False  # for a run that is to be alone
+
+    def accepts(self, alone: bool) -> bool:
+        """Whether it has room for one more run."""
+        if alone or self.is_reserved:
+            return not self.jobs
+        return len(self.jobs) < self.room
 
 
 class WorkerPool:
-    """Long-lived worker processes that train runs.
+    """Long-lived worker processes that train runs, each as many at once as it has room for.
 
     An evaluation among the events must be answered by ``answer``: its worker waits. Make the pool
     in the main thread: workers get SIGTERM when the thread that started them ends.
@@ -71,45 +79,59 @@ class WorkerPool:
         self._log = log
         self._command = command
         self._gpus = find_gpus(machine)
-        self.size = machine.workers or len(self._gpus) or 1
+        self._most_workers = machine.workers or len(self._gpus) or 1
         self._workers: list[_Worker] = []
-        self._queue: deque[RunJob] = deque()
+        self._queue: deque[tuple[RunJob, bool]] = deque()  # each with whether it is to be alone
         self._closed = False
 
-    def submit(self, job: RunJob) -> None:
-        """Gives the job to an idle worker, starts one, or queues it if all are busy.
+    @property
+    def size(self) -> int:
+        """Runs that can be under way at once; changes as workers measure their room."""
+        return sum(w.room for w in self._workers) + self._most_workers - len(self._workers)
+
+    def submit(self, job: RunJob, *, alone: bool = False) -> None:
+        """Gives the job to a worker with room, starts one, or queues it if all are full.
+
+        Args:
+            job: The run; its name is that of no other under way.
+            alone: Whether its worker may train no other run meanwhile.
 
         Raises:
             WorkerError: The pool is closed, or no process can be started.
         """
         if self._closed:
             raise WorkerError(f"{job.config.label}: the worker pool has been closed")
-        self._queue.append(job)
+        self._queue.append((job, alone))
         self._dispatch()
 
     def wait(self, timeout: float | None = None) -> list[PoolEvent]:
-        """Returns what happened since the last call, at least one event unless time runs out.
+        """Returns what happened since the last call.
+
+        The list is empty if there is nothing but more room, if time has run out, or if no job is
+        under way.
 
         Args:
-            timeout: Seconds; None: as long as it takes. With no job under way the list is empty.
+            timeout: Seconds; None: as long as it takes.
         """
+        size = self.size
         deadline = None if timeout is None else monotonic() + timeout
-        while busy := {w.connection: w for w in self._workers if w.job is not None}:
+        while busy := {w.connection: w for w in self._workers if w.jobs}:
             left = None if deadline is None else max(0.0, deadline - monotonic())
             events: list[PoolEvent] = []
             for connection in wait(list(busy), left):
                 assert isinstance(connection, Connection)
-                events.append(self._receive(busy[connection]))
+                events.extend(self._receive(busy[connection]))
             self._dispatch()
-            if events or (deadline is not None and monotonic() >= deadline):
+            late = deadline is not None and monotonic() >= deadline
+            if events or late or self.size > size:
                 return events
         return []
 
     def answer(self, job: RunJob, decision: Decision) -> None:
         """Lets the worker that reported an evaluation go on, or tells it to prune the run."""
         for worker in self._workers:
-            if worker.job is not None and worker.job.folder == job.folder:
-                _send(worker, decision)
+            if job.config.name in worker.jobs:
+                _send(worker, Answer(job.config.name, decision))
 
     def close(self) -> None:
         """Ends all workers; running jobs are cut off, queued ones dropped."""
@@ -117,7 +139,7 @@ class WorkerPool:
         self._queue.clear()
         for worker in self._workers:
             worker.connection.close()  # an idle worker ends by itself
-            if worker.job is not None:
+            if worker.jobs:
                 worker.process.terminate()
         deadline = monotonic() + _GRACE_SECONDS
         for worker in self._workers:
@@ -137,17 +159,24 @@ class WorkerPool:
 
     def _dispatch(self) -> None:
         while self._queue:
-            worker = next((w for w in self._workers if w.job is None), None)
-            if worker is None:
-                if len(self._workers) >= self.size:
-                    return
+            job, alone = self._queue[0]
+            worker = min(
+                (w for w in self._workers if w.accepts(alone)),
+                key=lambda w: len(w.jobs),
+                default=None,
+            )
+            if len(self._workers) < self._most_workers and (worker is None or worker.jobs):
                 worker = self._start_worker()
-            job = self._queue.popleft()
+            if worker is None:
+                return
             if _send(worker, job):
-                worker.job = job
-            else:  # it died while idle: no run was lost, so nobody needs to know
+                self._queue.popleft()
+                worker.jobs[job.config.name] = job
+                worker.is_reserved = alone
+            elif not worker.jobs:  # it died while idle: no run was lost, so nobody needs to know
                 self._bury(worker)
-                self._queue.appendleft(job)
+            else:  # its death will be told with those of its runs
+                return
 
     def _start_worker(self) -> _Worker:
         mine, theirs = Pipe()
@@ -182,17 +211,18 @@ class WorkerPool:
         used = [worker.gpu for worker in self._workers]
         return min(self._gpus, key=used.count)
 
-    def _receive(self, worker: _Worker) -> PoolEvent:
-        job = worker.job
-        assert job is not None
+    def _receive(self, worker: _Worker) -> list[PoolEvent]:
         try:
             message = worker.connection.recv()
         except (EOFError, OSError):
-            return PoolEvent(job, death=self._bury(worker))
+            death = self._bury(worker)
+            return [PoolEvent(job, death=death) for job in worker.jobs.values()]
+        if isinstance(message, Room):
+            worker.room = message.runs
+            return []
         if isinstance(message, RunRecord):
-            worker.job = None
-            return PoolEvent(job, record=message)
-        return PoolEvent(job, progress=message)
+            return [PoolEvent(worker.jobs.pop(message.config.name), record=message)]
+        return [PoolEvent(worker.jobs[message.run], progress=message)]
 
     def _bury(self, worker: _Worker) -> str:
         """Forgets a dead worker; returns how it died."""
@@ -232,7 +262,7 @@ def _environment(threads: int, gpu: str | None) -> dict[str, str]:
     }
 
 
-def _send(worker: _Worker, message: RunJob | Decision) -> bool:
+def _send(worker: _Worker, message: RunJob | Answer) -> bool:
     """Returns whether the worker could still be reached; its death is told by the pipe."""
     try:
         worker.connection.send(message)

@@ -76,33 +76,54 @@ class RunWatch(TrainerCallback):  # type: ignore[misc]
         """Reports the step; scores if it is one of ``steps``; stops the run if told to."""
         assert self.trainer is not None
         step = int(state.global_step)
-        self._losses.append(self.trainer.step_loss)
+        self.note_step(step, self.trainer.step_loss)
+        if self.is_due(step):
+            self.evaluate(parts["model"], step, float(state.epoch))
+            control.should_training_stop = control.should_training_stop or self.pruned
+
+    def note_step(self, step: int, loss: float) -> None:
+        """Notes the mean loss of an optimiser step, and reports it if it is a train point."""
+        self._losses.append(loss)
         if step % self._every == 0 or step in self._steps:
             self._add_train_point(step)
-        if step in self._steps and self._evaluate(parts["model"], step, float(state.epoch)):
-            self.pruned = True
-            control.should_training_stop = True
+
+    def is_due(self, step: int) -> bool:
+        """Whether the search set is scored after this step."""
+        return step in self._steps
+
+    def evaluate(self, model: Any, step: int, epoch: float) -> None:
+        """Scores a model after a step that is due; ``pruned`` tells whether the run ends here."""
+        search = self._score_search(model)
+        train = self._score_train(model) if step == self.last_step else None
+        self.take_scores(step, epoch, search, train)
+
+    def take_scores(self, step: int, epoch: float, search: Scored, train: Scored | None) -> None:
+        """Reports an evaluation and obeys; after its last step a run can no longer be pruned.
+
+        Args:
+            step: One that is due.
+            epoch: Passes over the train sample done.
+            search: The search set's.
+            train: The train sample's, at the last step.
+        """
+        self.last_scored = search
+        evaluation = Evaluation(
+            step=step,
+            epoch=epoch,
+            train_loss=sum(self._losses) / len(self._losses),
+            metrics=search.metrics,
+            train_metrics=train.metrics if train else {},
+        )
+        self._losses.clear()
+        self.evaluations.append(evaluation)
+        if step <= self.reported_until:
+            return
+        self.reported_until = step
+        decision = self._report(Progress(self._run, evaluation=evaluation))
+        self.pruned = decision == "prune" and step != self.last_step
 
     def _add_train_point(self, step: int) -> None:
         point = TrainPoint(step=step, loss=self._losses[-1], learning_rate=self._rate)
         self.train_points.append(point)
         if step > self.reported_until:
             self._report(Progress(self._run, train_point=point))
-
-    def _evaluate(self, model: Any, step: int, epoch: float) -> bool:
-        """Returns whether the run is to be pruned; after its last step it no longer can be."""
-        is_last = step == max(self._steps)
-        self.last_scored = self._score_search(model)
-        evaluation = Evaluation(
-            step=step,
-            epoch=epoch,
-            train_loss=sum(self._losses) / len(self._losses),
-            metrics=self.last_scored.metrics,
-            train_metrics=self._score_train(model).metrics if is_last else {},
-        )
-        self._losses.clear()
-        self.evaluations.append(evaluation)
-        if step <= self.reported_until:
-            return False
-        self.reported_until = step
-        return self._report(Progress(self._run, evaluation=evaluation)) == "prune" and not is_last

@@ -1,6 +1,6 @@
 """The ``trainer`` engine: one run after another through transformers' Trainer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -35,7 +35,8 @@ from phasewise.training.device import (
     release_memory,
     reset_peak_memory,
 )
-from phasewise.training.interface import Reporter, RunJob
+from phasewise.training.failures import describe_failure
+from phasewise.training.interface import UNPACKED_KEY, Feed, Reporter, RunJob
 from phasewise.training.prediction import predict
 from phasewise.training.run_trainer import build_trainer
 from phasewise.training.run_watch import RunWatch
@@ -72,21 +73,37 @@ class TrainerEngine:
         self._device = choose_device(machine)
         self._warm = WarmParts(self._device)
 
-    def train(self, jobs: Sequence[RunJob], report: Reporter) -> Iterator[RunRecord]:
+    @property
+    def room(self) -> int:
+        """One run at a time."""
+        return 1
+
+    def train(self, jobs: Feed, report: Reporter) -> Iterator[RunRecord]:
         """Yields the record of each run as it ends; see ``interface.Engine``."""
         for job in jobs:
-            yield self._train_run(job, report)
+            if job is not None:
+                yield self._train_run(job, report)
 
-    def _train_run(self, job: RunJob, report: Reporter, reported_until: int = 0) -> RunRecord:
+    def _train_run(
+        self, job: RunJob, report: Reporter, reported_until: int = 0, reason: str = ""
+    ) -> RunRecord:
+        """Returns the record of a run that trains alone; ``reason`` says why it does."""
         started, clock = datetime.now(UTC), perf_counter()
         reset_peak_memory(self._device)
-        attempt = self._train_fitting(job, report, reported_until)
-        if attempt.status == "finished":
-            self._finish(job, attempt)
-        record = self._describe(job, attempt, started, perf_counter() - clock)
-        attempt.model = None
+        try:
+            attempt = self._train_fitting(job, report, reported_until)
+            if attempt.status == "finished":
+                self._finish(job, attempt)
+            seconds = perf_counter() - clock
+            record = self._describe(job, attempt, started, seconds, {"engine": "trainer"})
+            attempt.model = None
+        except Exception as error:
+            record = describe_failure(job, error, started)
         release_memory(self._device)
-        return record
+        if not reason:
+            return record
+        environment = {**record.environment, UNPACKED_KEY: reason}
+        return record.model_copy(update={"environment": environment})
 
     def _train_fitting(self, job: RunJob, report: Reporter, reported_until: int) -> Attempt:
         """Trains with ever smaller micro-batches until memory suffices; the batch stays."""
@@ -225,7 +242,12 @@ class TrainerEngine:
         return partial(autocast, self._device, precision)
 
     def _describe(
-        self, job: RunJob, attempt: Attempt, started: datetime, seconds: float
+        self,
+        job: RunJob,
+        attempt: Attempt,
+        started: datetime,
+        seconds: float,
+        engine: dict[str, str],
     ) -> RunRecord:
         watch, scored = attempt.watch, attempt.watch.last_scored if attempt.watch else None
         ended = attempt.status in ("finished", "pruned") and scored is not None
@@ -243,7 +265,11 @@ class TrainerEngine:
             report_metrics=report.metrics if report else {},
             report_rows=len(report.predictions) if report else 0,
             cost=self._measure_cost(attempt, seconds),
-            environment={**describe_environment(), "device": describe_device(self._device)},
+            environment={
+                **describe_environment(),
+                "device": describe_device(self._device),
+                **engine,
+            },
             started=started.isoformat(timespec="seconds"),
             ended=datetime.now(UTC).isoformat(timespec="seconds"),
         )

@@ -16,8 +16,8 @@ from phasewise.training.prediction import Collate, take_examples
 
 #: Rows of the train sample that are scored at the end of a run: a sign of overfitting, no result.
 TRAIN_EVAL_ROWS = 100
-#: Train samples held at once: Phase 1 uses one, Phase 2 one a seed.
-_DATA_ENTRIES = 4
+#: Train samples held at once: Phase 1 uses one, Phase 2 one for each seed that trains.
+_DATA_ENTRIES = 16
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""A worker process: trains one run after another and holds the base model between them.
+"""A worker process: trains the runs it is sent and holds the base model between them.
 
 Started by ``WorkerPool`` as ``python -m phasewise.training.worker FD MACHINE_JSON``.
 """
@@ -7,82 +7,109 @@ import ctypes
 import os
 import signal
 import sys
-import traceback
-from datetime import UTC, datetime
+from collections import deque
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from types import FrameType
 
-from phasewise.provenance import describe_environment
-from phasewise.records import RunRecord, write_atomically, write_record
+from phasewise.records import RunRecord, write_record
 from phasewise.settings import MachineSettings
-from phasewise.training.interface import Decision, Engine, Progress, RunJob
+from phasewise.training.interface import (
+    Answer,
+    ControllerGoneError,
+    Decision,
+    Engine,
+    Progress,
+    Room,
+    RunJob,
+)
 
 #: Linux: the signal a process gets when its parent ends (sys/prctl.h).
 _PR_SET_PDEATHSIG = 1
-#: Exit code after a CUDA error, which leaves the device unusable for this process.
-_EXIT_DEVICE_LOST = 70
-ERROR_FILE = "error.txt"
+
+
+class Line:
+    """The worker's end of the pipe: runs and answers come in, room, progress and records go out.
+
+    Iterating over it gives the runs to start, as ``interface.Feed`` says.
+
+    Args:
+        connection: To the pool.
+        room: Tells how many runs the engine would train at once.
+    """
+
+    def __init__(self, connection: Connection, room: Callable[[], int]) -> None:
+        self._connection = connection
+        self._room = room
+        self._told_room = 1
+        self._open: dict[str, RunJob] = {}  # with the engine
+        self._jobs: deque[RunJob] = deque()
+        self._answers: dict[str, Decision] = {}
+
+    def __iter__(self) -> Iterator[RunJob | None]:
+        while True:
+            self._tell_room()
+            try:
+                while self._connection.poll() or not (self._jobs or self._open):
+                    self._receive()
+            except ControllerGoneError:
+                if self._open:
+                    raise
+                return
+            job = self._jobs.popleft() if self._jobs else None
+            if job is not None:
+                self._open[job.config.name] = job
+            yield job
+
+    def report(self, progress: Progress) -> Decision:
+        """Passes on what an engine reports; waits for the answer to an evaluation."""
+        self._send(progress)
+        if progress.evaluation is None:
+            return "continue"
+        while progress.run not in self._answers:
+            self._receive()
+        return self._answers.pop(progress.run)
+
+    def end(self, record: RunRecord) -> None:
+        """Writes a run's record and passes it on."""
+        write_record(self._open.pop(record.config.name).folder, record)
+        self._tell_room()
+        self._send(record)
+
+    def _tell_room(self) -> None:
+        if self._room() != self._told_room:
+            self._told_room = self._room()
+            self._send(Room(self._told_room))
+
+    def _send(self, message: Progress | RunRecord | Room) -> None:
+        try:
+            self._connection.send(message)
+        except OSError as error:
+            raise ControllerGoneError from error
+
+    def _receive(self) -> None:
+        try:
+            message: RunJob | Answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise ControllerGoneError from error
+        if isinstance(message, Answer):
+            self._answers[message.run] = message.decision
+        else:
+            self._jobs.append(message)
 
 
 def serve(connection: Connection, engine: Engine) -> None:
-    """Trains the jobs that come through ``connection`` until it is closed.
+    """Trains the runs that come through ``connection`` until it is closed.
 
-    Sends each ``Progress`` and each ``RunRecord``; after an evaluation it waits for the decision.
+    Sends ``Room`` whenever it changes, each ``Progress``, and each ``RunRecord`` once it is on
+    disk; after an evaluation it waits for the ``Answer``.
     """
-
-    def report(progress: Progress) -> Decision:
-        connection.send(progress)
-        if progress.evaluation is None:
-            return "continue"
-        decision: Decision = connection.recv()
-        return decision
-
-    while True:
-        try:
-            job: RunJob = connection.recv()
-        except EOFError:
-            return
-        started = _now()
-        try:
-            record = next(iter(engine.train([job], report)))
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            return  # the controller has gone
-        except Exception as error:
-            if _is_device_lost(error):
-                traceback.print_exc()
-                sys.exit(_EXIT_DEVICE_LOST)
-            record = _describe_failure(job, error, started)
-        write_record(job.folder, record)
-        connection.send(record)
-
-
-def _describe_failure(job: RunJob, error: Exception, started: str) -> RunRecord:
-    """Returns the record of a run that raised; the traceback goes to ``error.txt``."""
-    write_atomically(job.folder / ERROR_FILE, "".join(traceback.format_exception(error)))
-    lines = str(error).strip().splitlines() or [""]
-    return RunRecord(
-        config=job.config,
-        hash=job.config.hash,
-        status="failed",
-        message=f"{type(error).__name__}: {lines[0]} (traceback: {job.folder / ERROR_FILE})",
-        environment=describe_environment(),
-        started=started,
-        ended=_now(),
-    )
-
-
-def _is_device_lost(error: Exception) -> bool:
-    """Whether the CUDA context is gone: every later call of this process would fail too."""
-    import torch
-
-    lost = isinstance(error, torch.AcceleratorError) and not isinstance(
-        error, torch.OutOfMemoryError
-    )
-    return lost or "CUDA error" in str(error)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    line = Line(connection, lambda: engine.room)
+    try:
+        for record in engine.train(line, line.report):
+            line.end(record)
+    except ControllerGoneError:
+        return
 
 
 def _end_with_parent(parent: int) -> None:
@@ -105,9 +132,9 @@ def main() -> None:
     _end_with_parent(parent)
     connection = Connection(int(sys.argv[1]))
     machine = MachineSettings.model_validate_json(sys.argv[2])
-    from phasewise.training.trainer_engine import TrainerEngine
+    from phasewise.training.packed.engine import PackedEngine
 
-    serve(connection, TrainerEngine(machine))
+    serve(connection, PackedEngine(machine))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from phasewise.provenance import describe_environment
 from phasewise.records import Evaluation, RunRecord, write_record
 from phasewise.runs import RunConfig
 from phasewise.settings import MachineSettings
-from phasewise.training.interface import Decision, RunJob
+from phasewise.training.interface import UNPACKED_KEY, Decision, RunJob
 from phasewise.tuning.stopping import StopFlag
 
 if TYPE_CHECKING:
@@ -24,10 +24,12 @@ _POLL_SECONDS = 0.5
 class Pool(Protocol):
     """What tuning needs of ``phasewise.training.pool.WorkerPool``."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """Runs that can be under way at once; may change."""
 
-    def submit(self, job: RunJob) -> None:
-        """Hands a job out, or queues it."""
+    def submit(self, job: RunJob, *, alone: bool = False) -> None:
+        """Hands a job out, or queues it; ``alone``: its worker trains no other meanwhile."""
 
     def wait(self, timeout: float | None = None) -> "list[PoolEvent]":
         """Returns what happened since the last call."""
@@ -62,19 +64,29 @@ class Dispatcher:
 
     Args:
         factory: Makes the pool.
-        retries: New attempts for a run whose worker died; then it is recorded as failed.
+        retries: New attempts for each run whose worker died; then it is recorded as failed. The
+            last attempt is made alone, so that a run which kills its worker cannot use up the
+            attempts of those that train with it.
         stop: Checked between events.
-        say: Gets a line for each death.
+        say: Gets a line for each start, each death, and each reason why runs train alone.
+        explained: A reason that has been said already.
     """
 
     def __init__(
-        self, factory: PoolFactory, *, retries: int, stop: StopFlag, say: Callable[[str], None]
+        self,
+        factory: PoolFactory,
+        *,
+        retries: int,
+        stop: StopFlag,
+        say: Callable[[str], None],
+        explained: str = "",
     ) -> None:
         self._factory = factory
         self._retries = retries
         self._stop = stop
         self._say = say
         self._pool: Pool | None = None
+        self._explained = {explained}
         self._open = ExitStack()
 
     def __enter__(self) -> "Dispatcher":
@@ -89,9 +101,16 @@ class Dispatcher:
         self._open.close()
 
     def run_all(self, jobs: Iterable[RunJob], *, ended: OnEnded, evaluated: OnEvaluation) -> None:
-        """Runs a fixed list of jobs to their ends; see ``run``."""
-        waiting = iter(jobs)
-        self.run(lambda: next(waiting, None), ended=ended, evaluated=evaluated)
+        """Runs a fixed list of jobs to their ends, the longest first; see ``run``."""
+        waiting = iter(sorted(jobs, key=work_of, reverse=True))
+
+        def next_job() -> RunJob | None:
+            job = next(waiting, None)
+            if job is not None:
+                self._say(f"{job.config.name} starts")
+            return job
+
+        self.run(next_job, ended=ended, evaluated=evaluated)
 
     def run(
         self,
@@ -104,7 +123,7 @@ class Dispatcher:
         """Runs jobs until the source has none and all have ended.
 
         Args:
-            source: Asked whenever a worker is free.
+            source: Asked whenever a worker has room for one more run.
             ended: Called with each record, which lies in the job's folder already.
             evaluated: Called with each evaluation; decides whether the run goes on.
             restarted: Called before a run whose worker died starts again.
@@ -127,9 +146,17 @@ class Dispatcher:
                     self._survive(job, event.death, attempts, ended, restarted)
                 elif event.record is not None:
                     del attempts[job.config.name]
+                    self._explain_engine(event.record)
                     ended(job, event.record)
                 elif event.progress is not None and event.progress.evaluation is not None:
                     self._pool.answer(job, evaluated(job, event.progress.evaluation))
+
+    def _explain_engine(self, record: RunRecord) -> None:
+        """Says once for each reason why runs did not train together."""
+        reason = record.environment.get(UNPACKED_KEY)
+        if reason is not None and reason not in self._explained:
+            self._explained.add(reason)
+            self._say(f"{record.config.name} trained alone, through the trainer engine: {reason}")
 
     def _fill(self, source: Source, attempts: dict[str, int]) -> None:
         while self._pool is None or len(attempts) < self._pool.size:
@@ -156,12 +183,18 @@ class Dispatcher:
             attempts[name] += 1
             restarted(job)
             assert self._pool is not None
-            self._pool.submit(job)
+            self._pool.submit(job, alone=attempts[name] > self._retries)
             return
         del attempts[name]
         record = failed_record(job.config, f"worker died {self._retries + 1} times, last: {death}")
         write_record(job.folder, record)
         ended(job, record)
+
+
+def work_of(job: RunJob) -> float:
+    """Returns a run's optimiser steps, but for a factor that runs of one unit share."""
+    hyperparameters = job.config.hyperparameters
+    return hyperparameters.epochs / hyperparameters.batch_size
 
 
 def failed_record(config: RunConfig, message: str) -> RunRecord:

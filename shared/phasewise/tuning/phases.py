@@ -1,6 +1,5 @@
 """Phase 0 and Phase 2 of a unit: one configuration over several seeds, scored on the report set."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -173,7 +172,7 @@ def _run_seeds(
         return "continue"
 
     say(f"{phase}: {len(jobs)} seeds")
-    missing = _take_recorded(jobs, records, session)
+    missing = _take_recorded(jobs, records)
     session.dispatcher.run_all(missing, ended=end, evaluated=evaluate)
     summary = _summarise(unit, phase, hyperparameters, jobs, records)
     write_summary(unit.paths.summary(phase), summary)
@@ -182,16 +181,16 @@ def _run_seeds(
     return summary
 
 
-def _take_recorded(
-    jobs: list[RunJob], records: dict[str, RunRecord], session: Session
-) -> Iterator[RunJob]:
+def _take_recorded(jobs: list[RunJob], records: dict[str, RunRecord]) -> list[RunJob]:
+    """Returns the runs still to be made; the records of the others are added."""
+    missing = []
     for job in jobs:
         record = find_record(job, again=True)
         if record is None:
-            session.progress.write(f"{job.config.name} starts", style="dim")
-            yield job
+            missing.append(job)
         else:
             records[job.config.name] = record
+    return missing
 
 
 def _summarise(

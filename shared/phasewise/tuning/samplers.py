@@ -16,7 +16,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from phasewise.settings import CategoricalParameter, RangeParameter, SamplerName
+from phasewise.settings import CategoricalParameter, RangeParameter, SamplerName, SearchSettings
 from phasewise.tuning.spaces import Space, build_distribution
 
 #: Told trials that TPE wants before it models on its own (Optuna's default).
@@ -27,6 +27,11 @@ GP_STARTUP = 4
 REDRAWS = 20
 #: Random draws after that; a space of which one in a thousand points is allowed is refused before.
 RANDOM_DRAWS = 1000
+#: Trials that ``parallel_trials: auto`` lets a model draw side by side, as a share of all and at
+#: least: each draw then knows all results but those few, so a search of 10 trials stays nearly
+#: sequential. Constant liar keeps the few apart (Optuna); far more would be random search.
+PARALLEL_SHARE = 5
+PARALLEL_FEWEST = 2
 _COMPLETE = (TrialState.COMPLETE,)
 _TOLD = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -198,6 +203,13 @@ def build_sampler(name: SamplerName, *, seed: int, size: SamplerSize, space: Spa
     build = SAMPLERS[name].build
     inner = build(seed, size) if build else optuna.samplers.RandomSampler(seed=seed)
     return AllowedSampler(inner, space, seed)
+
+
+def parallel_limit(search: SearchSettings) -> int:
+    """Returns how many trials may be under way when a model draws one more, itself included."""
+    if search.parallel_trials == "auto":
+        return max(PARALLEL_FEWEST, search.trials // PARALLEL_SHARE)
+    return search.parallel_trials
 
 
 def draws_from_model(name: SamplerName, study: optuna.Study, size: SamplerSize) -> bool:

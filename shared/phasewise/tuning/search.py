@@ -148,6 +148,8 @@ class _Search:
         return None
 
     def _draw(self) -> optuna.Trial | None:
+        if not self._book.may_draw(len(self._open)):
+            return None
         hours = self._settings.time_budget_hours
         if hours is not None and self._clock.seconds >= hours * _SECONDS_PER_HOUR:
             # The last trial was told within the budget; a later call must see the budget spent.
@@ -222,7 +224,6 @@ class _Search:
                 numbers[job.config.name] = trial.number
                 record = find_record(job, again=True)
                 if record is None:
-                    self._say(f"{job.config.name} starts", style="dim")
                     yield job
                 else:
                     self._count(trial.number, job, record, scores)

@@ -21,7 +21,13 @@ from phasewise.training.interface import RunJob
 from phasewise.tuning.memory import MemoryModel
 from phasewise.tuning.objectives import Objective
 from phasewise.tuning.pruners import build_pruner
-from phasewise.tuning.samplers import SAMPLERS, SamplerSize, build_sampler, draws_from_model
+from phasewise.tuning.samplers import (
+    SAMPLERS,
+    SamplerSize,
+    build_sampler,
+    draws_from_model,
+    parallel_limit,
+)
 from phasewise.tuning.spaces import merge_hyperparameters, suggest
 from phasewise.tuning.startup import Draw, plan_startup
 from phasewise.tuning.storage import Say, open_study
@@ -78,6 +84,8 @@ class TrialBook:
         self._size = SamplerSize(search.trials, len(unit.space.searched))
         # Planned before the memory model has learnt from any trial: a resumed search plans alike.
         self._startup: list[Draw] = plan_startup(search, self._space, seed=self._seed)
+        # Trials below this number depend on no result of another.
+        self._independent = len(self._startup) or SAMPLERS[search.sampler].startup(self._size)
         self.study = open_study(
             unit.paths.storage,
             name=unit.study_name,
@@ -125,14 +133,28 @@ class TrialBook:
         for draw in self._startup[known:]:
             self.study.enqueue_trial(draw.values, user_attrs={ORIGIN_KEY: draw.origin})
 
+    def may_draw(self, under_way: int) -> bool:
+        """Whether ``next`` may be asked while so many trials are under way.
+
+        It always may for draws that depend on no result. Others wait until few enough trials are
+        under way, and until their sampler has results to draw from, if any will still come.
+        """
+        if self._cut_off or under_way == 0 or self._next_number() < self._independent:
+            return True
+        ready = draws_from_model(self._search.sampler, self.study, self._size)
+        return ready and under_way < parallel_limit(self._search)
+
     def next(self) -> optuna.Trial | None:
         """Returns an open trial: one that was cut off, else a new one; None if all are drawn."""
         if self._cut_off:
             frozen = self._cut_off.pop(0)
             return self._open(frozen.number, frozen)
-        trials = self.study.get_trials(deepcopy=False)
-        number = sum(trial.state != TrialState.WAITING for trial in trials)
+        number = self._next_number()
         return self._open(number, None) if number < self.budget else None
+
+    def _next_number(self) -> int:
+        trials = self.study.get_trials(deepcopy=False)
+        return sum(trial.state != TrialState.WAITING for trial in trials)
 
     def _open(self, number: int, frozen: FrozenTrial | None) -> optuna.Trial:
         name = self._search.sampler

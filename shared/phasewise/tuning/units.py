@@ -10,6 +10,7 @@ from typing import Literal
 
 from rich.console import Console
 
+from phasewise.errors import ConfigError
 from phasewise.records import RECORD_FILE, RunRecord, read_matching_record, read_record
 from phasewise.runs import (
     Phase,
@@ -23,6 +24,7 @@ from phasewise.runs import (
     unit_meaning,
 )
 from phasewise.settings import Hyperparameters, Study
+from phasewise.training.choice import EngineChoice, choose_engine, find_shared_cost
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import Dispatcher, PoolFactory, worker_pool_factory
 from phasewise.tuning.hooks import OnRecord, RecordHook
@@ -58,7 +60,18 @@ class Unit:
     @cached_property
     def config(self) -> UnitConfig:
         """What all runs of the unit share; reads the data once for its fingerprint."""
-        return build_unit(self.study, self.task, self.method)
+        config = build_unit(self.study, self.task, self.method)
+        if not find_shared_cost(self.study.settings.search):
+            return config
+        alone = config.training.model_copy(update={"engine": "trainer"})
+        return config.model_copy(update={"training": alone})
+
+    @property
+    def engine(self) -> EngineChoice:
+        """What trains the unit's runs, as far as the settings tell."""
+        settings = self.study.settings
+        task, method = self.study.tasks[self.task], self.study.methods[self.method]
+        return choose_engine(task, method, settings.training, settings.search)
 
     @property
     def metric(self) -> str:
@@ -167,7 +180,11 @@ def open_session(
         log: File for the progress lines; the workers' output goes to ``<log>.workers.log``.
         verbose: Show each evaluation.
         on_record: Told of each ended run, from another thread.
+
+    Raises:
+        ConfigError: The study asks for the packed engine by name, and the unit cannot be packed.
     """
+    _check_engine(unit)
     progress = ProgressLog(unit.label, log, console=console, verbose=verbose)
     settings = unit.study.settings
     workers_log = log.with_suffix(".workers.log") if log else unit.paths.root / "workers.log"
@@ -177,10 +194,24 @@ def open_session(
         hold_lock(unit.paths.lock, progress.write, stop),
         RecordHook(on_record, progress.write) as hook,
         Dispatcher(
-            factory, retries=settings.search.retries, stop=stop, say=progress.write
+            factory,
+            retries=settings.search.retries,
+            stop=stop,
+            say=progress.write,
+            explained=unit.engine.obstacle,
         ) as dispatcher,
     ):
+        if unit.study.settings.training.engine == "auto" and unit.engine.obstacle:
+            progress.write(f"runs train one by one: {unit.engine.obstacle}", style="dim")
         yield Session(progress, stop, dispatcher, hook)
+
+
+def _check_engine(unit: Unit) -> None:
+    if unit.study.settings.training.engine == "packed" and unit.engine.obstacle:
+        raise ConfigError(
+            f"{unit.study.path}: training.engine is packed, but {unit.label} cannot be packed: "
+            f"{unit.engine.obstacle}; use auto or trainer"
+        )
 
 
 def find_record(job: RunJob, *, again: bool) -> RunRecord | None:

@@ -15,7 +15,8 @@ from phasewise.settings import MachineSettings, Study
 from phasewise.training.interface import RunJob
 from phasewise.training.pool import PoolEvent, WorkerPool
 
-_ECHO = (sys.executable, str(Path(__file__).with_name("echo_worker.py")))
+_ECHO = (sys.executable, str(Path(__file__).with_name("echo_worker.py")), "1")
+_ECHO_OF_3 = (*_ECHO[:-1], "3")
 _SECONDS = 30.0
 Jobs = Callable[[str], RunJob]
 
@@ -48,10 +49,10 @@ def pool(tmp_path: Path) -> Iterator[WorkerPool]:
 def _finish(pool: WorkerPool, count: int = 1) -> list[PoolEvent]:
     """Answers every evaluation until so many jobs have ended."""
     ended: list[PoolEvent] = []
+    deadline = time.monotonic() + _SECONDS
     while len(ended) < count:
-        events = pool.wait(_SECONDS)
-        assert events, "nothing happened"
-        for event in events:
+        assert time.monotonic() < deadline, "nothing happened"
+        for event in pool.wait(_SECONDS):
             if event.progress is None:
                 ended.append(event)
             else:
@@ -119,16 +120,69 @@ def test_a_worker_that_died_idle_costs_nothing(pool: WorkerPool, job_of: Jobs) -
     assert _record(_finish(pool)[0]).environment["pid"] != str(pid)
 
 
-def test_an_error_in_a_run_is_recorded_and_the_worker_lives(pool: WorkerPool, job_of: Jobs) -> None:
-    job = job_of("raise")
-    pool.submit(job)
-    record = _record(_finish(pool)[0])
-    assert record.status == "failed"
-    assert record.message.startswith("ValueError: a bad combination (traceback: ")
-    assert "\n" not in record.message
-    assert "a bad combination\nof things" in (job.folder / "error.txt").read_text()
+def test_an_engine_that_raises_is_a_death_and_names_its_error(
+    pool: WorkerPool, job_of: Jobs
+) -> None:
+    pool.submit(job_of("raise"))
+    (event,) = _finish(pool)
+    start = "worker ended with exit code 1: ValueError: a broken engine; see "
+    assert (event.death or "").startswith(start)
     pool.submit(job_of("after"))
     assert _record(_finish(pool)[0]).status == "finished"
+
+
+@pytest.fixture
+def wide_pool(tmp_path: Path, job_of: Jobs) -> Iterator[WorkerPool]:
+    """A pool whose one worker has told that it holds three runs."""
+    machine = MachineSettings(device="cpu")
+    with WorkerPool(machine, tmp_path / "log", _ECHO_OF_3) as pool:
+        assert pool.size == 1
+        pool.submit(job_of("zero"))
+        _finish(pool)
+        assert pool.size == 3
+        yield pool
+
+
+def test_a_worker_holds_as_many_runs_as_it_has_room_for(
+    wide_pool: WorkerPool, job_of: Jobs
+) -> None:
+    for name in ("one", "bad", "three", "four"):
+        wide_pool.submit(job_of(name))
+    assert [len(worker.jobs) for worker in wide_pool._workers] == [3]
+    records = {_record(e).config.name: _record(e) for e in _finish(wide_pool, 4)}
+    assert {name: record.status for name, record in records.items()} == {
+        "one": "finished",
+        "bad": "pruned",
+        "three": "finished",
+        "four": "finished",
+    }
+    assert len({record.environment["pid"] for record in records.values()}) == 1
+
+
+def test_a_death_is_told_for_each_run_that_the_worker_held(
+    wide_pool: WorkerPool, job_of: Jobs
+) -> None:
+    for name in ("one", "kill"):
+        wide_pool.submit(job_of(name))
+    events = _finish(wide_pool, 2)
+    assert {event.job.config.name for event in events} == {"one", "kill"}
+    assert all("SIGKILL" in (event.death or "") for event in events)
+    assert wide_pool.size == 1
+    wide_pool.submit(job_of("after"))
+    assert _record(_finish(wide_pool)[0]).status == "finished"
+
+
+def test_a_run_that_is_to_be_alone_shares_its_worker_with_none(
+    wide_pool: WorkerPool, job_of: Jobs
+) -> None:
+    wide_pool.submit(job_of("first"))
+    wide_pool.submit(job_of("alone"), alone=True)
+    wide_pool.submit(job_of("last"))
+    order = []
+    for _ in range(3):
+        order += [event.job.config.name for event in _finish(wide_pool)]
+        assert all(len(worker.jobs) <= 1 for worker in wide_pool._workers)
+    assert order == ["first", "alone", "last"]
 
 
 def test_each_gpu_gets_a_worker(

@@ -14,7 +14,7 @@ from phasewise.runs import RunConfig, RunSeeds, build_unit
 from phasewise.settings import Hyperparameters, MachineSettings, Study
 from phasewise.tasks.ledger import read_ledger
 from phasewise.tasks.predictions import read_predictions
-from phasewise.training.interface import Decision, Progress, RunJob
+from phasewise.training.interface import ControllerGoneError, Decision, Progress, RunJob
 from phasewise.training.run_trainer import RunTrainer
 from phasewise.training.trainer_engine import TrainerEngine
 
@@ -237,15 +237,32 @@ def test_a_run_whose_single_row_does_not_fit_is_infeasible(
     assert record.cost.micro_batch_size == 1
 
 
-def test_other_errors_are_raised(
+def test_another_error_ends_its_run_only(
     engine: TrainerEngine, job_of: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: Any, **keywords: Any) -> torch.Tensor:
-        raise RuntimeError("a bug")
+        raise RuntimeError("a bug\nsomewhere")
 
-    monkeypatch.setattr(RunTrainer, "compute_loss", fail)
-    with pytest.raises(RuntimeError, match="a bug"):
-        _train(engine, job_of())
+    job = job_of()
+    with monkeypatch.context() as patch:
+        patch.setattr(RunTrainer, "compute_loss", fail)
+        record, _ = _train(engine, job)
+    assert record.status == "failed"
+    assert record.message == f"RuntimeError: a bug (traceback: {job.folder / 'error.txt'})"
+    assert "a bug\nsomewhere" in (job.folder / "error.txt").read_text()
+    assert _train(engine, job)[0].status == "finished"
+
+
+def test_a_lost_device_or_controller_is_no_fault_of_the_run(
+    engine: TrainerEngine, job_of: Jobs
+) -> None:
+    for error in (ControllerGoneError(), RuntimeError("CUDA error: an illegal memory access")):
+
+        def report(progress: Progress, error: Exception = error) -> Decision:
+            raise error
+
+        with pytest.raises(type(error)):
+            list(engine.train([job_of()], report))
 
 
 def test_extractive_qa_trains_scores_and_saves(

@@ -1,7 +1,8 @@
-"""The real worker: torch, the trainer engine, signals."""
+"""The real worker: torch, the packed engine, signals."""
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from phasewise.records import read_record
 from phasewise.runs import RunConfig, build_seeds, build_unit
 from phasewise.settings import MachineSettings, Study
 from phasewise.training.interface import RunJob
+from phasewise.training.packed.engine import PackedEngine
 from phasewise.training.pool import PoolEvent, WorkerPool
-from phasewise.training.trainer_engine import TrainerEngine
 
 _SECONDS = 120.0
 _MACHINE = MachineSettings(device="cpu")
@@ -37,10 +38,10 @@ def job(
 
 
 def _next_that(pool: WorkerPool, wanted: Callable[[PoolEvent], bool]) -> PoolEvent:
+    deadline = time.monotonic() + _SECONDS
     while True:
-        events = pool.wait(_SECONDS)
-        assert events, "nothing happened"
-        for event in events:
+        assert time.monotonic() < deadline, "nothing happened"
+        for event in pool.wait(_SECONDS):
             if wanted(event):
                 return event
             assert event.death is None
@@ -64,6 +65,6 @@ def test_killed_runs_leave_nothing_and_their_repetition_equals_an_undisturbed_ru
     assert record is not None
     assert record.status == "finished"
     assert read_record(job.folder) == record
-    (alone,) = TrainerEngine(_MACHINE).train([job], lambda progress: "continue")
+    (alone,) = PackedEngine(_MACHINE).train([job], lambda progress: "continue")
     assert alone.evaluations == record.evaluations
     assert capfd.readouterr() == ("", "")

@@ -1,6 +1,7 @@
 """Phase 0 and Phase 2: seeds, summaries, what is run again."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -114,3 +115,18 @@ def test_validation_needs_a_final_optimum(tuning_study: MakeStudy, run_search: R
     write_optimum(Unit(study, "toy", "lora").paths.optimum, optimum)
     with pytest.raises(ConfigError, match="not final"):
         validate_unit(study, "toy", "lora", pool_factory=FakePool)
+
+
+def test_engine_asked_for_by_name_is_refused_before_anything_trains(
+    tuning_study: MakeStudy,
+) -> None:
+    study = tuning_study()
+    study.methods["lora"] = study.methods["lora"].model_copy(  # type: ignore[index]
+        update={"kind": "full"}
+    )
+    training = study.settings.training.model_copy(update={"engine": "packed"})
+    settings = study.settings.model_copy(update={"training": training})
+    pool = FakePool()
+    with pytest.raises(ConfigError, match="toy/lora cannot be packed: every weight trains"):
+        defaults(replace(study, settings=settings), pool)
+    assert pool.started == []

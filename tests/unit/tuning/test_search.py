@@ -16,6 +16,8 @@ from phasewise.records import RunRecord, read_record
 from phasewise.runs import RunConfig, RunSeeds
 from phasewise.settings import Study
 from phasewise.summaries import Optimum, read_optimum
+from phasewise.training.interface import RunJob
+from phasewise.training.pool import PoolEvent
 from phasewise.tuning.search import search_unit
 from phasewise.tuning.stopping import StoppedError
 from phasewise.tuning.units import Unit
@@ -271,3 +273,104 @@ def test_second_controller_waits_and_says_for_whom(
     assert second.started == []
     assert optimum.trial_states == {"finished": 4}
     assert "waiting: pid" in capsys.readouterr().err
+
+
+class _WatchedPool(FakePool):
+    """Notes which trials are under way whenever one starts."""
+
+    def __init__(self, **fake: Any) -> None:
+        super().__init__(**fake)
+        self.beside: dict[str, list[str]] = {}
+
+    def submit(self, job: RunJob, *, alone: bool = False) -> None:
+        self.beside[job.config.name] = list(self._running)
+        super().submit(job, alone=alone)
+
+
+@pytest.mark.parametrize(("parallel", "limit"), [("auto", 4), (1, 1), (3, 3)])
+def test_draws_from_a_model_wait_until_few_trials_are_under_way(
+    tuning_study: MakeStudy, run_search: RunSearch, parallel: str | int, limit: int
+) -> None:
+    """20 trials: trials 0-5 depend on no result and may all train together."""
+    pool = _WatchedPool(size=8)
+    study = tuning_study(trials=20, parallel_trials=parallel)
+    assert run_search(study, pool=pool).trial_states == {"finished": 20}
+    assert [len(pool.beside[f"trial-{k:03d}"]) for k in range(6)] == [0, 1, 2, 3, 4, 5]
+    sides = [len(pool.beside[f"trial-{k:03d}"]) for k in range(6, 20)]
+    assert max(sides) == limit - 1
+
+
+def test_random_draws_fill_every_slot(tuning_study: MakeStudy, run_search: RunSearch) -> None:
+    pool = _WatchedPool(size=8)
+    run_search(tuning_study(trials=12, sampler="random"), pool=pool)
+    assert all(len(pool.beside[f"trial-{k:03d}"]) == min(k, 7) for k in range(8))
+    assert len(pool.beside["trial-011"]) >= 4
+
+
+def test_a_model_without_results_waits_for_them(
+    tuning_study: MakeStudy, run_search: RunSearch
+) -> None:
+    """TPE models from the tenth told trial on: the eleventh must see ten results."""
+    pool = _WatchedPool(size=8)
+    optimum = run_search(tuning_study(trials=12, sampler="tpe", parallel_trials=8), pool=pool)
+    assert pool.beside["trial-010"] == []
+    assert optimum.model_based_trials == 2
+
+
+def test_a_deadly_trial_uses_up_its_own_attempts_only(
+    tuning_study: MakeStudy, run_search: RunSearch
+) -> None:
+    """Its worker's death costs all who trained there one attempt; the last one is made alone."""
+
+    class SharedWorkerPool(FakePool):
+        def submit(self, job: RunJob, *, alone: bool = False) -> None:
+            if alone and self._running:
+                self._alone.append(job)
+                return
+            super().submit(job)
+
+        def wait(self, timeout: float | None = None) -> list[PoolEvent]:
+            if "trial-002" in self._running:
+                jobs = self._jobs(list(self._running))
+                self._running.clear()
+                return [PoolEvent(job, death="worker killed by SIGKILL") for job in jobs]
+            events = super().wait(timeout)
+            while self._alone and not self._running:
+                super().submit(self._alone.pop(0))
+            return events
+
+        def _jobs(self, names: list[str]) -> list[RunJob]:
+            return [self.jobs[name] for name in names]
+
+        def _train(self, job: RunJob) -> Any:
+            self.jobs[job.config.name] = job
+            return super()._train(job)
+
+        _alone: list[RunJob] = []  # noqa: RUF012 - one pool in this test
+        jobs: dict[str, RunJob] = {}  # noqa: RUF012
+
+    optimum = run_search(tuning_study(trials=4, retries=2), pool=SharedWorkerPool(size=4))
+    assert optimum.trial_states == {"failed": 1, "finished": 3}
+
+
+def test_killed_with_several_trials_under_way_ends_with_the_same_number(
+    tuning_study: MakeStudy, run_search: RunSearch
+) -> None:
+    class KilledError(BaseException):
+        pass
+
+    def fate(config: RunConfig) -> str:
+        if config.name == "trial-005":
+            raise KilledError
+        return "finished"
+
+    study = tuning_study(trials=12)
+    with pytest.raises(KilledError):
+        run_search(study, pool=FakePool(size=4, fate=fate))
+    again = FakePool(size=4)
+    optimum = run_search(study, pool=again)
+    assert optimum.trial_states == {"finished": 12}
+    started = [name for name in again.started if name.startswith("trial")]
+    assert len(started) == len(set(started))
+    root = Unit(study, "toy", "lora").paths.run("phase1", "x").parent
+    assert len({read_record(f).hash for f in root.glob("trial-*")}) == 12  # type: ignore[union-attr]

@@ -1,27 +1,38 @@
 """The ``packed`` engine: runs of one base model advance in lockstep; the rest train one by one."""
 
 import warnings
-from collections import deque
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from time import perf_counter
 
-from phasewise.errors import InfeasibleRunError
+from phasewise.errors import ConfigError, InfeasibleRunError
 from phasewise.methods.models import BaseModel
 from phasewise.records import RunRecord
 from phasewise.runs import UnitConfig
 from phasewise.settings import MachineSettings
 from phasewise.tasks.kinds import get_kind
 from phasewise.training.batching import largest_micro_batch
-from phasewise.training.device import is_out_of_memory, release_memory, reset_peak_memory
-from phasewise.training.interface import Reporter, RunJob
+from phasewise.training.choice import choose_engine
+from phasewise.training.device import (
+    BYTES_PER_MB,
+    free_memory_bytes,
+    is_out_of_memory,
+    peak_memory_mb,
+    release_memory,
+    reset_peak_memory,
+    used_memory_bytes,
+)
+from phasewise.training.failures import describe_failure, explain_failure
+from phasewise.training.interface import Feed, Reporter, RunJob
 from phasewise.training.packed.forward import RunStep, compute_steps
 from phasewise.training.packed.layout import CannotPackError
 from phasewise.training.packed.model import PackedModel
+from phasewise.training.packed.queue import JobQueue, pack_key
 from phasewise.training.packed.run import PackedRun
+from phasewise.training.packed.slots import MemoryUse, SlotMeter
 from phasewise.training.trainer_engine import Attempt, TrainerEngine
 
-#: Runs that advance together, unless memory allows fewer.
-SLOTS = 8
+_OUT_OF_MEMORY = "out of memory"
 
 
 class UnpackedRunWarning(UserWarning):
@@ -32,75 +43,111 @@ class PackedEngine(TrainerEngine):
     """Trains many runs at once over one base model; a run's numbers are its own.
 
     Args:
-        machine: Which device, and how many CPU threads.
-        slots: Runs that advance together.
+        machine: Which device, how many CPU threads, and how many runs train together.
     """
 
-    def __init__(self, machine: MachineSettings, slots: int = SLOTS) -> None:
+    def __init__(self, machine: MachineSettings) -> None:
         super().__init__(machine)
-        self._slots = slots
-        self._together = slots  # runs in one forward pass; halved where memory runs out
-        self._held: tuple[BaseModel, PackedModel] | None = None
+        self._slots = machine.slots
+        self._meter = SlotMeter(self._slots, self._measure_memory)
+        self._packs = False  # whether what trains now is a pack
+        self._held: tuple[BaseModel, PackedModel | str] | None = None  # or why it cannot be packed
+        self._memory_before = 0.0
 
-    def train(self, jobs: Sequence[RunJob], report: Reporter) -> Iterator[RunRecord]:
+    @property
+    def room(self) -> int:
+        """Runs that train at the same time; see ``interface.Engine``."""
+        return self._meter.room if self._packs else 1
+
+    def train(self, jobs: Feed, report: Reporter) -> Iterator[RunRecord]:
         """Yields the record of each run as it ends; see ``interface.Engine``."""
-        packs: dict[str, list[RunJob]] = {}
-        for job in jobs:
-            packs.setdefault(_pack_key(job.config.unit_config), []).append(job)
-        for pack in packs.values():
+        queue = JobQueue(jobs)
+        while (job := queue.take()) is not None:
+            self._packs = False
             try:
-                packed = self._hold_model(pack[0].config.unit_config)
+                packed = self._hold_model(job.config.unit_config)
             except CannotPackError as error:
-                for job in pack:
-                    yield self._train_alone(job, report, str(error))
+                yield self._train_unpackable(job, report, str(error))
+            except Exception as error:
+                yield describe_failure(job, error, datetime.now(UTC))
             else:
-                yield from self._train_pack(packed, pack, report)
+                yield from self._train_pack(packed, job, queue, report)
 
     def _hold_model(self, unit: UnitConfig) -> PackedModel:
-        """Returns the pack's model, made once for a base model."""
-        obstacle = _find_obstacle(unit)
-        if obstacle:
-            raise CannotPackError(obstacle)
+        """Returns the pack's model, made once for a base model.
+
+        Raises:
+            CannotPackError: The settings or the model do not allow it.
+        """
+        choice = choose_engine(unit.task, unit.method, unit.training)
+        if choice.obstacle:
+            raise CannotPackError(choice.obstacle)
         kind = get_kind(unit.task)
         base = self._warm.base(unit, kind.auto_class, kind.model_kwargs(unit.task))
         if self._held is None or self._held[0] is not base:
             self._held = None
-            self._held = (base, PackedModel(base))
-        return self._held[1]
+            self._held = (base, _pack_model(base))
+            self._meter = SlotMeter(self._slots, self._measure_memory)
+        packed = self._held[1]
+        if isinstance(packed, str):
+            raise CannotPackError(packed)
+        return packed
+
+    def _measure_memory(self) -> MemoryUse:
+        peak = peak_memory_mb(self._device) * BYTES_PER_MB
+        return MemoryUse(peak - self._memory_before, free_memory_bytes(self._device))
+
+    def _train_unpackable(self, job: RunJob, report: Reporter, reason: str) -> RunRecord:
+        """Trains a run alone; refuses if the study asks for the packed engine by name."""
+        engine = job.config.unit_config.training.engine
+        if engine == "trainer":
+            return self._train_run(job, report)
+        if engine == "packed":
+            error = ConfigError(
+                f"{job.config.label}: training.engine is packed, but {reason}; use auto or trainer"
+            )
+            return describe_failure(job, error, datetime.now(UTC))
+        return self._train_alone(job, report, reason)
 
     def _train_alone(
         self, job: RunJob, report: Reporter, reason: str, reported_until: int = 0
     ) -> RunRecord:
         message = f"{job.config.label}: trains alone ({reason})"
         warnings.warn(message, UnpackedRunWarning, stacklevel=3)
-        return self._train_run(job, report, reported_until)
+        return self._train_run(job, report, reported_until, reason)
 
     def _train_pack(
-        self, packed: PackedModel, jobs: Sequence[RunJob], report: Reporter
+        self, packed: PackedModel, first: RunJob, queue: JobQueue, report: Reporter
     ) -> Iterator[RunRecord]:
-        """Keeps every slot busy; the longest runs start first, so that they do not end last."""
+        """Keeps every slot busy until no run of this pack is left."""
+        key = pack_key(first.config.unit_config)
+        self._packs = True
         reset_peak_memory(self._device)
-        self._together = self._slots
-        waiting = deque(sorted(jobs, key=_work_of, reverse=True))
+        self._memory_before = used_memory_bytes(self._device)
         active: list[PackedRun] = []
-        left: list[tuple[RunJob, str, int]] = []  # to train alone, once the pack is done
-        while waiting or active:
-            while waiting and len(active) < self._slots:
-                job = waiting.popleft()
+        alone: list[tuple[RunJob, str, int]] = []  # once the pack is done
+        job: RunJob | None = first
+        while job is not None or active:
+            while job is not None:
                 try:
                     active.append(self._start(job, packed, report))
                 except CannotPackError as error:
-                    left.append((job, str(error), 0))
+                    alone.append((job, str(error), 0))
+                except Exception as error:
+                    yield describe_failure(job, error, datetime.now(UTC))
+                job = queue.take_like(key) if len(active) < self.room else None
             self._advance(packed, active)
+            self._evaluate([run for run in active if run.is_due])
             for run in [run for run in active if run.is_ended]:
                 active.remove(run)
-                if run.needs_room:
-                    left.append((run.job, "out of memory", run.watch.reported_until))
+                if run.leaves:
+                    alone.append((run.job, run.leaves, run.watch.reported_until))
                     self._drop(run)
                 else:
                     yield self._end(run)
-        for job, reason, reported_until in left:
-            yield self._train_alone(job, report, reason, reported_until)
+            job = queue.take_like(key) if len(active) < self.room else None
+        for left, reason, reported_until in alone:
+            yield self._train_alone(left, report, reason, reported_until)
 
     def _start(self, job: RunJob, packed: PackedModel, report: Reporter) -> PackedRun:
         """Gives a run its slot.
@@ -116,7 +163,7 @@ class PackedEngine(TrainerEngine):
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise CannotPackError("out of memory") from error
+            raise CannotPackError(_OUT_OF_MEMORY) from error
         data, _ = self._warm.data(job.config)
         run = PackedRun(job, attempt, packed, data.train)
         run.own_seconds = perf_counter() - clock
@@ -124,39 +171,63 @@ class PackedEngine(TrainerEngine):
 
     def _advance(self, packed: PackedModel, runs: Sequence[PackedRun]) -> None:
         """Brings each run one micro-batch on, in as many passes as memory asks for."""
-        waiting = list(runs)
+        waiting, clock, tokens, size = list(runs), perf_counter(), 0, self.room
         while waiting:
-            group = waiting[: self._together]
-            clock = perf_counter()
-            unit = group[0].job.config.unit_config
+            group, started = waiting[:size], perf_counter()
             try:
-                steps = compute_steps(
-                    packed,
-                    group,
-                    self._warm.collator(unit),
-                    self._device,
-                    self._context_of(group[0].job),
-                )
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                group[0].needs_room = len(group) == 1
-                self._together = max(1, len(group) // 2)
-                waiting = [run for run in waiting if not run.needs_room]
-                release_memory(self._device)
+                steps = self._compute(packed, group)
+            except Exception as error:
+                size = self._make_way(group, error)
+                waiting = [run for run in waiting if not _has_left(run)]
                 continue
-            seconds, tokens = perf_counter() - clock, sum(step.tokens for step in steps)
+            seconds, passed = perf_counter() - started, sum(step.tokens for step in steps)
             for run, step in zip(group, steps, strict=True):
-                _take(run, step, seconds * step.tokens / tokens)
+                _take(run, step, seconds * step.tokens / passed)
+            tokens += passed
             waiting = waiting[len(group) :]
+        self._meter.note(len(runs), tokens, perf_counter() - clock)
+
+    def _compute(self, packed: PackedModel, group: Sequence[PackedRun]) -> list[RunStep]:
+        job = group[0].job
+        collate = self._warm.collator(job.config.unit_config)
+        return compute_steps(packed, group, collate, self._device, self._context_of(job))
+
+    def _make_way(self, group: Sequence[PackedRun], error: Exception) -> int:
+        """Returns how many runs to try in a pass after one has raised; no run has moved.
+
+        Memory that ran out halves the pass for good. Another error is some run's own: they are
+        tried one by one, so that it costs no other.
+        """
+        if len(group) == 1:
+            _settle(group[0], error)
+        if not is_out_of_memory(error):
+            return 1
+        release_memory(self._device)
+        self._meter.limit(len(group) // 2)
+        return self.room
+
+    def _evaluate(self, runs: Sequence[PackedRun]) -> None:
+        """Scores the runs that are due."""
+        for run in runs:
+            clock = perf_counter()
+            try:
+                run.evaluate()
+            except Exception as error:
+                _settle(run, error)
+            run.own_seconds += perf_counter() - clock
+            run.attempt.train_seconds += perf_counter() - clock
 
     def _end(self, run: PackedRun) -> RunRecord:
         """Returns a run's record, after its last scores, and frees what it held."""
         clock = perf_counter()
         if run.attempt.status == "finished":
-            self._finish(run.job, run.attempt)
+            try:
+                self._finish(run.job, run.attempt)
+            except Exception as error:
+                run.attempt.status = "failed"
+                run.attempt.message = explain_failure(run.job, error)
         seconds = run.own_seconds + perf_counter() - clock
-        record = self._describe(run.job, run.attempt, run.started, seconds)
+        record = self._describe(run.job, run.attempt, run.started, seconds, {"engine": "packed"})
         self._drop(run)
         return record
 
@@ -168,41 +239,41 @@ class PackedEngine(TrainerEngine):
             release_memory(self._device)
 
 
+def _pack_model(base: BaseModel) -> PackedModel | str:
+    """Returns the pack's model, or why there can be none: asked once for a base, not each run."""
+    try:
+        return PackedModel(base)
+    except CannotPackError as error:
+        return str(error)
+
+
 def _take(run: PackedRun, step: RunStep, share: float) -> None:
     """Hands a run its gradients and its share of the time; notes how it ends if it does."""
     clock = perf_counter()
     try:
         run.take(step.loss, step.grads, step.tokens)
-    except InfeasibleRunError as error:
-        run.attempt.status, run.attempt.message = "diverged", str(error)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        run.needs_room = True
+    except Exception as error:
+        _settle(run, error)
     seconds = share + perf_counter() - clock
     run.own_seconds += seconds
     run.attempt.train_seconds += seconds
 
 
-def _pack_key(unit: UnitConfig) -> str:
-    """Returns what runs must share to train together: the base model, as it is held."""
-    kind = get_kind(unit.task)
-    parts = (unit.model.model_dump_json(), kind.auto_class, kind.model_kwargs(unit.task))
-    return repr((*parts, unit.method.kind, unit.method.quantization))
+def _settle(run: PackedRun, error: Exception) -> None:
+    """Notes how an error of a run's own ends it: diverged, failed, or alone from the start.
+
+    Raises:
+        ControllerGoneError: See ``explain_failure``; so is a lost device.
+    """
+    if isinstance(error, InfeasibleRunError):
+        run.attempt.status, run.attempt.message = "diverged", str(error)
+    elif is_out_of_memory(error):
+        run.leaves = _OUT_OF_MEMORY
+    elif isinstance(error, CannotPackError):
+        run.leaves = str(error)
+    else:
+        run.attempt.status, run.attempt.message = "failed", explain_failure(run.job, error)
 
 
-def _find_obstacle(unit: UnitConfig) -> str:
-    """Returns why runs of a unit cannot be packed, or nothing."""
-    if unit.task.kind != "classification":
-        return f"the packed engine does not know the loss of {unit.task.kind}"
-    if unit.method.kind == "full":
-        return "every weight trains, so runs share no base model"
-    if unit.method.quantization != "none":
-        return f"a base in {unit.method.quantization} is not packed"
-    return ""
-
-
-def _work_of(job: RunJob) -> float:
-    """Returns a run's optimiser steps, but for a factor that all share."""
-    hyperparameters = job.config.hyperparameters
-    return hyperparameters.epochs / hyperparameters.batch_size
+def _has_left(run: PackedRun) -> bool:
+    return bool(run.leaves) or run.attempt.status != "finished"

@@ -42,7 +42,7 @@ def compute_steps(
     streams = [run.member.generator.get_state() for run in runs]
     try:
         return _compute(packed, runs, collate, device, context)
-    except (RuntimeError, MemoryError):
+    except Exception:
         for run, stream in zip(runs, streams, strict=True):
             run.member.generator.set_state(stream)
         raise

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from math import ceil, isfinite
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from transformers import TrainerControl, TrainerState, get_scheduler
+from transformers import TrainerState, get_scheduler
 
 from phasewise.errors import InfeasibleRunError
 from phasewise.methods.adapt import build_optimizer
@@ -80,7 +80,8 @@ class PackedRun:
         batch: The next micro-batch.
         started: When it got its slot.
         own_seconds: Spent for this run: its share of the steps, and what was done for it alone.
-        needs_room: Whether memory did not suffice even for this run alone in a step.
+        is_due: Whether it waits to be scored, before its next step or its end.
+        leaves: Why it must go on alone, outside the pack; empty while it need not.
     """
 
     def __init__(
@@ -102,7 +103,8 @@ class PackedRun:
         self.step_loss = 0.0
         self.own_seconds = 0.0
         self.started = datetime.now(UTC)
-        self.needs_room = False
+        self.leaves = ""
+        self.is_due = False
         self._optimizer = build_optimizer(attempt.model, config.unit_config.method, hyperparameters)
         self._steps = self.watch.last_step
         self._scheduler = get_scheduler(
@@ -125,7 +127,7 @@ class PackedRun:
     def is_ended(self) -> bool:
         """Whether there is nothing left to train."""
         return (
-            self.needs_room
+            bool(self.leaves)
             or self.attempt.status != "finished"
             or self._state.global_step >= self._steps
         )
@@ -162,15 +164,23 @@ class PackedRun:
 
     def _step(self) -> None:
         torch.nn.utils.clip_grad_norm_(self.parameters, self._max_norm)
-        control = TrainerControl()
-        parts: dict[str, Any] = {"optimizer": self._optimizer, "model": self.attempt.model}
-        self.watch.on_pre_optimizer_step(None, self._state, control, **parts)
+        self.watch.on_pre_optimizer_step(None, self._state, None, optimizer=self._optimizer)
         self._optimizer.step()
         self._scheduler.step()
         self._optimizer.zero_grad()
         self._state.global_step += 1
         self._state.epoch = self.batch.epoch
-        self.watch.on_step_end(None, self._state, control, **parts)
+        self.watch.note_step(self._state.global_step, self.step_loss)
+        self.is_due = self.watch.is_due(self._state.global_step)
+
+    def evaluate(self) -> None:
+        """Scores the run, which is due, and reports it.
+
+        Raises:
+            InfeasibleRunError: A score is not finite.
+        """
+        self.is_due = False
+        self.watch.evaluate(self.attempt.model, self._state.global_step, float(self._state.epoch))
         self.attempt.model.train()  # scoring left it in the mode in which PEFT may hold old norms
         if self.watch.pruned:
             step = self.watch.evaluations[-1].step

@@ -1,7 +1,7 @@
 """Packed runs against the same runs alone through transformers' Trainer and PEFT."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,22 @@ from phasewise.records import RunRecord
 from phasewise.settings import MachineSettings
 from phasewise.tasks.ledger import read_ledger
 from phasewise.tasks.predictions import read_predictions
-from phasewise.training.interface import Decision, Engine, Progress, RunJob
+from phasewise.training.interface import (
+    UNPACKED_KEY,
+    ControllerGoneError,
+    Decision,
+    Engine,
+    Progress,
+    RunJob,
+)
 from phasewise.training.packed import forward
 from phasewise.training.packed.engine import PackedEngine, UnpackedRunWarning
 from phasewise.training.packed.run import PackedRun
 from phasewise.training.trainer_engine import TrainerEngine
 
 Jobs = Callable[..., RunJob]
-_MACHINE = MachineSettings(device="cpu")
+_MACHINE = MachineSettings(device="cpu", slots=8)
+_TWO_SLOTS = MachineSettings(device="cpu", slots=2)
 
 
 def _train(
@@ -102,7 +110,7 @@ def test_a_run_does_not_depend_on_who_shares_its_pack(job_of: Jobs) -> None:
     ]
     alone, _ = _train(PackedEngine(_MACHINE), [mine])
     shared, _ = _train(PackedEngine(_MACHINE), [*others, mine])
-    narrow, _ = _train(PackedEngine(_MACHINE, slots=2), [mine, *others])
+    narrow, _ = _train(PackedEngine(_TWO_SLOTS), [mine, *others])
     assert _losses(shared["mine"]) == pytest.approx(_losses(alone["mine"]), rel=1e-4)
     assert _losses(narrow["mine"]) == pytest.approx(_losses(alone["mine"]), rel=1e-4)
     still, _ = _train(PackedEngine(_MACHINE), [job_of("mine", lora_dropout=0.0)])
@@ -111,8 +119,8 @@ def test_a_run_does_not_depend_on_who_shares_its_pack(job_of: Jobs) -> None:
 
 def test_a_pruned_run_frees_its_slot_and_changes_nobody(job_of: Jobs) -> None:
     jobs = [job_of(name, drops=True, seed=seed) for name, seed in [("a", 1), ("b", 9), ("c", 17)]]
-    free, _ = _train(PackedEngine(_MACHINE, slots=2), jobs)
-    pruned, seen = _train(PackedEngine(_MACHINE, slots=2), jobs, prune="a")
+    free, _ = _train(PackedEngine(_TWO_SLOTS), jobs)
+    pruned, seen = _train(PackedEngine(_TWO_SLOTS), jobs, prune="a")
     assert pruned["a"].status == "pruned"
     assert pruned["a"].message == "stopped by the pruner after step 6"
     for name in ("b", "c"):
@@ -268,9 +276,64 @@ def test_what_cannot_be_packed_trains_alone_and_says_why(job_of: Jobs) -> None:
     assert {record.status for record in records.values()} == {"finished"}
 
 
+def test_an_error_in_a_shared_pass_ends_the_run_that_made_it(
+    job_of: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others, whose dropouts were drawn already, go on as if nothing had been."""
+    jobs = [job_of(name, drops=True, seed=seed) for name, seed in [("a", 1), ("bad", 9), ("c", 17)]]
+    expected, _ = _train(PackedEngine(_MACHINE), jobs)
+    compute = forward._compute
+
+    def broken(packed: Any, runs: list[PackedRun], *rest: Any) -> Any:
+        steps = compute(packed, runs, *rest)
+        if "bad" in [run.job.config.name for run in runs]:
+            raise ValueError("a bad run")
+        return steps
+
+    monkeypatch.setattr(forward, "_compute", broken)
+    records, _ = _train(PackedEngine(_MACHINE), jobs)
+    path = jobs[1].folder / "error.txt"
+    assert records["bad"].status == "failed"
+    assert records["bad"].message == f"ValueError: a bad run (traceback: {path})"
+    for name in ("a", "c"):
+        assert _losses(records[name]) == pytest.approx(_losses(expected[name]), rel=1e-4)
+
+
+def test_runs_of_a_feed_join_a_pack_that_trains(job_of: Jobs) -> None:
+    """The feed has nothing at first, then a run of another unit, then one of this."""
+    engine = PackedEngine(_TWO_SLOTS)
+    ended: list[str] = []
+    rooms: list[int] = []
+
+    def feed() -> Iterator[RunJob | None]:
+        rooms.append(engine.room)
+        yield job_of("long", epochs=4)
+        rooms.append(engine.room)
+        yield from (None, None, job_of("other", method="full_finetune"), job_of("short", epochs=1))
+        while len(ended) < 2:  # both of the pack; `other` waits until no run is under way
+            yield None
+
+    records = {}
+    for record in engine.train(feed(), lambda _: "continue"):
+        ended.append(record.config.name)
+        records[record.config.name] = record
+    assert ended == ["short", "long", "other"]
+    assert rooms == [1, 2]
+    engines = {name: record.environment["engine"] for name, record in records.items()}
+    assert engines == {"short": "packed", "long": "packed", "other": "trainer"}
+    assert "every weight trains" in records["other"].environment[UNPACKED_KEY]
+
+
+def test_the_packed_engine_asked_for_by_name_refuses_what_it_cannot_pack(job_of: Jobs) -> None:
+    job = job_of(method="full_finetune", training={"engine": "packed"})
+    records, _ = _train(PackedEngine(_MACHINE), [job])
+    assert records["run"].status == "failed"
+    assert "training.engine is packed, but every weight trains" in records["run"].message
+
+
 def test_a_report_that_raises_reaches_the_caller(job_of: Jobs) -> None:
     def report(progress: Progress) -> Decision:
-        raise EOFError("the controller has gone")
+        raise ControllerGoneError
 
-    with pytest.raises(EOFError):
+    with pytest.raises(ControllerGoneError):
         list(PackedEngine(_MACHINE).train([job_of()], report))

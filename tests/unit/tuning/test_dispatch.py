@@ -1,0 +1,81 @@
+"""Jobs handed out: longest first, as many as there is room for, each fallback explained once."""
+
+from pathlib import Path
+
+import pytest
+
+from fake_pool import FakePool, write_tuning_study
+from phasewise.records import RunRecord
+from phasewise.runs import build_seeds
+from phasewise.training.interface import UNPACKED_KEY, RunJob
+from phasewise.training.pool import PoolEvent
+from phasewise.tuning.dispatch import Dispatcher
+from phasewise.tuning.stopping import StopFlag
+from phasewise.tuning.units import Unit
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> list[RunJob]:
+    unit = Unit(write_tuning_study(tmp_path), "toy", "lora")
+    sizes = {"short": (1, 16), "long": (4, 4), "middle": (4, 16), "same": (1, 16)}
+    return [
+        unit.job(
+            "phase1",
+            name,
+            unit.default.model_copy(update={"epochs": epochs, "batch_size": batch_size}),
+            build_seeds(0, "phase1", "toy", index),
+        )
+        for index, (name, (epochs, batch_size)) in enumerate(sizes.items())
+    ]
+
+
+def _run(pool: FakePool, jobs: list[RunJob]) -> tuple[list[str], list[str]]:
+    """Returns what was said and which runs ended, in order."""
+    said: list[str] = []
+    ended: list[str] = []
+    with Dispatcher(lambda: pool, retries=1, stop=StopFlag(), say=said.append) as dispatcher:
+        dispatcher.run_all(
+            jobs,
+            ended=lambda job, record: ended.append(record.config.name),
+            evaluated=lambda job, evaluation: "continue",
+        )
+    return said, ended
+
+
+def test_the_longest_of_a_known_list_start_first(jobs: list[RunJob]) -> None:
+    pool = FakePool()
+    said, ended = _run(pool, jobs)
+    assert pool.started == ended == ["long", "middle", "short", "same"]
+    assert said == [f"{name} starts" for name in pool.started]
+
+
+def test_room_that_a_worker_tells_of_is_filled_at_once(jobs: list[RunJob]) -> None:
+    class GrowingPool(FakePool):
+        def wait(self, timeout: float | None = None) -> list[PoolEvent]:
+            if self.size == 1:
+                self.size = 3  # nothing but more room
+                return []
+            counts.append(len(self._running))
+            return super().wait(timeout)
+
+    counts: list[int] = []
+    _run(GrowingPool(), jobs)
+    assert counts[0] == 3
+
+
+def test_why_runs_trained_alone_is_said_once(jobs: list[RunJob]) -> None:
+    class TrainerPool(FakePool):
+        def wait(self, timeout: float | None = None) -> list[PoolEvent]:
+            return [self._mark(event) for event in super().wait(timeout)]
+
+        def _mark(self, event: PoolEvent) -> PoolEvent:
+            record: RunRecord | None = event.record
+            if record is None:
+                return event
+            environment = {UNPACKED_KEY: "its attention is its own"}
+            return event._replace(record=record.model_copy(update={"environment": environment}))
+
+    said, _ = _run(TrainerPool(), jobs)
+    (line,) = [line for line in said if "starts" not in line]
+    expected = "long trained alone, through the trainer engine: its attention is its own"
+    assert line == expected
