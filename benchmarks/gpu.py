@@ -33,7 +33,7 @@ SLOTS = (1, 2, 4, 8, 16, 32, 64)
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
 #: Trials that the ``trainer`` engine trains for the comparison; they are alike.
 ALONE = 2
-HEADER = f"{'model':10}{'method':8}{'K':>4}{'s/trial':>9}{'times':>8}{'tokens/s':>11}{'peak':>8}{'MB':>9}"
+HEADER = "model     method     K  s/trial   times   tokens/s    peak       MB"
 _PROBE_SIZE = {"cuda": 8192, "cpu": 512}
 
 
