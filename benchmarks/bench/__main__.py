@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "PHASEWISE_DATA" in os.environ:  # the measured processes run in other folders
+    os.environ["PHASEWISE_DATA"] = str(Path(os.environ["PHASEWISE_DATA"]).resolve())
 
 from benchmarks.bench.arms import ARMS, REFERENCE, Arm, ArmResult, Bench, is_missing
 from benchmarks.bench.machine import describe_machine
 from benchmarks.bench.results import Summary, format_table, merge_section, summarise
 from benchmarks.bench.slots import format_slots, measure_slots
-from benchmarks.bench.workloads import WORKLOADS, Sizes, find_task
+from benchmarks.bench.workloads import WORKLOADS, Sizes, find_obstacle, find_task
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "cpu.json"
 #: What `--quick` changes, so that it ends in under 25 minutes on two idle cores. Starting the
@@ -37,7 +39,10 @@ def main() -> None:
     machine = describe_machine()
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     for name in options.workloads:
-        _compare(name, arms, options, machine)
+        if obstacle := find_obstacle(WORKLOADS[name]):
+            print(f"\n{name}: left out, {obstacle}")
+        else:
+            _compare(name, arms, options, machine)
     if options.slots:
         curve = measure_slots(options.slots, options.slot_rows, options.device)
         print("\n" + format_slots(curve), flush=True)
@@ -78,17 +83,20 @@ def _compare(
     print(f"\n{name}: {workload.description}")
     print(
         f"{sizes.trials} trials, {sizes.train_rows} train and {sizes.search_rows} search rows of "
-        f"{find_task()[0]}, {workload.model}; {options.repetitions} repetitions",
+        f"{find_task(workload)[0]}, {workload.model}; {options.repetitions} repetitions",
         flush=True,
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = (options.keep or Path(scratch)) / name
-        results = _repeat(Bench(workload, sizes, folder, options.device), arms, options.repetitions)
-    summaries = _summarise(results)
+        bench = Bench(workload, sizes, folder, options.device)
+        results = _repeat(bench, arms, options.repetitions)
+    summaries = _summarise(results, higher_is_better=bench.trials.metric == "accuracy")
+    print(f"best and mean are of {bench.trials.metric} over the trials")
     print(format_table(summaries, REFERENCE), flush=True)
     content = {
         "description": workload.description,
-        "task": find_task()[0],
+        "task": find_task(workload)[0],
+        "metric": bench.trials.metric,
         "sizes": sizes._asdict(),
         "machine": machine,
         "arms": {
@@ -115,10 +123,15 @@ def _repeat(bench: Bench, arms: list[Arm], repetitions: int) -> dict[str, list[A
     return results
 
 
-def _summarise(results: dict[str, list[ArmResult]]) -> dict[str, Summary]:
+def _summarise(
+    results: dict[str, list[ArmResult]], *, higher_is_better: bool
+) -> dict[str, Summary]:
     reference: Any = results.get(REFERENCE, [])
     return {
-        name: summarise(runs, reference, _workers(ARMS[name])) for name, runs in results.items()
+        name: summarise(
+            runs, reference, workers=_workers(ARMS[name]), higher_is_better=higher_is_better
+        )
+        for name, runs in results.items()
     }
 
 

@@ -60,7 +60,7 @@ class ArmResult(NamedTuple):
     cpu_seconds: float
     peak_memory_mb: float
     scores: tuple[float | None, ...]
-    """Accuracy of each trial on the search rows; None: stopped early."""
+    """Metric of each trial on the search rows; None: stopped early."""
     step_seconds: float | None = None
     """Phasewise: spent in training and evaluation steps, by the records, over all workers."""
 

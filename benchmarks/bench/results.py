@@ -22,7 +22,7 @@ class Summary(NamedTuple):
     cpu_seconds: float
     peak_memory_mb: float
     best: float
-    """Best accuracy of a trial, first repetition; NaN if none was scored."""
+    """Best metric of a trial, first repetition; NaN if none was scored."""
     mean: float
     finished: int
     """Trials that trained to their end, first repetition."""
@@ -31,7 +31,11 @@ class Summary(NamedTuple):
 
 
 def summarise(
-    results: Sequence[ArmResult], reference: Sequence[ArmResult], workers: int
+    results: Sequence[ArmResult],
+    reference: Sequence[ArmResult],
+    *,
+    workers: int,
+    higher_is_better: bool = True,
 ) -> Summary:
     """Returns medians over the repetitions of an arm, and its ratios to the reference's.
 
@@ -39,6 +43,7 @@ def summarise(
         results: Of one arm, at least one; repetition k of two arms ran next to each other.
         reference: Of the arm to compare with; empty if it was not run.
         workers: Processes that share the steps.
+        higher_is_better: Whether the best score is the highest.
     """
     ratios = sorted(
         theirs.seconds / ours.seconds for theirs, ours in zip(reference, results, strict=False)
@@ -56,7 +61,7 @@ def summarise(
         process_seconds=median(result.process_seconds for result in results),
         cpu_seconds=median(result.cpu_seconds for result in results),
         peak_memory_mb=median(result.peak_memory_mb for result in results),
-        best=max(scores, default=float("nan")),
+        best=(max if higher_is_better else min)(scores, default=float("nan")),
         mean=mean(scores) if scores else float("nan"),
         finished=len(scores),
         overhead=median(shares) if shares else None,

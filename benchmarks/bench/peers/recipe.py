@@ -1,37 +1,39 @@
-"""What all peers share: model, tokenised rows, batches. No code of Phasewise is used."""
+"""What all peers share: model, rows, batches. No code of Phasewise is used."""
 
 from typing import Any
 
 import torch
+import transformers
 from benchmarks.bench.trials import Row, Trial, TrialList
-from datasets import Dataset
 from peft import LoraConfig, TaskType, get_peft_model
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    DataCollatorWithPadding,
-    set_seed,
-)
+from transformers import AutoConfig, AutoTokenizer, DataCollatorForTokenClassification, set_seed
+from transformers.data.data_collator import DataCollatorWithPadding
 from transformers.utils import logging
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 
+_TASK_TYPES = {
+    "AutoModelForSequenceClassification": TaskType.SEQ_CLS,
+    "AutoModelForCausalLM": TaskType.CAUSAL_LM,
+}
+
 
 def build_model(spec: TrialList, trial: Trial) -> Any:
-    """Returns the pretrained model with a trial's adapters and a fresh head, float32."""
+    """Returns the pretrained model with a trial's adapters, float32; a classifier's head is new."""
     set_seed(spec.seed)
-    config = AutoConfig.from_pretrained(spec.model, num_labels=len(spec.labels))
+    config = AutoConfig.from_pretrained(spec.model)
+    if spec.classes is not None:
+        config.num_labels = spec.classes
     if spec.layers is not None:
         config.num_hidden_layers = spec.layers
     if config.pad_token_id is None:
         config.pad_token_id = config.eos_token_id
-    base = AutoModelForSequenceClassification.from_pretrained(
+    base = getattr(transformers, spec.auto_class).from_pretrained(
         spec.model, config=config, dtype=torch.float32
     )
     adapter = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
+        task_type=_TASK_TYPES[spec.auto_class],
         r=trial.lora_rank,
         lora_alpha=trial.lora_alpha,
         lora_dropout=trial.lora_dropout,
@@ -41,20 +43,16 @@ def build_model(spec: TrialList, trial: Trial) -> Any:
     return get_peft_model(base, adapter)
 
 
-def load_tokenizer(spec: TrialList) -> Any:
-    """Returns the model's tokenizer; a decoder without a pad token gets its end token."""
+def build_collator(spec: TrialList) -> Any:
+    """Returns what pads a batch to its longest row; targets a token with -100."""
     tokenizer = AutoTokenizer.from_pretrained(spec.model)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    if spec.classes is not None:
+        return DataCollatorWithPadding(tokenizer)
+    return DataCollatorForTokenClassification(tokenizer)
 
 
-def tokenise(spec: TrialList, tokenizer: Any, rows: tuple[Row, ...]) -> Dataset:
-    """Returns the rows as token ids, not padded."""
-    encoded = tokenizer([row.text for row in rows], truncation=True, max_length=spec.max_length)
-    return Dataset.from_dict({**encoded, "labels": [row.label for row in rows]})
-
-
-def build_collator(tokenizer: Any) -> DataCollatorWithPadding:
-    """Returns what pads a batch to its longest row."""
-    return DataCollatorWithPadding(tokenizer)
+def as_features(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
+    """Returns the rows as the collators take them."""
+    return [row._asdict() for row in rows]

@@ -53,7 +53,8 @@ def test_loop_reports_each_evaluation_and_returns_the_last(spec: TrialList) -> N
 
 
 def test_loop_learns(spec: TrialList) -> None:
-    apart = tuple(row._replace(text="good" if row.label else "bad") for row in spec.train)
+    good, bad = spec.train[0].input_ids, spec.train[1].input_ids
+    apart = tuple(row._replace(input_ids=good if row.labels else bad) for row in spec.train)
     eager = spec.trials[0]._replace(learning_rate=3e-2, batch_size=2)
     spec = spec._replace(train=apart, search=apart, epochs=4)
     assert plain_loop.train_trial(spec, eager, plain_loop.Rows(spec)) == 1.0

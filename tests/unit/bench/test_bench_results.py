@@ -26,6 +26,11 @@ def test_quality_leaves_out_trials_that_were_stopped() -> None:
     assert summary.mean == pytest.approx(0.65)
 
 
+def test_the_best_loss_is_the_lowest() -> None:
+    results = [_result(1, (0.5, 0.8))]
+    assert summarise(results, [], workers=1, higher_is_better=False).best == 0.5
+
+
 def test_overhead_is_the_share_of_all_workers_time_outside_steps() -> None:
     # Two workers for 10 s are 20 s of work; 18 s were steps.
     assert summarise([_result(10, steps=18.0)], [], workers=2).overhead == pytest.approx(0.1)
