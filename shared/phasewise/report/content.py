@@ -7,6 +7,7 @@ from phasewise.figures import MethodStyle, assign_styles
 from phasewise.report.drawing import Drawing
 from phasewise.report.evidence import TaskEvidence, gather_evidence
 from phasewise.report.findings import TaskFinding, find_overall, find_task
+from phasewise.report.pair_traces import PairTrace, trace_pairs
 from phasewise.report.reproduction import Reproduction, describe_reproduction
 from phasewise.report.rows import NoiseRow, UnitRow, build_noise_row, build_unit_row
 from phasewise.report.sections import UnitSection, build_unit_section
@@ -19,6 +20,7 @@ from phasewise.report.tables import (
     build_unit_table,
 )
 from phasewise.report.task_drawings import draw_task
+from phasewise.report.traces import RunRow, TaskTrace, trace_tasks
 from phasewise.report.verdict_table import VerdictRow, build_verdict_row, build_verdict_table
 from phasewise.report.verdicts import judge_tasks
 from phasewise.settings import Study
@@ -43,6 +45,8 @@ class ReportContent:
     sections: tuple[UnitSection, ...]
     notes: tuple[str, ...]
     reproduction: Reproduction
+    traces: tuple[TaskTrace, ...]  # every run with its record
+    pair_traces: tuple[PairTrace, ...]  # every verdict with its runs
     unit_rows: tuple[UnitRow, ...]
     noise_rows: tuple[NoiseRow, ...]
     verdict_rows: tuple[VerdictRow, ...]
@@ -53,6 +57,11 @@ class ReportContent:
         found = [(task, each) for task, drawings in self.task_drawings.items() for each in drawings]
         units = [(f"{section.task} / {section.method}", section) for section in self.sections]
         return found + [(name, each) for name, section in units for each in section.drawings]
+
+    @property
+    def run_rows(self) -> tuple[RunRow, ...]:
+        """Every run of the study, for the CSV."""
+        return tuple(run for task in self.traces for run in task.runs)
 
 
 def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportContent:
@@ -87,6 +96,8 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
         sections=tuple(sections),
         notes=(*notes, *(note for unit in found for note in unit.notes)),
         reproduction=describe_reproduction(study, tasks),
+        traces=trace_tasks(study, tasks),
+        pair_traces=trace_pairs(tasks, verdicts),
         unit_rows=tuple(rows),
         noise_rows=tuple(noise),
         verdict_rows=tuple(map(build_verdict_row, verdicts)),
