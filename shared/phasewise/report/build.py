@@ -1,4 +1,4 @@
-"""Writing the report: report.html, RESULTS.md, the tables as CSV and the figures as files."""
+"""Writing the report: report.html, RESULTS.md, tables as CSV and LaTeX, figures as files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,3 +67,5 @@ def _write_tables(content: ReportContent, folder: Path) -> None:
     }
     for name, each in rows.items():
         write_atomically(folder / f"{name}.csv", write_csv(each))
+    for name, text in content.latex_tables.items():
+        write_atomically(folder / f"{name}.tex", text)

@@ -7,6 +7,7 @@ from phasewise.figures import MethodStyle, assign_styles
 from phasewise.report.drawing import Drawing
 from phasewise.report.evidence import TaskEvidence, gather_evidence
 from phasewise.report.findings import TaskFinding, find_overall, find_task
+from phasewise.report.latex import build_latex_tables
 from phasewise.report.pair_traces import PairTrace, trace_pairs
 from phasewise.report.reproduction import Reproduction, describe_reproduction
 from phasewise.report.rows import NoiseRow, UnitRow, build_noise_row, build_unit_row
@@ -50,6 +51,7 @@ class ReportContent:
     unit_rows: tuple[UnitRow, ...]
     noise_rows: tuple[NoiseRow, ...]
     verdict_rows: tuple[VerdictRow, ...]
+    latex_tables: Mapping[str, str]  # file stem to content
 
     @property
     def drawings(self) -> list[tuple[str, Drawing]]:
@@ -101,6 +103,7 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
         unit_rows=tuple(rows),
         noise_rows=tuple(noise),
         verdict_rows=tuple(map(build_verdict_row, verdicts)),
+        latex_tables=build_latex_tables(study.settings.name, rows, verdicts),
     )
 
 

@@ -37,6 +37,7 @@ class UnitRow:
     task: str
     method: str
     metric: str
+    maximise: bool
     default_search: ScoreSummary
     default_report: ScoreSummary
     best_raw: float | None
@@ -84,6 +85,7 @@ def build_unit_row(study: Study, unit: UnitEvidence) -> UnitRow:
         task=unit.task,
         method=unit.method,
         metric=unit.metric,
+        maximise=unit.maximise,
         default_search=unit.default_search,
         default_report=unit.default_report,
         best_raw=raw,
