@@ -30,7 +30,8 @@ def build_report(
         figures: Written as PNG and SVG too; ``main``: each task's seeds, expected best and cost.
 
     Returns:
-        Path of ``report.html``; ``RESULTS.md``, ``tables/`` and ``figures/`` lie beside it.
+        Path of ``report.html``; beside it lie ``RESULTS.md``, ``tables/``, ``paper/`` and
+        ``figures/``.
 
     Raises:
         ConfigError: A unit is not of the study.
@@ -38,6 +39,8 @@ def build_report(
     folder = study.settings.analysis_path
     content = gather_content(study, units)
     _write_tables(content, folder / "tables")
+    write_atomically(folder / "paper" / "methods.tex", content.paper.methods_latex + "\n")
+    write_atomically(folder / "paper" / "references.bib", content.paper.bibtex)
     write_atomically(folder / "RESULTS.md", render_markdown(content))
     page = folder / "report.html"
     write_atomically(page, render_html(content))

@@ -9,6 +9,7 @@ from phasewise.report.evidence import TaskEvidence, gather_evidence
 from phasewise.report.findings import TaskFinding, find_overall, find_task
 from phasewise.report.latex import build_latex_tables
 from phasewise.report.pair_traces import PairTrace, trace_pairs
+from phasewise.report.paper import Paper, build_paper
 from phasewise.report.reproduction import Reproduction, describe_reproduction
 from phasewise.report.rows import NoiseRow, UnitRow, build_noise_row, build_unit_row
 from phasewise.report.sections import UnitSection, build_unit_section
@@ -52,6 +53,7 @@ class ReportContent:
     noise_rows: tuple[NoiseRow, ...]
     verdict_rows: tuple[VerdictRow, ...]
     latex_tables: Mapping[str, str]  # file stem to content
+    paper: Paper
 
     @property
     def drawings(self) -> list[tuple[str, Drawing]]:
@@ -104,6 +106,7 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
         noise_rows=tuple(noise),
         verdict_rows=tuple(map(build_verdict_row, verdicts)),
         latex_tables=build_latex_tables(study.settings.name, rows, verdicts),
+        paper=build_paper(study, tasks, verdicts),
     )
 
 
