@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from phasewise.figures import MethodStyle, assign_styles
+from phasewise.report.detection import describe_detection, find_detection
 from phasewise.report.drawing import Drawing
 from phasewise.report.evidence import TaskEvidence, gather_evidence
 from phasewise.report.findings import TaskFinding, find_overall, find_task
@@ -41,6 +42,7 @@ class ReportContent:
     styles: Mapping[str, MethodStyle]
     unit_table: Table
     noise_table: Table
+    detections: tuple[str, ...]  # what each task can detect, in words
     criteria_table: Table
     count_table: Table
     ledger_table: Table
@@ -94,6 +96,9 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
         styles=styles,
         unit_table=build_unit_table(study, tasks, rows),
         noise_table=build_noise_table(noise),
+        detections=tuple(
+            describe_detection(each) for t in tasks if (each := find_detection(study, t))
+        ),
         criteria_table=build_criteria_table(found),
         count_table=build_count_table(found),
         ledger_table=build_ledger_table(tasks),

@@ -12,7 +12,7 @@ from phasewise.records import RunRecord
 from phasewise.tasks.predictions import PREDICTIONS_FILE, read_predictions
 
 #: Metrics that are a mean over examples, by the kind of task: which field of a prediction it is.
-_FIELDS = {
+EXAMPLE_FIELDS = {
     ("classification", "accuracy"): "correct",
     ("extractive_qa", "exact"): "correct",
     ("extractive_qa", "f1"): "f1",
@@ -41,7 +41,7 @@ def read_example_values(
     values: dict[SeedKey, Values] = {}
     for key, record in runs.items():
         task = record.config.unit_config.task
-        field = _FIELDS.get((task.kind, task.metric))
+        field = EXAMPLE_FIELDS.get((task.kind, task.metric))
         if field is None:
             return {}, f"{task.metric} is no mean over examples"
         path = folder / record.config.phase / record.config.name / PREDICTIONS_FILE
