@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from phasewise.report.evidence import SeedKey, TaskEvidence
-from phasewise.report.example_values import Values, read_example_values, tabulate
+from phasewise.report.evidence import TaskEvidence
+from phasewise.report.example_values import SeedKey, Values, tabulate
 from phasewise.statistics import (
     Comparison,
     Interval,
@@ -94,7 +94,7 @@ def _judge_task(task: TaskEvidence) -> list[_Judged]:
     for unit in task.units:
         scores = {key: sign * score for key, score in unit.seed_scores().items()}
         if scores:
-            values, missing = read_example_values(unit)
+            values, missing = unit.example_values
             sides.append(_Side(unit.method, scores, values, missing))
     return [_judge_pair(task, first, second) for first, second in combinations(sides, 2)]
 
