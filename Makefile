@@ -1,13 +1,20 @@
 # make run: the demo study. make setup: environment and profile links. make test, make lint.
+# make bench: the same trials through Phasewise and through other tools (needs an idle machine).
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := $(BIN)/snakemake --profile profiles/demo
-SOURCES := shared/phasewise tests
+SOURCES := shared/phasewise tests benchmarks
 SNAKEFILES := Snakefile workflow/rules
 # torch in two processes must not start two threads each on two cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run setup test lint format clean
+# What `make bench` measures: --quick takes 25 minutes; BENCH= takes hours; see --help.
+BENCH ?= --quick
+# The peers' environment: all of .venv and what only they need, so that .venv stays as locked.
+BENCH_BIN := .venv-bench/bin
+BENCH_PEERS := ray[tune]==2.60.0
+
+.PHONY: run setup test bench lint format clean
 
 run: setup  ## Run the demo to its end; run it again to resume after a kill.
 	@$(DEMO) --unlock >/dev/null 2>&1 || true
@@ -26,6 +33,17 @@ setup: .venv/installed  ## Make .venv and link the profiles to the root.
 
 test: setup  ## Unit, conformance and workflow tests; no network.
 	$(BIN)/pytest -n 2 --dist loadfile
+
+bench: .venv-bench/installed  ## Time and quality against what users would pick instead.
+	$(BENCH_BIN)/python -m benchmarks.bench $(BENCH)
+
+.venv-bench/installed: .venv/installed
+	$(PYTHON) -m venv .venv-bench
+	packages=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	own=$$($(BENCH_BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	echo "import site; site.addsitedir('$$packages')" > "$$own/base.pth"
+	$(BENCH_BIN)/python -m pip install --quiet --disable-pip-version-check "$(BENCH_PEERS)"
+	@touch $@
 
 lint: setup  ## ruff, mypy, snakefmt: what CI runs.
 	$(BIN)/ruff check $(SOURCES)

@@ -3,11 +3,15 @@
 snakemake --profile demo             # the demo, about 12 minutes on 2 CPU cores
 snakemake --profile vm1              # the units of one VM (after `make setup`)
 snakemake --profile vm1 -n phase1    # what Phase 1 would run, without running it
+snakemake --profile demo --report report.zip   # everything the report shows, with its captions
 """
 
 from snakemake.utils import min_version
 
 min_version("9.27")
+
+
+report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"

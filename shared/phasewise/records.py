@@ -72,6 +72,9 @@ class RunRecord(Section):
     report_metrics: dict[str, float] = Field(
         default_factory=dict, description="Report set, at the end; only if the run may open it."
     )
+    threshold: float | None = Field(
+        None, description="extractive_qa: no-answer threshold fitted on the search set."
+    )
     report_rows: int = Field(0, description="Examples behind report_metrics.")
     search_rows: int = Field(0, description="Examples behind search_metrics.")
     cost: RunCost | None = None

@@ -19,7 +19,8 @@ from phasewise.settings import (
     TrainingSettings,
 )
 
-Phase = Literal["phase0", "phase1", "phase2"]
+#: final: a model trained for use after the study; none of the study's statistics count it.
+Phase = Literal["phase0", "phase1", "phase2", "final"]
 
 
 class RunSeeds(Section):
@@ -42,6 +43,11 @@ class UnitConfig(Section):
     data_dir: Path | None = Field(description="Folder that replaces the hub; see StudySettings.")
     data_fingerprint: str
     libraries: dict[str, str]
+    all_data: bool = Field(
+        False,
+        description="Train on every row but the report set's: a final model. Scores on the search "
+        "set are then of rows it was trained on.",
+    )
 
     @property
     def unit(self) -> str:
@@ -101,6 +107,8 @@ def unit_meaning(unit: UnitConfig) -> dict[str, Any]:
     content["method"] = {key: content["method"][key] for key in keys}
     for key in ("save_adapters", "engine"):
         del content["training"][key]
+    if not unit.all_data:  # says nothing of any run of a study
+        del content["all_data"]
     return content
 
 
@@ -167,7 +175,7 @@ def build_seeds(study_seed: int, phase: str, task: str, index: int) -> RunSeeds:
 
     Args:
         study_seed: ``seed`` of the study.
-        phase: ``phase0``, ``phase1``, ``confirm`` or ``phase2``; no two share a seed.
+        phase: ``phase0``, ``phase1``, ``confirm``, ``phase2`` or ``final``; no two share a seed.
         task: Name of the task.
         index: 0-based; every trial of Phase 1 has index 0, so that trials differ by their
             hyperparameters only.

@@ -24,6 +24,7 @@ LAYERS = [
     "training",
     "statistics",
     "tuning",
+    "inference",
     "figures",
     "tracking",
     "report",

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -151,6 +152,22 @@ def test_report_names_every_unit_and_loads_nothing(finished: Path) -> None:
     for text in (page, results):
         assert all(word in text for word in (TASK, *METHODS))
     assert 'src="http' not in page
+
+
+def test_snakemakes_own_report_holds_the_verdict_with_captions(finished: Path) -> None:
+    command = snakemake_command(
+        finished, "test", finished / "study.yaml", "all", "--report", "bundle.zip"
+    )
+    done = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(finished / "bundle.zip") as bundle:
+        names = {name.split("/")[-1] for name in bundle.namelist()}
+        (main,) = (name for name in bundle.namelist() if name.count("/") == 1)
+        page = bundle.read(main).decode()
+    optima = {f"{TASK}_{method}_optimal.yaml" for method in METHODS}
+    assert {"report.html", "RESULTS.md", "runs.csv", "scores.tex", *optima} <= names
+    for words in ("The verdict on every pair of methods", "Begin with the category", "Optima"):
+        assert words in page
 
 
 def test_every_run_is_mirrored_to_one_offline_wandb_run(finished: Path) -> None:

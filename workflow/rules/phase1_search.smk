@@ -11,7 +11,12 @@ rule search:
     input:
         baseline=PHASE0_SUMMARY,
     output:
-        OPTIMUM,
+        report(
+            OPTIMUM,
+            caption="../report/optimum.rst",
+            category="Optima",
+            labels={"task": "{task}", "method": "{method}"},
+        ),
     log:
         f"logs/phase1_optuna/{VM}/{{task}}_{{method}}.log",
     threads: STUDY.settings.machine.cores

@@ -1,20 +1,48 @@
-"""The report over this machine's units.
+"""The report over this machine's units; `snakemake --report FILE` bundles what is marked here.
 
 REQUIRED INPUTS: baselines, optima and Phase 2 summaries of the units
-OUTPUTS: analysis/report.html, analysis/RESULTS.md
+OUTPUTS: analysis/report.html, analysis/RESULTS.md, analysis/tables/*.csv, analysis/tables/*.tex
 """
 
 
 rule write_report:
-    """Write report.html and RESULTS.md from the records."""
+    """Write report.html, RESULTS.md and the tables from the records."""
     input:
         task_files(TASK_BASELINES),
         unit_files(PHASE0_SUMMARY),
         unit_files(OPTIMUM),
         unit_files(PHASE2_SUMMARY),
     output:
-        REPORT,
-        ANALYSIS + "/RESULTS.md",
+        report(
+            REPORT,
+            caption="../report/verdict.rst",
+            category="Verdict",
+            labels={"file": "report"},
+        ),
+        report(
+            ANALYSIS + "/RESULTS.md",
+            caption="../report/results.rst",
+            category="Verdict",
+            labels={"file": "Markdown"},
+        ),
+        [
+            report(
+                f"{ANALYSIS}/tables/{name}.csv",
+                caption="../report/table.rst",
+                category="Tables",
+                labels={"table": name, "format": "CSV"},
+            )
+            for name in ("verdicts", "units", "noise", "runs")
+        ],
+        [
+            report(
+                f"{ANALYSIS}/tables/{name}.tex",
+                caption="../report/latex.rst",
+                category="Tables",
+                labels={"table": name, "format": "LaTeX"},
+            )
+            for name in ("scores", "costs")
+        ],
     log:
         f"logs/report/{VM}.log",
     localrule: True

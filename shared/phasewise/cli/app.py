@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from phasewise.cli import looking, phases, searching
+from phasewise.cli import evaluation, looking, models, phases, searching
 from phasewise.errors import ConfigError, DataError, PhasewiseError
 
 app = typer.Typer(
@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-_RUN, _LOOK = "Run (what the Snakemake rules call)", "Look"
+_RUN, _LOOK, _USE = "Run (what the Snakemake rules call)", "Look", "Use the result"
 app.command(rich_help_panel=_RUN)(phases.baselines)
 app.command(rich_help_panel=_RUN)(phases.defaults)
 app.command(rich_help_panel=_RUN)(searching.search)
@@ -24,6 +24,10 @@ app.command(rich_help_panel=_RUN)(phases.report)
 app.command(rich_help_panel=_LOOK)(looking.check)
 app.command(rich_help_panel=_LOOK)(looking.plan)
 app.command(rich_help_panel=_LOOK)(looking.status)
+app.command(rich_help_panel=_USE)(models.train)
+app.command("merge-adapter", rich_help_panel=_USE)(models.merge_adapter)
+app.command(rich_help_panel=_USE)(models.predict)
+app.command(rich_help_panel=_USE)(evaluation.evaluate)
 app.command("list", rich_help_panel=_LOOK)(looking.list_registry)
 
 #: Exit codes: wrong input, a run that failed for another reason, interrupted.

@@ -57,8 +57,14 @@ def check(
     typer.echo(f"{study}: {len(rows)} tasks x {len(loaded.methods)} methods, all good")
 
 
-def plan(study: StudyOption = DEFAULT_STUDY, vm: ShardOption = ALL_SHARD) -> None:
-    """Print how many runs a shard needs, what trains them, and how long once Phase 0 is done."""
+def plan(
+    study: StudyOption = DEFAULT_STUDY,
+    vm: ShardOption = ALL_SHARD,
+    difference: Annotated[
+        float, typer.Option(min=0.01, help="Difference to detect, in points of the metric.")
+    ] = 1.0,
+) -> None:
+    """Print how many runs a shard needs, what trains them, how long, and what it can detect."""
     loaded = load_study(study)
     units = loaded.units_of(vm)
     counts = _count_runs(loaded)
@@ -81,6 +87,20 @@ def plan(study: StudyOption = DEFAULT_STUDY, vm: ShardOption = ALL_SHARD) -> Non
             f"{total:.2f} h one after another for the {len(measured)} units that Phase 0 has "
             "measured; trials with more epochs than the default take longer"
         )
+    for line in _describe_detections(loaded, units, difference):
+        console.print(line)
+
+
+def _describe_detections(
+    study: Study, units: list[tuple[str, str]], difference: float
+) -> list[str]:
+    from phasewise.report.detection import describe_detection, find_detection
+    from phasewise.report.evidence import gather_evidence
+
+    found = [
+        find_detection(study, task, difference / 100) for task in gather_evidence(study, units)
+    ]
+    return [describe_detection(each) for each in found if each is not None]
 
 
 def status(
@@ -122,7 +142,9 @@ def _measured_seconds(study: Study, task: str, method: str) -> float | None:
 
 
 def _choose_engine(study: Study, task: str, method: str) -> EngineChoice:
-    return choose_engine(study.tasks[task], study.methods[method], study.settings.training)
+    settings = study.settings
+    task_settings, method_settings = study.tasks[task], study.methods[method]
+    return choose_engine(task_settings, method_settings, settings.training, settings.search)
 
 
 def _count_runs(study: Study) -> tuple[int, int, int, int]:

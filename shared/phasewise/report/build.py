@@ -1,14 +1,17 @@
-"""Writing the report: report.html, RESULTS.md, the tables as CSV and the figures as files."""
+"""Writing the report: report.html, RESULTS.md, tables as CSV and LaTeX, figures as files."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from phasewise.records import write_atomically
 from phasewise.report.content import ReportContent, gather_content
 from phasewise.report.page import render_html, render_markdown
 from phasewise.report.tables import write_csv
 from phasewise.settings import Study
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 #: Which figures are also written as files, for papers: each takes a third of a second.
 FigureFiles = Literal["none", "main", "all"]
@@ -27,16 +30,17 @@ def build_report(
         figures: Written as PNG and SVG too; ``main``: each task's seeds, expected best and cost.
 
     Returns:
-        Path of ``report.html``; ``RESULTS.md``, ``tables/`` and ``figures/`` lie beside it.
+        Path of ``report.html``; beside it lie ``RESULTS.md``, ``tables/``, ``paper/`` and
+        ``figures/``.
 
     Raises:
         ConfigError: A unit is not of the study.
     """
     folder = study.settings.analysis_path
     content = gather_content(study, units)
-    write_atomically(folder / "tables" / "units.csv", write_csv(content.unit_rows))
-    write_atomically(folder / "tables" / "noise.csv", write_csv(content.noise_rows))
-    write_atomically(folder / "tables" / "verdicts.csv", write_csv(content.verdict_rows))
+    _write_tables(content, folder / "tables")
+    write_atomically(folder / "paper" / "methods.tex", content.paper.methods_latex + "\n")
+    write_atomically(folder / "paper" / "references.bib", content.paper.bibtex)
     write_atomically(folder / "RESULTS.md", render_markdown(content))
     page = folder / "report.html"
     write_atomically(page, render_html(content))
@@ -55,3 +59,16 @@ def _write_figures(content: ReportContent, folder: Path, wanted: FigureFiles) ->
     for about, each in drawings:
         title = f"{about}: {each.title}"
         write_static(each.figure, folder / each.key, title=title, wide=each.wide)
+
+
+def _write_tables(content: ReportContent, folder: Path) -> None:
+    rows: dict[str, Sequence[DataclassInstance]] = {
+        "units": content.unit_rows,
+        "noise": content.noise_rows,
+        "verdicts": content.verdict_rows,
+        "runs": content.run_rows,
+    }
+    for name, each in rows.items():
+        write_atomically(folder / f"{name}.csv", write_csv(each))
+    for name, text in content.latex_tables.items():
+        write_atomically(folder / f"{name}.tex", text)

@@ -4,9 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from phasewise.figures import MethodStyle, assign_styles
+from phasewise.report.detection import describe_detection, find_detection
 from phasewise.report.drawing import Drawing
 from phasewise.report.evidence import TaskEvidence, gather_evidence
 from phasewise.report.findings import TaskFinding, find_overall, find_task
+from phasewise.report.latex import build_latex_tables
+from phasewise.report.pair_traces import PairTrace, trace_pairs
+from phasewise.report.paper import Paper, build_paper
 from phasewise.report.reproduction import Reproduction, describe_reproduction
 from phasewise.report.rows import NoiseRow, UnitRow, build_noise_row, build_unit_row
 from phasewise.report.sections import UnitSection, build_unit_section
@@ -19,6 +23,7 @@ from phasewise.report.tables import (
     build_unit_table,
 )
 from phasewise.report.task_drawings import draw_task
+from phasewise.report.traces import RunRow, TaskTrace, trace_tasks
 from phasewise.report.verdict_table import VerdictRow, build_verdict_row, build_verdict_table
 from phasewise.report.verdicts import judge_tasks
 from phasewise.settings import Study
@@ -37,15 +42,20 @@ class ReportContent:
     styles: Mapping[str, MethodStyle]
     unit_table: Table
     noise_table: Table
+    detections: tuple[str, ...]  # what each task can detect, in words
     criteria_table: Table
     count_table: Table
     ledger_table: Table
     sections: tuple[UnitSection, ...]
     notes: tuple[str, ...]
     reproduction: Reproduction
+    traces: tuple[TaskTrace, ...]  # every run with its record
+    pair_traces: tuple[PairTrace, ...]  # every verdict with its runs
     unit_rows: tuple[UnitRow, ...]
     noise_rows: tuple[NoiseRow, ...]
     verdict_rows: tuple[VerdictRow, ...]
+    latex_tables: Mapping[str, str]  # file stem to content
+    paper: Paper
 
     @property
     def drawings(self) -> list[tuple[str, Drawing]]:
@@ -53,6 +63,11 @@ class ReportContent:
         found = [(task, each) for task, drawings in self.task_drawings.items() for each in drawings]
         units = [(f"{section.task} / {section.method}", section) for section in self.sections]
         return found + [(name, each) for name, section in units for each in section.drawings]
+
+    @property
+    def run_rows(self) -> tuple[RunRow, ...]:
+        """Every run of the study, for the CSV."""
+        return tuple(run for task in self.traces for run in task.runs)
 
 
 def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportContent:
@@ -81,15 +96,22 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
         styles=styles,
         unit_table=build_unit_table(study, tasks, rows),
         noise_table=build_noise_table(noise),
+        detections=tuple(
+            describe_detection(each) for t in tasks if (each := find_detection(study, t))
+        ),
         criteria_table=build_criteria_table(found),
         count_table=build_count_table(found),
         ledger_table=build_ledger_table(tasks),
         sections=tuple(sections),
         notes=(*notes, *(note for unit in found for note in unit.notes)),
         reproduction=describe_reproduction(study, tasks),
+        traces=trace_tasks(study, tasks),
+        pair_traces=trace_pairs(tasks, verdicts),
         unit_rows=tuple(rows),
         noise_rows=tuple(noise),
         verdict_rows=tuple(map(build_verdict_row, verdicts)),
+        latex_tables=build_latex_tables(study.settings.name, rows, verdicts),
+        paper=build_paper(study, tasks, verdicts),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from phasewise.errors import ConfigError, RecordError
 from phasewise.records import RECORD_FILE, RunRecord, read_record
+from phasewise.report.example_values import SeedKey, Values, read_example_values
 from phasewise.runs import Phase, UnitPaths, task_baselines_path, unit_meaning
 from phasewise.seeding import derive_seed
 from phasewise.settings import Study
@@ -25,9 +26,6 @@ from phasewise.summaries import (
 from phasewise.tasks.ledger import read_ledger
 
 _T = TypeVar("_T")
-
-#: init, order and subset: runs of two methods with equal keys are paired.
-SeedKey = tuple[int, int, int]
 
 PHASES: tuple[Phase, ...] = ("phase0", "phase1", "phase2")
 
@@ -72,17 +70,29 @@ class UnitEvidence:
         """Phase 2 on the report set; of the seeds that have ended, if it still runs."""
         return self._summarise(self.phase2, "phase2", report=True)
 
+    @cached_property
+    def example_values(self) -> tuple[dict[SeedKey, Values], str]:
+        """Phase 2, example by example, and why not; see `read_example_values`."""
+        return read_example_values(self.seed_runs(), self.root)
+
     def seed_scores(self) -> dict[SeedKey, float]:
         """Returns Phase 2's report scores by the run's seeds; equal keys pair across methods."""
         return {key: record.report_score or 0.0 for key, record in self.seed_runs().items()}
 
     def seed_runs(self) -> dict[SeedKey, RunRecord]:
         """Returns the finished runs of Phase 2 by their seeds; a NaN is no score."""
-        named = None if self.phase2 is None else set(self.phase2.runs)
+        return self._finished("phase2", self.phase2)
+
+    def default_runs(self) -> dict[SeedKey, RunRecord]:
+        """Returns the finished runs of the published default by their seeds."""
+        return self._finished("phase0", self.phase0)
+
+    def _finished(self, phase: Phase, summary: PhaseSummary | None) -> dict[SeedKey, RunRecord]:
+        named = None if summary is None else set(summary.runs)
         runs = {}
-        for record in self.records["phase2"]:
+        for record in self.records[phase]:
             seeds, score = record.config.seeds, record.report_score
-            wanted = named is None or f"phase2/{record.config.name}" in named
+            wanted = named is None or f"{phase}/{record.config.name}" in named
             scored = score is not None and math.isfinite(score)
             if wanted and scored and record.status == "finished":
                 runs[seeds.init, seeds.order, seeds.subset] = record

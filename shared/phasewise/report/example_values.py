@@ -1,6 +1,7 @@
-"""What each run of Phase 2 got right, example by example, as its predictions file says."""
+"""What each run got right on the report set, example by example, as its predictions file says."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -8,11 +9,10 @@ from numpy.typing import NDArray
 
 from phasewise.errors import RecordError
 from phasewise.records import RunRecord
-from phasewise.report.evidence import SeedKey, UnitEvidence
 from phasewise.tasks.predictions import PREDICTIONS_FILE, read_predictions
 
 #: Metrics that are a mean over examples, by the kind of task: which field of a prediction it is.
-_FIELDS = {
+EXAMPLE_FIELDS = {
     ("classification", "accuracy"): "correct",
     ("extractive_qa", "exact"): "correct",
     ("extractive_qa", "f1"): "f1",
@@ -24,25 +24,33 @@ _FIELDS = {
 #: More than rounding between a record's score and the mean of its predictions.
 _TOLERANCE = 1e-6
 
+#: init, order and subset: runs of two methods with equal keys are paired.
+SeedKey = tuple[int, int, int]
 Values = Mapping[str, float]
 
 
-def read_example_values(unit: UnitEvidence) -> tuple[dict[SeedKey, Values], str]:
-    """Returns example id to value for each finished seed, and why there are none.
+def read_example_values(
+    runs: Mapping[SeedKey, RunRecord], folder: Path
+) -> tuple[dict[SeedKey, Values], str]:
+    """Returns example id to value for each finished run, and why there are none.
+
+    Args:
+        runs: Finished runs of one configuration by their seeds.
+        folder: Of the unit, in which the phases' folders lie.
 
     Returns:
         All seeds or none of them: ``({}, reason)`` where the metric is no mean over examples, or
         a file is missing, unreadable, or not what its record was scored on.
     """
     values: dict[SeedKey, Values] = {}
-    for key, record in unit.seed_runs().items():
+    for key, record in runs.items():
         task = record.config.unit_config.task
-        field = _FIELDS.get((task.kind, task.metric))
+        field = EXAMPLE_FIELDS.get((task.kind, task.metric))
         if field is None:
             return {}, f"{task.metric} is no mean over examples"
-        path = unit.root / "phase2" / record.config.name / PREDICTIONS_FILE
+        path = folder / record.config.phase / record.config.name / PREDICTIONS_FILE
         if not path.is_file():
-            return {}, f"{unit.method} lacks predictions"
+            return {}, f"{record.config.unit_config.method.name} lacks predictions"
         try:
             found = {row.id: float(getattr(row, field)) for row in read_predictions(path)}
         except RecordError as error:

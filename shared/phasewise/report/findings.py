@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from phasewise.report.evidence import TaskEvidence, UnitEvidence
 from phasewise.report.formatting import BASELINE_NAMES, join_words, show_score
+from phasewise.report.pair_traces import name_pair
 from phasewise.report.rows import describe_gaps
 from phasewise.report.sentences import describe_verdict, list_cautions
+from phasewise.report.traces import SEEDS, name_unit
 from phasewise.report.verdicts import ALL_TASKS, SHARES, Verdict
 from phasewise.settings import Study
 from phasewise.statistics import interquartile_mean
@@ -19,6 +21,7 @@ class TaskFinding:
     task: str
     headline: str
     details: tuple[str, ...]
+    sources: tuple[tuple[str, str], ...] = ()  # label and anchor of what it was worked out from
 
 
 def find_task(study: Study, task: TaskEvidence, verdicts: Sequence[Verdict]) -> TaskFinding:
@@ -33,6 +36,7 @@ def find_task(study: Study, task: TaskEvidence, verdicts: Sequence[Verdict]) -> 
     details = [_gap_sentence(study, unit) for unit in task.units if unit not in scored]
     details += [text for unit in scored if (text := _failure_sentence(study, unit))]
     details += _unscored_sentences(task)
+    sources = [(unit.method, name_unit(unit.task, unit.method, SEEDS)) for unit in scored]
     if not scored:
         words = f"{task.task}: no finding yet, since no method has a Phase 2 score."
         return TaskFinding(task.task, words, tuple(details))
@@ -42,9 +46,10 @@ def find_task(study: Study, task: TaskEvidence, verdicts: Sequence[Verdict]) -> 
     chosen = _choose(verdicts, task.task, best.method)
     if not chosen:
         words = f"{task.task}: {_describe_mean(best)}; there is no other method to compare it with."
-        return TaskFinding(task.task, words, tuple(details))
+        return TaskFinding(task.task, words, tuple(details), tuple(sources))
     sentences = [describe_verdict(verdict, len(verdicts)) for verdict in chosen]
-    return TaskFinding(task.task, sentences[0], (*sentences[1:], *list_cautions(chosen), *details))
+    details = [*sentences[1:], *list_cautions(chosen), *details]
+    return TaskFinding(task.task, sentences[0], tuple(details), (*_list_pairs(chosen), *sources))
 
 
 def find_overall(tasks: Sequence[TaskEvidence], verdicts: Sequence[Verdict]) -> TaskFinding | None:
@@ -72,7 +77,11 @@ def find_overall(tasks: Sequence[TaskEvidence], verdicts: Sequence[Verdict]) -> 
     chosen = _choose(verdicts, ALL_TASKS, max(leads, key=lambda method: leads[method]))
     sentences = [describe_verdict(verdict, len(verdicts)) for verdict in chosen]
     details = (*sentences[1:], *list_cautions(chosen), *spread, *left_out)
-    return TaskFinding(ALL_TASKS, sentences[0], details)
+    return TaskFinding(ALL_TASKS, sentences[0], details, tuple(_list_pairs(chosen)))
+
+
+def _list_pairs(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
+    return [(f"{each.first} minus {each.second}", name_pair(each)) for each in verdicts]
 
 
 def _choose(verdicts: Sequence[Verdict], task: str, best: str) -> list[Verdict]:

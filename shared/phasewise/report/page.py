@@ -16,6 +16,7 @@ from markupsafe import Markup
 from phasewise.figures import DARK, LIGHT
 from phasewise.report.content import ReportContent
 from phasewise.report.drawing import Drawing
+from phasewise.report.formatting import MISSING, show_amount
 
 _TEMPLATES = "templates"
 
@@ -50,6 +51,8 @@ def _environment(*, escaped: bool) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["cell"] = _escape_cell
+    environment.filters["exact"] = _show_exact
+    environment.filters["amount"] = show_amount
     return environment
 
 
@@ -61,6 +64,11 @@ def _escape_text(value: object) -> object:
 def _escape_cell(text: str) -> str:
     """Keeps a text in its Markdown table cell."""
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _show_exact(value: float | None) -> str:
+    """Returns a score as its record has it, to six digits."""
+    return MISSING if value is None else f"{value:.6g}"
 
 
 def _encode_figures(drawings: Sequence[Drawing]) -> str:

@@ -3,13 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Literal
+
+import numpy as np
 
 from phasewise.records import RunCost, RunRecord
 from phasewise.report.evidence import TaskEvidence, UnitEvidence
+from phasewise.report.example_values import tabulate
 from phasewise.settings import Study
 from phasewise.statistics import (
     Interval,
     accuracy_standard_error,
+    compare_crossed,
     expected_gap,
     pooled_sd,
     smallest_detectable_difference,
@@ -21,6 +26,10 @@ from phasewise.summaries import ScoreSummary
 _SHARES = {"accuracy", "exact", "exact_answer", "function_match"}
 
 
+#: What an interval allows for: other seeds and other examples, or other seeds only.
+IntervalOf = Literal["seeds and examples", "seeds"]
+
+
 @dataclass(frozen=True)
 class UnitRow:
     """One unit; scores are on the task's own scale, None where there is no number yet."""
@@ -28,6 +37,7 @@ class UnitRow:
     task: str
     method: str
     metric: str
+    maximise: bool
     default_search: ScoreSummary
     default_report: ScoreSummary
     best_raw: float | None
@@ -38,6 +48,7 @@ class UnitRow:
     improvement: float | None  # S, as the optimum's YAML has it
     validation: ScoreSummary
     validation_interval: Interval | None
+    interval_of: IntervalOf  # what it allows for
     trainable_parameters: float | None
     seconds: float | None  # median per run, of Phase 2 if there is any, else of the trials
     peak_memory_mb: float | None
@@ -69,10 +80,12 @@ def build_unit_row(study: Study, unit: UnitEvidence) -> UnitRow:
     confirmed = None if optimum is None else optimum.confirmed_value
     sign = 1 if unit.maximise else -1
     costs = _costs(unit)
+    interval, interval_of = find_interval(unit)
     return UnitRow(
         task=unit.task,
         method=unit.method,
         metric=unit.metric,
+        maximise=unit.maximise,
         default_search=unit.default_search,
         default_report=unit.default_report,
         best_raw=raw,
@@ -82,12 +95,26 @@ def build_unit_row(study: Study, unit: UnitEvidence) -> UnitRow:
         optimism=None if raw is None or confirmed is None else sign * (raw - confirmed),
         improvement=optimum.improvement if optimum else None,
         validation=unit.validation,
-        validation_interval=t_interval(unit.validation.scores),
+        validation_interval=interval,
+        interval_of=interval_of,
         trainable_parameters=_median([cost.trainable_parameters for cost in costs]),
         seconds=_median([cost.total_seconds for cost in costs]),
         peak_memory_mb=_median([cost.peak_memory_mb for cost in costs]),
         state="; ".join(describe_gaps(study, unit)),
     )
+
+
+def find_interval(unit: UnitEvidence) -> tuple[Interval | None, IntervalOf]:
+    """Returns the 95 % interval of the unit's Phase 2 mean, and what it allows for.
+
+    Seeds and examples are crossed random effects, as in the verdict; without usable predictions
+    it is Student's t over the seeds.
+    """
+    values, _ = unit.example_values
+    table = tabulate(list(values.values()))
+    if table is None or len(table) != len(unit.validation.scores):
+        return t_interval(unit.validation.scores), "seeds"
+    return compare_crossed(table, np.zeros_like(table)).interval, "seeds and examples"
 
 
 def build_noise_row(study: Study, task: TaskEvidence) -> NoiseRow:

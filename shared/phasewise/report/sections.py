@@ -6,6 +6,7 @@ from phasewise.figures import MethodStyle
 from phasewise.report.drawing import Drawing
 from phasewise.report.evidence import PHASES, UnitEvidence
 from phasewise.report.formatting import join_words, show_score, show_signed
+from phasewise.report.traces import name_unit
 from phasewise.report.unit_drawings import draw_unit
 from phasewise.settings import Study
 
@@ -24,6 +25,11 @@ class UnitSection:
     hyperparameters: tuple[tuple[str, str], ...]
     failures: tuple[str, ...]
     drawings: tuple[Drawing, ...]
+
+    @property
+    def anchor(self) -> str:
+        """Of the unit's records in the page."""
+        return name_unit(self.task, self.method)
 
 
 def build_unit_section(

@@ -16,11 +16,11 @@ class Scale:
         self._digits = 2 if narrow else 1
         self.unit = "points" if self._points else verdict.metric
 
-    def show(self, value: float) -> str:
-        """Returns a difference without its unit."""
+    def show(self, value: float, *, finer: bool = False) -> str:
+        """Returns a difference without its unit; ``finer``: with a digit more."""
         if not self._points:
             return show_score(value)
-        shown = f"{100 * value:.{self._digits}f}"
+        shown = f"{100 * value:.{self._digits + finer}f}"
         return (shown.lstrip("-") if not shown.strip("-0.") else shown).replace("-", "−")
 
     def show_interval(self, interval: Interval) -> str:

@@ -120,9 +120,14 @@ def _list_runs(paths: UnitPaths, phase: Phase, prefix: str) -> list[float | None
 
 
 def _run_seconds(path: Path) -> float | None:
-    """Reads the two times only: checking whole records would make a large study's status slow."""
+    """Reads the times only: checking whole records would make a large study's status slow.
+
+    Runs that train together overlap; their cost holds each one's share.
+    """
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if content["cost"] is not None:
+            return float(content["cost"]["total_seconds"])
         span = datetime.fromisoformat(content["ended"]) - datetime.fromisoformat(content["started"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

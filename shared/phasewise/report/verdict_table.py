@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from phasewise.report.formatting import MISSING, show_p
+from phasewise.report.pair_traces import name_pair
 from phasewise.report.sentences import Scale
 from phasewise.report.tables import Table
 from phasewise.report.verdicts import ALL_TASKS, Verdict
@@ -76,7 +77,12 @@ def build_verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """Returns every pair of methods, pooled over the tasks first."""
     pooled_first = sorted(verdicts, key=lambda verdict: verdict.task != ALL_TASKS)
     cells = tuple(_verdict_cells(verdict) for verdict in pooled_first)
-    return Table(VERDICT_COLUMNS, cells, words=4, grouped=True)
+    targets = {
+        (index, column): f"#{name_pair(verdict)}"
+        for index, verdict in enumerate(pooled_first)
+        for column in VERDICT_COLUMNS[3:]
+    }
+    return Table(VERDICT_COLUMNS, cells, words=4, grouped=True, targets=targets)
 
 
 def _verdict_cells(verdict: Verdict) -> tuple[str, ...]:

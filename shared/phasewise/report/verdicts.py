@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from phasewise.report.evidence import SeedKey, TaskEvidence
-from phasewise.report.example_values import Values, read_example_values, tabulate
+from phasewise.report.evidence import TaskEvidence
+from phasewise.report.example_values import SeedKey, Values, tabulate
 from phasewise.statistics import (
     Comparison,
     Interval,
@@ -103,7 +103,7 @@ def _judge_task(task: TaskEvidence) -> list[_Judged]:
     for unit in task.units:
         scores = {key: sign * score for key, score in unit.seed_scores().items()}
         if scores:
-            found, missing = read_example_values(unit)
+            found, missing = unit.example_values
             values = {
                 key: {name: sign * value for name, value in each.items()}
                 for key, each in found.items()

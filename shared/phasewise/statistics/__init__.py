@@ -8,7 +8,12 @@ from phasewise.statistics.comparison import (
     correct_holm,
     pool_comparisons,
 )
-from phasewise.statistics.detectable import detectable_difference, seeds_to_resolve
+from phasewise.statistics.detectable import (
+    detectable_difference,
+    examples_to_resolve,
+    planned_detectable,
+    seeds_to_resolve,
+)
 from phasewise.statistics.expected_best import ExpectedBest, expect_best
 from phasewise.statistics.importance import (
     TRUSTED_TRIALS,
@@ -52,9 +57,11 @@ __all__ = [
     "correct_holm",
     "detectable_difference",
     "estimate_importance",
+    "examples_to_resolve",
     "expect_best",
     "expected_gap",
     "interquartile_mean",
+    "planned_detectable",
     "pool_comparisons",
     "pool_intervals",
     "pooled_sd",

@@ -1,5 +1,6 @@
 """The smallest difference a paired comparison can find, and the seeds that a wanted one needs."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -8,6 +9,9 @@ from scipy import optimize, stats
 from phasewise.errors import ConfigError
 from phasewise.statistics.power import ALPHA, MOST_SEEDS, POWER
 
+#: Beyond this many examples a wanted difference is called out of reach.
+MOST_EXAMPLES = 10_000_000
+_MOST_FREEDOM = 1e4
 _NODES, _LEGENDRE = np.polynomial.legendre.leggauss(60)
 _QUANTILES, _WEIGHTS = (_NODES + 1) / 2, _LEGENDRE / 2
 
@@ -47,16 +51,53 @@ def seeds_to_resolve(
     single = seed_variance * seeds
 
     def reaches(n: int) -> bool:
-        part = single / n
-        total = part + example_variance
-        if total == 0:
+        if single + example_variance == 0:
             return difference != 0
-        freedom = min(1e4, (n - 1) * (total / part) ** 2) if part else 1e4
-        return detectable_difference(total**0.5, freedom) <= abs(difference)
+        return planned_detectable(single, example_variance, n) <= abs(difference)
 
-    if not reaches(MOST_SEEDS):
+    return _first(reaches, MOST_SEEDS)
+
+
+def planned_detectable(single_variance: float, example_variance: float, seeds: int) -> float:
+    """Returns what a study of so many seeds will be able to detect, with 80 % power at 5 %.
+
+    Args:
+        single_variance: Of the difference between two runs, over seeds.
+        example_variance: Of the mean difference, from the examples; seeds do not lessen it.
+        seeds: Pairs of runs, at least 2.
+    """
+    part = single_variance / seeds
+    total = part + example_variance
+    freedom = min(_MOST_FREEDOM, (seeds - 1) * (total / part) ** 2) if part else _MOST_FREEDOM
+    return detectable_difference(total**0.5, freedom)
+
+
+def examples_to_resolve(
+    difference: float, *, single_variance: float, example_spread: float, seeds: int
+) -> int | None:
+    """Returns how many examples make a difference detectable with a given number of seeds.
+
+    Args:
+        difference: Wanted; its sign does not matter.
+        single_variance: Of the difference between two runs, over seeds.
+        example_spread: Variance of the difference on one example; 2 p (1 - p) for two methods that
+            are right with chance p, independently.
+        seeds: Pairs of runs, at least 2.
+
+    Returns:
+        None if no number up to MOST_EXAMPLES does: then only more seeds could.
+    """
+    return _first(
+        lambda m: planned_detectable(single_variance, example_spread / m, seeds) <= abs(difference),
+        MOST_EXAMPLES,
+    )
+
+
+def _first(reaches: Callable[[int], bool], most: int) -> int | None:
+    """Returns the smallest number above 1 that reaches; None if ``most`` does not."""
+    if not reaches(most):
         return None
-    low, high = 1, MOST_SEEDS  # low cannot, high can
+    low, high = 1, most  # low cannot, high can
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if reaches(middle) else (middle, high)

@@ -88,7 +88,7 @@ def load_task_data(
 
     search = load_or_build(f"{key}-search", _build_search)
     at_length = "" if train_length is None else f"-{train_length}"
-    train = load_or_build(f"{key}-train-{subset_seed}{at_length}", _build_train)
+    train = load_or_build(f"{key}-{_train_name(unit, subset_seed)}{at_length}", _build_train)
     return TaskData(kind, train.features, train.examples, search, (*search.notes, *train.notes))
 
 
@@ -99,7 +99,8 @@ def load_train_eval(unit: UnitConfig, tokenizer: Any, subset_seed: int) -> EvalS
         examples = load_splits(unit, subset_seed).train
         return get_kind(unit.task).tokenise_eval(examples, tokenizer, unit.task)
 
-    return load_or_build(f"{_cache_key(unit, tokenizer)}-train-eval-{subset_seed}", _build)
+    name = _train_name(unit, subset_seed)
+    return load_or_build(f"{_cache_key(unit, tokenizer)}-{name}-eval", _build)
 
 
 def open_report_data(
@@ -142,7 +143,14 @@ def load_splits(unit: UnitConfig, subset_seed: int) -> Splits:
     Raises:
         DataError: The data are missing, malformed, too few, or shared between sets.
     """
-    return _split(unit.task, unit.data_dir, unit.data_fingerprint, unit.split_seed, subset_seed)
+    return _split(
+        unit.task,
+        unit.data_dir,
+        unit.data_fingerprint,
+        unit.split_seed,
+        subset_seed,
+        all_data=unit.all_data,
+    )
 
 
 def check_task_data(task: TaskSettings, data_dir: Path | None, split_seed: int = 0) -> Splits:
@@ -174,6 +182,8 @@ def _split(
     fingerprint: str,
     split_seed: int,
     subset_seed: int,
+    *,
+    all_data: bool = False,
 ) -> Splits:
     group_of, text = get_kind(task).group_of, task.model_dump_json()
     named: dict[SetName, str | None] = {
@@ -194,6 +204,7 @@ def _split(
         split_seed=split_seed,
         subset_seed=subset_seed,
         search=read.get("search"),
+        all_data=all_data,
     )
 
 
@@ -218,6 +229,11 @@ def _parse_split(
     """Reads a split once per process; ``fingerprint`` only keys the cache."""
     task = TaskSettings.model_validate_json(task_json)
     return tuple(get_kind(task).parse(task, split, read_split(task, split, data_dir)))
+
+
+def _train_name(unit: UnitConfig, subset_seed: int) -> str:
+    """Returns what names a train sample in the cache; all data are the same for every seed."""
+    return "train-all" if unit.all_data else f"train-{subset_seed}"
 
 
 def _cache_key(unit: UnitConfig, tokenizer: Any) -> str:

@@ -57,6 +57,7 @@ def split_examples(
     split_seed: int,
     subset_seed: int,
     search: Sequence[Example] | None = None,
+    all_data: bool = False,
 ) -> Splits:
     """Returns train sample and search set of the rows of a task's train split.
 
@@ -67,6 +68,7 @@ def split_examples(
         split_seed: Draws search set and carved report set; one a study.
         subset_seed: Draws the train sample.
         search: The search set where a split of its own is it; None: carve it.
+        all_data: The train sample is every row outside the report set, the search set's too.
 
     Raises:
         DataError: Too few rows for the sets that the task asks for.
@@ -75,9 +77,10 @@ def split_examples(
     pool = [examples[row] for row in carved.pool]
     wanted = len(pool) if task.train_rows is None else task.train_rows
     sample = _draw_rows([e.label for e in pool], wanted, np.random.default_rng(subset_seed))
+    scored = [examples[row] for row in carved.search] if search is None else list(search)
     return Splits(
-        train=[pool[row] for row in sample],
-        search=[examples[row] for row in carved.search] if search is None else search,
+        train=[*pool, *scored] if all_data else [pool[row] for row in sample],
+        search=scored,
         pool_rows=len(pool),
         messages=carved.messages,
     )

@@ -2,7 +2,11 @@
 
 from typing import Literal, NamedTuple
 
-from phasewise.settings import MethodSettings, TaskSettings, TrainingSettings
+from phasewise.settings import MethodSettings, SearchSettings, TaskSettings, TrainingSettings
+from phasewise.settings.objective import parse_objective
+
+#: Costs that can only be attributed to a run if it trains alone.
+_SHARED_COSTS = ("train_seconds", "memory_gb")
 
 EngineName = Literal["packed", "trainer"]
 
@@ -15,16 +19,25 @@ class EngineChoice(NamedTuple):
 
 
 def choose_engine(
-    task: TaskSettings, method: MethodSettings, training: TrainingSettings
+    task: TaskSettings,
+    method: MethodSettings,
+    training: TrainingSettings,
+    search: SearchSettings | None = None,
 ) -> EngineChoice:
     """Returns what trains a unit, as far as its settings tell.
 
     Whether a model's architecture can be packed is known only once it is loaded; if not, its runs
-    train one by one and the worker's log says so.
+    train one by one and the unit's log says so.
+
+    Args:
+        task: The unit's.
+        method: The unit's.
+        training: The study's; ``training.engine`` may rule one out.
+        search: The study's; None: it has been asked already.
     """
     if training.engine == "trainer":
         return EngineChoice("trainer", "training.engine is trainer")
-    obstacle = find_obstacle(task, method)
+    obstacle = find_obstacle(task, method) or (find_shared_cost(search) if search else "")
     return EngineChoice("trainer" if obstacle else "packed", obstacle)
 
 
@@ -37,3 +50,12 @@ def find_obstacle(task: TaskSettings, method: MethodSettings) -> str:
     if method.quantization != "none":
         return f"a base in {method.quantization} is not packed"
     return ""
+
+
+def find_shared_cost(search: SearchSettings) -> str:
+    """Returns what a search decides by that runs which train together share, or nothing."""
+    if search.memory_constraint_gb is not None:
+        return "search.memory_constraint_gb needs the memory of each run alone"
+    _, names = parse_objective(search.objective)
+    shared = [name for name in names if name in _SHARED_COSTS]
+    return f"search.objective needs {shared[0]} of each run alone" if shared else ""

@@ -94,6 +94,12 @@ def peak_memory_mb(device: torch.device) -> float:
     return int(found.group(1)) * 1024 / BYTES_PER_MB
 
 
+def wait_for_device(device: torch.device) -> None:
+    """Waits until all that was asked of a GPU is done, before a clock is read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out on the GPU, or an allocation was refused on the CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):

@@ -268,6 +268,7 @@ class TrainerEngine:
             train_points=tuple(watch.train_points) if watch else (),
             search_metrics=scored.metrics if scored and ended else {},
             search_rows=len(scored.predictions) if scored and ended else 0,
+            threshold=scored.threshold if scored and ended else None,
             report_metrics=report.metrics if report else {},
             report_rows=len(report.predictions) if report else 0,
             cost=self._measure_cost(attempt, seconds),

@@ -68,18 +68,25 @@ class Dispatcher:
             last attempt is made alone, so that a run which kills its worker cannot use up the
             attempts of those that train with it.
         stop: Checked between events.
-        say: Gets a line for each death.
+        say: Gets a line for each start, each death, and each reason why runs train alone.
+        explained: A reason that has been said already.
     """
 
     def __init__(
-        self, factory: PoolFactory, *, retries: int, stop: StopFlag, say: Callable[[str], None]
+        self,
+        factory: PoolFactory,
+        *,
+        retries: int,
+        stop: StopFlag,
+        say: Callable[[str], None],
+        explained: str = "",
     ) -> None:
         self._factory = factory
         self._retries = retries
         self._stop = stop
         self._say = say
         self._pool: Pool | None = None
-        self._explained: set[str] = set()
+        self._explained = {explained}
         self._open = ExitStack()
 
     def __enter__(self) -> "Dispatcher":

@@ -92,7 +92,7 @@ def validate_unit(
     """
     unit = Unit(study, task, method)
     optimum = _read_final_optimum(unit)
-    hyperparameters = _chosen_hyperparameters(unit, optimum)
+    hyperparameters = chosen_hyperparameters(unit, optimum, unit.paths.optimum)
     keeps_model = study.settings.training.save_adapters and study.methods[method].trains_adapter
     jobs = [
         unit.job(
@@ -133,14 +133,19 @@ def _read_final_optimum(unit: Unit) -> Optimum:
     )
 
 
-def _chosen_hyperparameters(unit: Unit, optimum: Optimum) -> Hyperparameters:
+def chosen_hyperparameters(unit: Unit, optimum: Optimum, path: Path) -> Hyperparameters:
+    """Returns the method's default with an optimum's values over it.
+
+    Raises:
+        RecordError: A value is none that the hyperparameter may have; ``path`` names the file.
+    """
     try:
         return merge_hyperparameters(unit.default, optimum.best_hyperparameters)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise RecordError(
-            f"{unit.paths.optimum}: best_hyperparameters.{key}: {first['msg']}; run Phase 1 again"
+            f"{path}: best_hyperparameters.{key}: {first['msg']}; run Phase 1 again"
         ) from error
 
 

@@ -24,7 +24,7 @@ from phasewise.runs import (
     unit_meaning,
 )
 from phasewise.settings import Hyperparameters, Study
-from phasewise.training.choice import choose_engine
+from phasewise.training.choice import EngineChoice, choose_engine, find_shared_cost
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import Dispatcher, PoolFactory, worker_pool_factory
 from phasewise.tuning.hooks import OnRecord, RecordHook
@@ -61,7 +61,18 @@ class Unit:
     @cached_property
     def config(self) -> UnitConfig:
         """What all runs of the unit share; reads the data once for its fingerprint."""
-        return build_unit(self.study, self.task, self.method)
+        config = build_unit(self.study, self.task, self.method)
+        if not find_shared_cost(self.study.settings.search):
+            return config
+        alone = config.training.model_copy(update={"engine": "trainer"})
+        return config.model_copy(update={"training": alone})
+
+    @property
+    def engine(self) -> EngineChoice:
+        """What trains the unit's runs, as far as the settings tell."""
+        settings = self.study.settings
+        task, method = self.study.tasks[self.task], self.study.methods[self.method]
+        return choose_engine(task, method, settings.training, settings.search)
 
     @property
     def metric(self) -> str:
@@ -191,19 +202,23 @@ def open_session(
         hold_lock(unit.paths.lock, progress.write, stop),
         RecordHook(on_record, progress.write) as hook,
         Dispatcher(
-            factory, retries=settings.search.retries, stop=stop, say=progress.write
+            factory,
+            retries=settings.search.retries,
+            stop=stop,
+            say=progress.write,
+            explained=unit.engine.obstacle,
         ) as dispatcher,
     ):
+        if unit.study.settings.training.engine == "auto" and unit.engine.obstacle:
+            progress.write(f"runs train one by one: {unit.engine.obstacle}", style="dim")
         yield Session(progress, stop, dispatcher, hook)
 
 
 def _check_engine(unit: Unit) -> None:
-    training = unit.study.settings.training
-    choice = choose_engine(unit.study.tasks[unit.task], unit.study.methods[unit.method], training)
-    if training.engine == "packed" and choice.obstacle:
+    if unit.study.settings.training.engine == "packed" and unit.engine.obstacle:
         raise ConfigError(
             f"{unit.study.path}: training.engine is packed, but {unit.label} cannot be packed: "
-            f"{choice.obstacle}; use auto or trainer"
+            f"{unit.engine.obstacle}; use auto or trainer"
         )
 
 

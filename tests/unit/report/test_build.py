@@ -56,7 +56,8 @@ class _Loads(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.loads += [f"{tag} {k}={v}" for k, v in attrs if k in {"src", "srcset", "data-src"}]
-        self.loads += [f"{tag} {v}" for k, v in attrs if k == "href" and not str(v).startswith("#")]
+        links = [str(value) for name, value in attrs if name == "href"]
+        self.loads += [f"{tag} {link}" for link in links if tag != "a" or "//" in link]
         if tag not in {"meta", "br", "link"}:
             self.open.append(tag)
 
@@ -88,7 +89,7 @@ def test_complete_study_says_the_same_in_html_and_markdown(study: Study) -> None
         assert "24 x phase2" in text
         assert "best-worst gap" in text
         assert "learning_rate = 0.009 lies at the max edge of its range; search 0.0001 to" in text
-    assert "| lora | 0.765 [0.751, 0.779] (5) | 0.720 ± 0.010 (3) |" in markdown
+    assert "| lora | 0.765 [0.751, 0.779]* (5) | 0.011 | 0.720 ± 0.010 (3) |" in markdown
     assert "0.755 ± 0.005 (2) | 0.780 | +0.0250 | 0.710 ± 0.010 (3)" in markdown
     assert "| TF-IDF + logistic regression | 0.615 |" in markdown
     assert "The zero-shot baseline has no score: an encoder." in markdown

@@ -31,8 +31,8 @@ def test_phases_follow_each_other(write_study: Writer) -> None:
     searching = status()
     assert searching.phase == "phase1"  # type: ignore[attr-defined]
     assert searching.best == 0.71  # type: ignore[attr-defined]
-    # 2 trials, 6 confirmations and 2 seeds are left; each run took 13 s
-    assert searching.seconds_left == 10 * 13.0  # type: ignore[attr-defined]
+    # 2 trials, 6 confirmations and 2 seeds are left; each run cost 12.5 s
+    assert searching.seconds_left == 10 * 12.5  # type: ignore[attr-defined]
     unit.phase1([0.7, 0.71, 0.72, 0.73], confirm=[0.72, 0.73])
     assert status().phase == "phase2"  # type: ignore[attr-defined]
     unit.phase2([0.7, 0.7])

@@ -3,7 +3,12 @@ import pytest
 from scipy import stats
 
 from phasewise.errors import ConfigError
-from phasewise.statistics import detectable_difference, seeds_to_resolve
+from phasewise.statistics import (
+    detectable_difference,
+    examples_to_resolve,
+    planned_detectable,
+    seeds_to_resolve,
+)
 
 
 @pytest.mark.parametrize("freedom", [2, 4, 9, 30])
@@ -37,3 +42,19 @@ def test_more_seeds_resolve_until_the_examples_do_not() -> None:
     assert seeds_to_resolve(0.0027, seed_variance=1e-5, example_variance=1e-6, seeds=5) is None
     assert seeds_to_resolve(0.0, seed_variance=1e-5, example_variance=0.0, seeds=5) is None
     assert seeds_to_resolve(0.1, seed_variance=0.0, example_variance=0.0, seeds=5) == 2
+
+
+def test_examples_needed_are_those_of_a_z_test_without_seed_noise() -> None:
+    # (1.96 + 0.84)^2 * 2 p (1 - p) / d^2, by hand for p = 0.8 and d = 2 points
+    wanted = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) ** 2 * 0.32 / 0.02**2
+    found = examples_to_resolve(0.02, single_variance=0.0, example_spread=0.32, seeds=5)
+    assert found == pytest.approx(wanted, rel=1e-3)
+
+
+def test_no_number_of_examples_makes_up_for_noisy_seeds() -> None:
+    found = examples_to_resolve(0.001, single_variance=1e-3, example_spread=0.32, seeds=3)
+    assert found is None
+    more = examples_to_resolve(0.05, single_variance=1e-4, example_spread=0.32, seeds=20)
+    assert more is not None
+    assert planned_detectable(1e-4, 0.32 / more, 20) <= 0.05
+    assert planned_detectable(1e-4, 0.32 / (more - 1), 20) > 0.05

@@ -9,6 +9,7 @@ from phasewise.cli.looking import plan
 from phasewise.runs import build_unit, phase_hash, unit_meaning
 from phasewise.settings import MethodSettings, Study, TrainingSettings
 from phasewise.training.choice import choose_engine
+from phasewise.tuning.units import Unit
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,22 @@ def test_the_engine_and_its_slots_are_no_part_of_a_run_s_identity(
     )
     assert same == identity()
     assert same != identity(training={"max_grad_norm": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("search", "reason"),
+    [
+        ({"memory_constraint_gb": 2.0}, "search.memory_constraint_gb needs"),
+        ({"objective": "multi:accuracy,memory_gb"}, "search.objective needs memory_gb"),
+        ({"objective": "pareto:accuracy,train_seconds"}, "search.objective needs train_seconds"),
+        ({"objective": "multi:accuracy,adapter_mb"}, ""),
+    ],
+)
+def test_a_search_that_decides_by_shared_costs_trains_its_runs_alone(
+    write_study: Callable[..., Study], search: dict[str, Any], reason: str
+) -> None:
+    study = write_study(search={"trials": 4, "space": "demo", **search})
+    unit = Unit(study, "rotten_tomatoes", "lora")
+    assert unit.engine.obstacle.startswith(reason)
+    assert bool(unit.engine.obstacle) == bool(reason)
+    assert unit.config.training.engine == ("trainer" if reason else "auto")

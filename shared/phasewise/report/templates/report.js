@@ -34,6 +34,18 @@
   systemDark.addEventListener("change", showTheme);
   showTheme();
 
+  // A number's link leads into a closed list: not every browser opens it by itself.
+  function reveal() {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    for (let each = target; each; each = each.parentElement) {
+      if (each.tagName === "DETAILS") each.open = true;
+    }
+    target.scrollIntoView();
+  }
+  addEventListener("hashchange", reveal);
+  if (location.hash) reveal();
+
   // Drawn when it comes near the screen: forty units have more figures than anyone scrolls to.
   function watch(places) {
     const observer = new IntersectionObserver((entries) => {

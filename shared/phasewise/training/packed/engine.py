@@ -49,23 +49,24 @@ class PackedEngine(TrainerEngine):
     def __init__(self, machine: MachineSettings) -> None:
         super().__init__(machine)
         self._slots = machine.slots
-        self._meter = SlotMeter(1, self._measure_memory)  # until there is a pack
-        self._held: tuple[BaseModel, PackedModel] | None = None
+        self._meter = SlotMeter(self._slots, self._measure_memory)
+        self._packs = False  # whether what trains now is a pack
+        self._held: tuple[BaseModel, PackedModel | str] | None = None  # or why it cannot be packed
         self._memory_before = 0.0
 
     @property
     def room(self) -> int:
         """Runs that train at the same time; see ``interface.Engine``."""
-        return self._meter.room
+        return self._meter.room if self._packs else 1
 
     def train(self, jobs: Feed, report: Reporter) -> Iterator[RunRecord]:
         """Yields the record of each run as it ends; see ``interface.Engine``."""
         queue = JobQueue(jobs)
         while (job := queue.take()) is not None:
+            self._packs = False
             try:
                 packed = self._hold_model(job.config.unit_config)
             except CannotPackError as error:
-                self._meter = SlotMeter(1, self._measure_memory)
                 yield self._train_unpackable(job, report, str(error))
             except Exception as error:
                 yield describe_failure(job, error, datetime.now(UTC))
@@ -85,9 +86,12 @@ class PackedEngine(TrainerEngine):
         base = self._warm.base(unit, kind.auto_class, kind.model_kwargs(unit.task))
         if self._held is None or self._held[0] is not base:
             self._held = None
-            self._held = (base, PackedModel(base))
+            self._held = (base, _pack_model(base))
             self._meter = SlotMeter(self._slots, self._measure_memory)
-        return self._held[1]
+        packed = self._held[1]
+        if isinstance(packed, str):
+            raise CannotPackError(packed)
+        return packed
 
     def _measure_memory(self) -> MemoryUse:
         peak = peak_memory_mb(self._device) * BYTES_PER_MB
@@ -117,6 +121,7 @@ class PackedEngine(TrainerEngine):
     ) -> Iterator[RunRecord]:
         """Keeps every slot busy until no run of this pack is left."""
         key = pack_key(first.config.unit_config)
+        self._packs = True
         reset_peak_memory(self._device)
         self._memory_before = used_memory_bytes(self._device)
         active: list[PackedRun] = []
@@ -232,6 +237,14 @@ class PackedEngine(TrainerEngine):
         run.parameters.clear()
         if self._device.type == "cuda":
             release_memory(self._device)
+
+
+def _pack_model(base: BaseModel) -> PackedModel | str:
+    """Returns the pack's model, or why there can be none: asked once for a base, not each run."""
+    try:
+        return PackedModel(base)
+    except CannotPackError as error:
+        return str(error)
 
 
 def _take(run: PackedRun, step: RunStep, share: float) -> None:

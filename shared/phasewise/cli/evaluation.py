@@ -1,0 +1,146 @@
+"""``phasewise evaluate``: its options, and the tables it prints."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from phasewise.cli.models import BatchOption, DeviceOption, TextOption
+from phasewise.cli.options import DEFAULT_STUDY, StudyOption, require_unit
+from phasewise.errors import ConfigError
+from phasewise.settings import load_study
+
+if TYPE_CHECKING:
+    from phasewise.inference.evaluating import Evaluation
+
+
+def evaluate(
+    model: Annotated[Path, typer.Option(help="Model folder: adapter, merged or whole model.")],
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="Score this task's report set.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--input", help="Labelled file to score (causal model: texts, perplexity)."),
+    ] = None,
+    study: StudyOption = DEFAULT_STUDY,
+    benchmark_only: Annotated[
+        bool, typer.Option("--benchmark-only", help="Only the prompt suite.")
+    ] = False,
+    prompts: Annotated[
+        Path | None, typer.Option(help="Prompt suite (YAML). Default: the one that comes along.")
+    ] = None,
+    profile_inference: Annotated[
+        bool, typer.Option("--profile-inference", help="Measure tokens/s, latency, memory.")
+    ] = False,
+    lm_eval: Annotated[
+        str | None, typer.Option("--lm-eval", help="Harness tasks or task YAMLs, by comma.")
+    ] = None,
+    lm_eval_include: Annotated[
+        Path | None, typer.Option(help="Folder of further harness tasks, such as ELMB's.")
+    ] = None,
+    lm_eval_limit: Annotated[
+        int | None, typer.Option(min=1, help="First so many rows of each harness task.")
+    ] = None,
+    text: TextOption = None,
+    batch_size: BatchOption = 32,
+    max_length: Annotated[
+        int | None, typer.Option(min=8, help="Tokens of a text. Default: the task's.")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="JSONL for what the model said of each labelled row.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="JSON file. Default: evaluation.json in the model folder.")
+    ] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Evaluate a model: metrics, prompt suite, speed and memory, harness tasks."""
+    if task is not None and source is not None:
+        raise ConfigError("expected --task or --input, got both")
+    if benchmark_only and (task or source or lm_eval):
+        raise ConfigError("--benchmark-only runs the prompt suite alone; leave it out for the rest")
+    loaded = load_study(study) if task is not None else None
+    if loaded is not None and task is not None:
+        require_unit(loaded, task)
+    from phasewise.inference.evaluating import (
+        EVALUATION_FILE,
+        EvaluationRequest,
+        evaluate_model,
+    )
+    from phasewise.inference.prompts import DEFAULT_SUITE
+
+    request = EvaluationRequest(
+        source=source,
+        study=loaded,
+        task=task,
+        text=text or (),
+        suite=prompts or (DEFAULT_SUITE if benchmark_only else None),
+        profile=profile_inference,
+        harness=[name for name in (lm_eval or "").split(",") if name],
+        harness_include=lm_eval_include,
+        harness_limit=lm_eval_limit,
+        batch_size=batch_size,
+        max_length=max_length,
+        device=device,
+        predictions=predictions,
+    )
+    console = Console()
+    for table in _draw(evaluate_model(model, request, output)):
+        console.print(table)
+    console.print(f"wrote {output or model / EVALUATION_FILE}", soft_wrap=True, highlight=False)
+
+
+def _draw(result: "Evaluation") -> list[Table]:
+    tables = []
+    if result.scores is not None:
+        title = f"{result.scores.name}, {result.scores.rows:,} rows"
+        table = Table("metric", "value", "standard error", title=title)
+        for metric, value in result.scores.metrics.items():
+            table.add_row(metric, f"{value:.4f}", _show(result.scores.standard_errors.get(metric)))
+        table.add_row("texts cut", str(result.scores.truncated), "")
+        tables.append(table)
+    if result.perplexity is not None:
+        tables.append(_draw_numbers("perplexity", result.perplexity.model_dump()))
+    if result.profile is not None:
+        tables.append(_draw_numbers(f"inference on {result.device}", result.profile.model_dump()))
+    if result.prompts:
+        tables.append(_draw_prompts(result))
+    if result.harness:
+        table = Table("task", "metric", "value", "standard error", "rows", title="lm-eval")
+        for each in result.harness:
+            table.add_row(
+                each.task,
+                each.metric,
+                f"{each.value:.4f}",
+                _show(each.standard_error),
+                str(each.rows or ""),
+            )
+        tables.append(table)
+    return tables
+
+
+def _show(error: float | None) -> str:
+    return "" if error is None else f"{error:.4f}"
+
+
+def _draw_numbers(title: str, values: dict[str, float]) -> Table:
+    table = Table("measure", "value", title=title)
+    for name, value in values.items():
+        table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:,.2f}")
+    return table
+
+
+def _draw_prompts(result: "Evaluation") -> Table:
+    checked = [answer.right for answer in result.prompts if answer.right is not None]
+    speed = 0.0 if result.generation is None else result.generation.tokens_per_second
+    title = f"prompts: {sum(checked)} of {len(checked)} right, {speed:.1f} tokens/s"
+    table = Table("prompt", "category", "right", "first token, ms", "answer", title=title)
+    for answer in result.prompts:
+        right = {None: "", True: "yes", False: "no"}[answer.right]
+        said = " ".join(answer.answer.split())
+        shown = f"{said[:60]}…" if len(said) > 60 else said
+        table.add_row(answer.name, answer.category, right, f"{answer.first_token_ms:.0f}", shown)
+    return table

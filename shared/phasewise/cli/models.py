@@ -1,0 +1,137 @@
+"""The commands that follow a study: train a final model, merge, predict, evaluate it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from phasewise.cli.options import DEFAULT_STUDY, LogOption, StudyOption
+from phasewise.errors import ConfigError
+from phasewise.settings import load_study
+
+DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(envvar="PHASEWISE_DEVICE", help="auto: the first GPU if there is one."),
+]
+BatchOption = Annotated[int, typer.Option(min=1, help="Rows a forward pass.")]
+TextOption = Annotated[
+    list[str] | None,
+    typer.Option("--text", help="A text column; twice for a pair. Default: the task's."),
+]
+
+
+def train(
+    optimal: Annotated[
+        Path, typer.Option(help="analysis/{task}_{method}_optimal.yaml of the study.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the model; seed-00/ … with --seeds.")],
+    study: StudyOption = DEFAULT_STUDY,
+    all_data: Annotated[
+        bool,
+        typer.Option("--all-data", help="Train on the search set too; not on the report set."),
+    ] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Models to train, for an ensemble.")] = 1,
+    push_to_hub: Annotated[
+        str | None, typer.Option(help="Upload to this repository (user/name), private.")
+    ] = None,
+    log: LogOption = None,
+) -> None:
+    """Train a final model with the optimum of a unit; a finished one is not trained again."""
+    loaded = load_study(study)
+    from phasewise.inference.final import train_final
+    from phasewise.tuning.progress import ProgressLog
+
+    lines = ProgressLog("train", log)
+    folders = train_final(loaded, optimal, output, all_data=all_data, seeds=seeds, say=lines.write)
+    for folder in folders:
+        typer.echo(str(folder))
+    if push_to_hub is not None:
+        from phasewise.inference.publishing import push_to_hub as push
+
+        lines.write(f"uploaded to {push(output, push_to_hub)}")
+
+
+def merge_adapter(
+    adapter: Annotated[Path, typer.Option(help="A model folder that holds an adapter.")],
+    output: Annotated[Path, typer.Option(help="New folder for the whole model.")],
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"], typer.Option(help="Of the written weights.")
+    ] = "float32",
+    device: DeviceOption = "auto",
+) -> None:
+    """Merge an adapter into its base model; the result loads in plain transformers."""
+    from phasewise.inference.merging import merge_adapter as merge
+
+    merged = merge(adapter, output, dtype=dtype, device=device)
+    base = "dequantised base" if merged.was_quantized else "base"
+    typer.echo(
+        f"{merged.folder}: adapter merged into its {base}; "
+        f"largest difference of a logit {merged.difference:.1e} (relative)"
+    )
+
+
+def predict(
+    source: Annotated[Path, typer.Option("--input", help="CSV, TSV, JSONL or Parquet.")],
+    output: Annotated[Path, typer.Option(help="CSV file to write.")],
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="With --ensemble: the models to average.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Model folder.")] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Average the probabilities of several models.")
+    ] = False,
+    text: TextOption = None,
+    id_column: Annotated[
+        str | None,
+        typer.Option("--id", help="Column of the ids. Default: `id`, else rows count from 0."),
+    ] = None,
+    column: Annotated[
+        str, typer.Option(help="Name of a probability column, from {label} and {index}.")
+    ] = "{label}",
+    batch_size: BatchOption = 32,
+    max_length: Annotated[
+        int | None, typer.Option(min=8, help="Tokens of a text. Default: the task's.")
+    ] = None,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Predict empty texts rather than refuse them.")
+    ] = False,
+    device: DeviceOption = "auto",
+    log: LogOption = None,
+) -> None:
+    """Predict the rows of a file: its ids in its order, one probability column a class."""
+    models = _choose_models(model, folders or [], ensemble=ensemble)
+    from phasewise.inference.predicting import predict_file
+    from phasewise.tuning.progress import ProgressLog
+
+    lines = ProgressLog("predict", log)
+    report = predict_file(
+        models,
+        source,
+        output,
+        text=text or (),
+        id_column=id_column,
+        column=column,
+        batch_size=batch_size,
+        max_length=max_length,
+        allow_empty=allow_empty,
+        device=device,
+        say=lines.write,
+    )
+    mean = f", mean of {report.models} models" if report.models > 1 else ""
+    lines.write(
+        f"{report.truncated:,} of {report.rows:,} texts are longer than {report.max_length} "
+        "tokens and were cut"
+    )
+    typer.echo(f"{output}: {report.rows:,} rows{mean}")
+
+
+def _choose_models(model: Path | None, folders: list[Path], *, ensemble: bool) -> list[Path]:
+    models = [*([model] if model else []), *folders]
+    if not models:
+        raise ConfigError("expected --model DIR, or --ensemble DIR1 DIR2 …; got no model")
+    if folders and not ensemble:
+        raise ConfigError(
+            f"got {', '.join(map(str, folders))} without a flag; expected --model DIR, "
+            "or --ensemble DIR1 DIR2 …"
+        )
+    return models

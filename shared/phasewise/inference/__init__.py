@@ -1,0 +1,1 @@
+"""What follows a study: a final model, merged, published, predicting, evaluated and profiled."""

@@ -1,0 +1,218 @@
+"""Trains the optimum of a unit for use: on all data if wanted, over one or several seeds."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phasewise.errors import ConfigError, PhasewiseError
+from phasewise.inference.card import CardFacts, write_card
+from phasewise.methods.models import load_tokenizer
+from phasewise.methods.sources import PACKAGE_PREFIX
+from phasewise.records import RunRecord, read_matching_record, write_json, write_record
+from phasewise.runs import RunConfig, build_seeds
+from phasewise.settings import ModelSettings, Study, TaskSettings
+from phasewise.statistics import t_interval
+from phasewise.summaries import Optimum, read_optimum, read_phase_summary
+from phasewise.tasks.data import load_splits
+from phasewise.training.interface import Decision, Progress, RunJob
+from phasewise.training.trainer_engine import MODEL_FOLDER, TrainerEngine
+from phasewise.tuning.phases import chosen_hyperparameters
+from phasewise.tuning.units import Unit
+
+#: In a final model's folder: class names by index.
+LABELS_FILE = "labels.json"
+#: Steps that differ by more than this from the search's make its optimum doubtful (FACTS F19).
+_STEP_RATIO = 2.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What all seeds of a final model share."""
+
+    unit: Unit
+    optimum: Optimum
+    config: RunConfig
+    """Of seed 0."""
+    train_rows: int
+    search_train_rows: int
+
+
+def train_final(
+    study: Study,
+    optimum_file: Path,
+    output: Path,
+    *,
+    all_data: bool = False,
+    seeds: int = 1,
+    say: Say = print,
+) -> list[Path]:
+    """Trains final models with a unit's optimum; those that are there already are kept.
+
+    A folder is complete or absent: an adapter that plain PEFT loads, or a model that plain
+    transformers loads, with tokenizer, class names, ``record.json`` and model card.
+
+    Args:
+        study: The optimum's study.
+        optimum_file: ``analysis/{task}_{method}_optimal.yaml``.
+        output: The model's folder; with several seeds it holds ``seed-00``, ``seed-01``, …
+        all_data: Train on the search set's rows too; the report set stays closed.
+        seeds: Models to train, each with its own seeds, none of them used in the study.
+        say: Gets a line for each event.
+
+    Returns:
+        The models' folders.
+
+    Raises:
+        ConfigError: The optimum is missing, not final, or of another study, or ``output`` holds
+            something else.
+        PhasewiseError: A run diverged or does not fit in memory.
+    """
+    plan = _make_plan(study, optimum_file, all_data)
+    names = [f"seed-{index:02d}" for index in range(seeds)] if seeds > 1 else [None]
+    folders = [output / name if name else output for name in names]
+    jobs = [_make_job(plan, index, folder) for index, folder in enumerate(folders)]
+    for job, folder in zip(jobs, folders, strict=True):
+        _check_target(folder, job.config)
+    _warn_of_steps(plan, say)
+    engine: TrainerEngine | None = None
+    for job, folder in zip(jobs, folders, strict=True):
+        if read_matching_record(folder, job.config) is not None:
+            say(f"{folder}: trained already")
+            continue
+        engine = engine or TrainerEngine(study.settings.machine)
+        _train_one(engine, plan, job, folder, say)
+    return folders
+
+
+def _make_plan(study: Study, optimum_file: Path, all_data: bool) -> _Plan:
+    optimum = _read_final(study, optimum_file)
+    unit = Unit(study, optimum.task, optimum.method)
+    config = RunConfig(
+        unit_config=unit.config.model_copy(update={"all_data": all_data}),
+        phase="final",
+        name="final-00",
+        hyperparameters=chosen_hyperparameters(unit, optimum, optimum_file),
+        seeds=build_seeds(study.settings.seed, "final", unit.task, 0),
+        opens_report_set=False,
+        keeps_model=True,
+    )
+    rows = len(load_splits(config.unit_config, config.seeds.subset).train)
+    searched = len(load_splits(unit.config, config.seeds.subset).train)
+    return _Plan(unit, optimum, config, rows, searched)
+
+
+def _read_final(study: Study, path: Path) -> Optimum:
+    optimum = read_optimum(path)
+    if optimum is None:
+        raise ConfigError(
+            f"{path}: no such file; expected an optimum that `phasewise search` wrote"
+        )
+    if not optimum.final:
+        raise ConfigError(f"{path}: final: false: its search has not ended; run it again to resume")
+    expected = f"{study.settings.name}_{optimum.task}_{optimum.method}"
+    known = optimum.task in study.tasks and optimum.method in study.methods
+    if optimum.study_name != expected or not known:
+        raise ConfigError(
+            f"{path}: study_name: expected {expected}, got {optimum.study_name}: the optimum is of "
+            f"another study than {study.path}; name its file with --study"
+        )
+    return optimum
+
+
+def _make_job(plan: _Plan, index: int, folder: Path) -> RunJob:
+    seeds = build_seeds(plan.unit.study.settings.seed, "final", plan.unit.task, index)
+    config = plan.config.model_copy(update={"name": f"final-{index:02d}", "seeds": seeds})
+    return RunJob(config, folder.with_name(f".{folder.name}.training"), plan.unit.paths.ledger)
+
+
+def _check_target(folder: Path, config: RunConfig) -> None:
+    if not folder.exists() or read_matching_record(folder, config) is not None:
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise ConfigError(
+            f"{folder}: expected a new folder, it holds something else (or a model of other "
+            "settings); remove it or choose another --output"
+        )
+
+
+def _warn_of_steps(plan: _Plan, say: Say) -> None:
+    ratio = plan.train_rows / plan.search_train_rows
+    if ratio > _STEP_RATIO:
+        say(
+            f"warning: {plan.train_rows:,} rows are {ratio:.1f} times the search's "
+            f"{plan.search_train_rows:,}: as many more steps for the same epochs; the optimum's "
+            "epochs and learning rate were not searched at this size"
+        )
+
+
+def _train_one(engine: TrainerEngine, plan: _Plan, job: RunJob, folder: Path, say: Say) -> None:
+    name, metric = job.config.name, plan.unit.metric
+    set_name = "rows it trains on" if job.config.unit_config.all_data else "the search set"
+
+    def report(progress: Progress) -> Decision:
+        if progress.evaluation is not None:
+            score = progress.evaluation.metrics.get(metric)
+            shown = "none" if score is None else f"{score:.3f}"
+            say(f"{name} · epoch {progress.evaluation.epoch:.2f} · {metric} {shown} on {set_name}")
+        return "continue"
+
+    say(f"{name} starts on {plan.train_rows:,} rows")
+    shutil.rmtree(job.folder, ignore_errors=True)  # of a call that was killed
+    try:
+        (record,) = engine.train([job], report)
+        if record.status != "finished":
+            raise PhasewiseError(f"{job.config.label}: {record.status}: {record.message}")
+        _complete(plan, record, job.folder / MODEL_FOLDER)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.is_dir():
+            folder.rmdir()
+        (job.folder / MODEL_FOLDER).rename(folder)
+    finally:
+        shutil.rmtree(job.folder, ignore_errors=True)
+    say(f"{name}: wrote {folder}")
+
+
+def _complete(plan: _Plan, record: RunRecord, folder: Path) -> None:
+    """Adds to saved weights what inference and readers need."""
+    unit = record.config.unit_config
+    load_tokenizer(unit.model).save_pretrained(folder)
+    if unit.method.trains_adapter:
+        _name_base(folder / "adapter_config.json", unit.model)
+    if unit.task.labels:
+        write_json(folder / LABELS_FILE, label_names(unit.task))
+    # The folder may be published; which computer it came from is nobody's business.
+    environment = {k: v for k, v in record.environment.items() if k != "host"}
+    write_record(folder, record.model_copy(update={"environment": environment}))
+    phase2 = read_phase_summary(plan.unit.paths.summary("phase2"))
+    scores = phase2.report.scores if phase2 else ()
+    facts = CardFacts(
+        record=record,
+        optimum=plan.optimum,
+        train_rows=plan.train_rows,
+        report=phase2.report if phase2 else None,
+        interval=t_interval(scores),
+    )
+    write_card(folder, facts)
+
+
+def label_names(task: TaskSettings) -> dict[str, Any]:
+    """Returns ``id2label`` and ``label2id`` as transformers' configs hold them."""
+    return {
+        "id2label": {str(index): name for index, name in enumerate(task.labels)},
+        "label2id": {name: index for index, name in enumerate(task.labels)},
+    }
+
+
+def _name_base(file: Path, model: ModelSettings) -> None:
+    """Lets the adapter name its base by hub id, not by where this machine's cache holds it."""
+    if model.source.startswith(PACKAGE_PREFIX) or Path(model.source).expanduser().is_dir():
+        return
+    content = json.loads(file.read_text(encoding="utf-8"))
+    write_json(
+        file, {**content, "base_model_name_or_path": model.source, "revision": model.revision}
+    )

@@ -1,0 +1,195 @@
+"""The rows to predict: ids and texts from a file, checked; every fault is named by its row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phasewise.errors import ConfigError, DataError, suggest_nearest
+from phasewise.inference.loading import ModelFolder
+from phasewise.settings import FilesSource, TaskKind, TaskSettings
+from phasewise.tasks.examples import Example
+from phasewise.tasks.files import read_file
+from phasewise.tasks.table import RowTable
+
+DEFAULT_ID = "id"
+#: Tokens of a text for a model whose record names no task.
+_DEFAULT_LENGTH = 512
+_KINDS: dict[str, TaskKind] = {
+    "AutoModelForSequenceClassification": "classification",
+    "AutoModelForQuestionAnswering": "extractive_qa",
+}
+#: Columns of question answering where no record or flag names others.
+_QA_COLUMNS = ("question", "context")
+
+
+@dataclass(frozen=True)
+class InputRows:
+    """What is to be predicted.
+
+    Attributes:
+        id_column: Header of the ids in the output.
+        examples: In the order of the file; each has its own id.
+    """
+
+    id_column: str
+    examples: Sequence[Example]
+
+
+def task_of_model(source: ModelFolder, text: Sequence[str], max_length: int | None) -> TaskSettings:
+    """Returns the task that a model was trained for, or what its folder tells of it.
+
+    Args:
+        source: The model's folder.
+        text: The user's text columns; empty: the task's own.
+        max_length: The user's limit in tokens; None: the task's, else 512.
+
+    Raises:
+        ConfigError: The model is of a kind that ``predict`` cannot serve, or no text column is
+            known.
+    """
+    task = source.record.config.unit_config.task if source.record else _build_task(source, text)
+    if task.kind not in _KINDS.values():
+        raise _refuse_kind(source)
+    changes: dict[str, Any] = {}
+    if text:
+        wanted = len(task.text) if task.kind == "classification" else len(_QA_COLUMNS)
+        if len(text) != wanted:
+            named = ", ".join(task.text or _QA_COLUMNS)
+            raise ConfigError(
+                f"--text: the model reads {wanted} column(s) ({named}), got {len(text)}: "
+                f"{', '.join(text)}"
+            )
+        changes["text"] = tuple(text)
+    if max_length is not None:
+        changes["max_length"] = max_length
+    return task.model_copy(update=changes)
+
+
+def read_inputs(
+    path: Path, task: TaskSettings, *, id_column: str | None, allow_empty: bool = False
+) -> InputRows:
+    """Returns the rows of a CSV, TSV, JSONL or Parquet file in their order.
+
+    Args:
+        path: The file; its ending tells the format.
+        task: Names the text columns.
+        id_column: Holds the ids; None: ``id`` in any case if there is such a column, else rows
+            are numbered from 0.
+        allow_empty: Whether an empty text is predicted like any other, rather than refused.
+
+    Raises:
+        DataError: The file cannot be read, a column is missing, an id is empty or given twice, or
+            a text is empty; the first row at fault is named, the others are counted.
+    """
+    table = read_file(path)
+    columns = task.text or _QA_COLUMNS
+    for column in columns:
+        _require_column(table, column, "--text")
+    name, ids = _read_ids(table, id_column)
+    texts = _read_texts(table, columns, allow_empty=allow_empty)
+    examples = [Example(id=each, texts=row) for each, row in zip(ids, texts, strict=True)]
+    return InputRows(name, examples)
+
+
+def read_texts(path: Path, text: Sequence[str]) -> list[str]:
+    """Returns the texts of a file's only text column, ``text`` unless another is named.
+
+    Raises:
+        ConfigError: Two columns are named.
+        DataError: The file cannot be read, lacks the column, or a text is empty.
+    """
+    if len(text) > 1:
+        raise ConfigError(f"--text: expected one column of plain texts, got {', '.join(text)}")
+    column = text[0] if text else "text"
+    table = read_file(path)
+    _require_column(table, column, "--text")
+    return [cells[0] for cells in _read_texts(table, (column,), allow_empty=False)]
+
+
+def _build_task(source: ModelFolder, text: Sequence[str]) -> TaskSettings:
+    kind = _KINDS.get(source.auto_class)
+    if kind is None:
+        raise _refuse_kind(source)
+    if kind == "classification" and not text:
+        raise ConfigError(
+            f"{source.folder}: no record names the text columns; give each with --text COLUMN"
+        )
+    return TaskSettings(
+        name="input",
+        kind=kind,
+        source=FilesSource(files={}),
+        text=tuple(text),
+        labels=source.labels,
+        metric="accuracy" if kind == "classification" else "f1",
+        max_length=_DEFAULT_LENGTH,
+    )
+
+
+def _refuse_kind(source: ModelFolder) -> ConfigError:
+    return ConfigError(
+        f"{source.folder}: expected a classifier or a question answering model, "
+        f"got {source.auto_class} (evaluate --benchmark-only generates with it)"
+    )
+
+
+def _require_column(table: RowTable, column: str, flag: str) -> None:
+    """Every row must have the column; JSONL rows need not be alike."""
+    missing = [index for index, row in enumerate(table.rows) if column not in row]
+    if not missing:
+        return
+    near = suggest_nearest(column, table.rows[missing[0]])
+    if len(missing) == len(table.rows):
+        raise DataError(f"{table.origin}: no column '{column}'{near}; name another with {flag}")
+    raise DataError(f"{table.place(missing[0])}: no '{column}'{near}{_and_more(missing)}")
+
+
+def _read_ids(table: RowTable, column: str | None) -> tuple[str, list[str]]:
+    if column is None:
+        same = [name for name in table.rows[0] if name.lower() == DEFAULT_ID]
+        if not same:
+            return DEFAULT_ID, [str(index) for index in range(len(table.rows))]
+        column = same[0]
+    _require_column(table, column, "--id")
+    first: dict[str, int] = {}
+    repeated: list[int] = []
+    for index, row in enumerate(table.rows):
+        value = row[column]
+        if value is None or not str(value).strip():
+            raise table.refuse(index, column, "an id", value)
+        if first.setdefault(str(value), index) != index:
+            repeated.append(index)
+    if repeated:
+        value = str(table.rows[repeated[0]][column])
+        earlier = table.numbers[first[value]]
+        raise DataError(
+            f"{table.place(repeated[0])}: column '{column}': id {value!r} stands in {table.unit} "
+            f"{earlier} too; expected each id once{_and_more(repeated)}"
+        )
+    return column, list(first)
+
+
+def _read_texts(
+    table: RowTable, columns: Sequence[str], *, allow_empty: bool
+) -> list[tuple[str, ...]]:
+    texts: list[tuple[str, ...]] = []
+    empty: list[tuple[int, str]] = []
+    for index, row in enumerate(table.rows):
+        cells = tuple("" if row[column] is None else row[column] for column in columns)
+        for column, cell in zip(columns, cells, strict=True):
+            if not isinstance(cell, str):
+                raise table.refuse(index, column, "a text", cell)
+            if not cell.strip():
+                empty.append((index, column))
+        texts.append(cells)
+    if empty and not allow_empty:
+        index, column = empty[0]
+        error = table.refuse(index, column, "a text that is not empty", table.rows[index][column])
+        raise DataError(
+            f"{error}{_and_more(empty)}; fill it in, or predict empty texts too (--allow-empty)"
+        )
+    return texts
+
+
+def _and_more(rows: Sequence[object]) -> str:
+    return f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""

@@ -1,0 +1,215 @@
+"""Loads a model folder for use: ours or anyone's, an adapter, a merged or a whole model."""
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from transformers import AutoConfig
+
+from phasewise.errors import ConfigError
+from phasewise.inference.final import LABELS_FILE
+from phasewise.methods.models import load_base_model, load_tokenizer, quiet_loading
+from phasewise.records import RECORD_FILE, RunRecord, read_record
+from phasewise.settings import MachineSettings, MethodSettings, ModelSettings
+from phasewise.tasks.kinds import get_kind
+from phasewise.training.device import autocast, choose_device, choose_precision
+
+ADAPTER_FILE = "adapter_config.json"
+Device = Literal["auto", "cpu", "cuda"]
+Quantization = Literal["none", "nf4", "int8"]
+
+#: What the end of a config's architecture, and PEFT's task type, say of the class to load.
+_CLASSES = {
+    "ForSequenceClassification": "AutoModelForSequenceClassification",
+    "ForQuestionAnswering": "AutoModelForQuestionAnswering",
+    "ForCausalLM": "AutoModelForCausalLM",
+    "LMHeadModel": "AutoModelForCausalLM",
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
+    "CAUSAL_LM": "AutoModelForCausalLM",
+}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """What a folder says of its model, read without loading it.
+
+    Attributes:
+        folder: Holds the weights.
+        auto_class: Name of the transformers class.
+        base: The pretrained model that an adapter alters; the folder itself for a whole model.
+        is_adapter: Whether the folder holds an adapter only.
+        quantization: How the base was held when the adapter was trained.
+        labels: Class names in label order; empty where there are none.
+        record: Of the run that trained it; None for a model from elsewhere.
+    """
+
+    folder: Path
+    auto_class: str
+    base: ModelSettings
+    is_adapter: bool
+    quantization: Quantization
+    labels: tuple[str, ...]
+    record: RunRecord | None
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to answer.
+
+    Attributes:
+        source: Where it comes from.
+        model: In evaluation mode, on ``device``.
+        tokenizer: With a padding token.
+        device: Where the model lies.
+        context: Makes the autocast context, as in training.
+    """
+
+    source: ModelFolder
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    context: Callable[[], AbstractContextManager[None]]
+
+
+def read_model_folder(folder: Path) -> ModelFolder:
+    """Returns what a folder says of its model.
+
+    Raises:
+        ConfigError: The folder is missing, or holds no model of a known kind.
+    """
+    adapter = _read_adapter_config(folder)
+    if adapter is None and not (folder / "config.json").is_file():
+        raise ConfigError(
+            f"{folder}: expected a model folder (with {ADAPTER_FILE} or config.json)"
+            f"{_describe_content(folder)}"
+        )
+    record = read_record(folder)
+    if adapter is None:
+        return _describe_whole(folder, record)
+    base = ModelSettings(
+        source=str(adapter["base_model_name_or_path"]), revision=adapter.get("revision")
+    )
+    quantization: Quantization = "none"
+    auto_class = _CLASSES.get(str(adapter.get("task_type")), "")
+    if record is not None:
+        unit = record.config.unit_config
+        base, quantization = unit.model, unit.method.quantization
+        auto_class = get_kind(unit.task).auto_class
+    if not auto_class:
+        raise ConfigError(
+            f"{folder / ADAPTER_FILE}: task_type: expected SEQ_CLS, QUESTION_ANS or "
+            f"CAUSAL_LM, got {adapter.get('task_type')}"
+        )
+    return ModelFolder(folder, auto_class, base, True, quantization, _labels(folder), record)
+
+
+def load_model(source: ModelFolder, device: Device = "auto", *, exact: bool = False) -> LoadedModel:
+    """Returns the model of a folder with its tokenizer.
+
+    Args:
+        source: From ``read_model_folder``.
+        device: Where it goes; ``auto``: the first GPU if there is one.
+        exact: All weights and products in float32, quantised ones turned back into such.
+
+    Raises:
+        ConfigError: The base model cannot be found or loaded.
+    """
+    place = choose_device(MachineSettings(device=device))
+    if device == "cuda" and place.type != "cuda":
+        raise ConfigError("--device cuda: no CUDA GPU is visible; use auto or cpu")
+    tokenizer = load_tokenizer(source.base)
+    settings = source.base.model_copy(update={"dtype": "float32"}) if exact else source.base
+    precision = choose_precision(settings, _method_of(source), place)
+    names = dict(enumerate(source.labels))
+    kwargs = {"id2label": names, "label2id": {v: k for k, v in names.items()}} if names else {}
+    base = load_base_model(
+        settings,
+        auto_class=source.auto_class,
+        kwargs=kwargs if source.is_adapter else {},
+        quantization=source.quantization,
+        dtype=precision.weights,
+        compute_dtype=precision.products,
+        device=place,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    if exact and source.quantization != "none":
+        base.model.dequantize(dtype=torch.float32)
+    model = _add_adapter(base.model, source) if source.is_adapter else base.model
+    if exact or source.quantization == "none":
+        model.to(place)
+    model.eval()
+    return LoadedModel(source, model, tokenizer, place, partial(autocast, place, precision))
+
+
+def _add_adapter(base: Any, source: ModelFolder) -> Any:
+    from peft import PeftModel
+
+    try:
+        with quiet_loading():
+            return PeftModel.from_pretrained(base, str(source.folder))
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"{source.folder}: the adapter does not fit {source.base.source} ({reason})"
+        ) from error
+
+
+def _describe_whole(folder: Path, record: RunRecord | None) -> ModelFolder:
+    """Of a whole model only the folder counts: cut layers and quantisation are behind it."""
+    dtype = record.config.unit_config.model.dtype if record else "auto"
+    base = ModelSettings(source=str(folder), dtype=dtype)
+    with quiet_loading():
+        config = AutoConfig.from_pretrained(folder)
+    names = getattr(config, "architectures", None) or ["none"]
+    found = [value for key, value in _CLASSES.items() if names[0].endswith(key)]
+    if not found:
+        raise ConfigError(
+            f"{folder / 'config.json'}: architectures: expected a model for sequence "
+            f"classification, question answering or causal language modelling, got {names[0]}"
+        )
+    labels = tuple(config.id2label[index] for index in range(config.num_labels))
+    is_classifier = found[0] == "AutoModelForSequenceClassification"
+    return ModelFolder(
+        folder, found[0], base, False, "none", labels if is_classifier else (), record
+    )
+
+
+def _read_adapter_config(folder: Path) -> dict[str, Any] | None:
+    file = folder / ADAPTER_FILE
+    if not file.is_file():
+        return None
+    try:
+        return cast("dict[str, Any]", json.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ConfigError(f"{file}: not JSON: {error}") from error
+
+
+def _labels(folder: Path) -> tuple[str, ...]:
+    """Returns the class names beside an adapter, which has no config to hold them."""
+    record = read_record(folder)
+    if record is not None:
+        return record.config.unit_config.task.labels
+    file = folder / LABELS_FILE
+    if not file.is_file():
+        return ()
+    names = json.loads(file.read_text(encoding="utf-8"))["id2label"]
+    return tuple(names[str(index)] for index in range(len(names)))
+
+
+def _method_of(source: ModelFolder) -> MethodSettings:
+    """Returns a method of the same precision: only weights that never train lie in bfloat16."""
+    kind: Literal["lora", "full"] = "lora" if source.is_adapter else "full"
+    return MethodSettings(name="loaded", kind=kind, space="", source="", defaults={})
+
+
+def _describe_content(folder: Path) -> str:
+    if not folder.is_dir():
+        return ", no such folder"
+    inside = sorted(file.parent.name for file in folder.glob(f"*/{RECORD_FILE}"))
+    return f"; it holds several: {', '.join(inside)}" if inside else ", it holds none"

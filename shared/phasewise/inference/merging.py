@@ -1,0 +1,107 @@
+"""Merges an adapter into its base model: one folder that plain transformers loads."""
+
+import shutil
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from phasewise.errors import ConfigError, PhasewiseError
+from phasewise.inference.card import CARD_FILE
+from phasewise.inference.final import LABELS_FILE
+from phasewise.inference.loading import Device, LoadedModel, load_model, read_model_folder
+from phasewise.methods.adapt import save_model
+from phasewise.records import RECORD_FILE, write_atomically
+
+MergedType = Literal["float32", "bfloat16", "float16"]
+#: Merged and unmerged logits may differ by this much of the largest one: rounding of W + BA.
+_TOLERANCE = 1e-3
+#: Rows and tokens of the comparison.
+_CHECK_SHAPE = (4, 16)
+
+
+class Merged(NamedTuple):
+    """A merged model.
+
+    Attributes:
+        folder: Where it is.
+        difference: Largest difference of a logit from the adapter's, over the largest logit.
+        was_quantized: Whether the base was dequantised first.
+    """
+
+    folder: Path
+    difference: float
+    was_quantized: bool
+
+
+def merge_adapter(
+    adapter: Path, output: Path, *, dtype: MergedType = "float32", device: Device = "auto"
+) -> Merged:
+    """Writes base model and adapter as one model, and checks that it answers as they did.
+
+    A quantised base (nf4, int8) is dequantised first: the merged weights are those that the
+    adapter was trained on, and take as much memory as an unquantised model. (int8 rounds
+    activations too; a merged model does not, so its answers differ by that.)
+
+    Args:
+        adapter: A model folder that holds an adapter (LoRA, rsLoRA, DoRA, …).
+        output: A new folder.
+        dtype: Of the written weights; the check is made in float32, before they are rounded.
+        device: Where the work is done.
+
+    Raises:
+        ConfigError: ``adapter`` holds none, or ``output`` is not new.
+        PhasewiseError: The merged model answers differently.
+    """
+    source = read_model_folder(adapter)
+    if not source.is_adapter:
+        raise ConfigError(f"{adapter}: expected an adapter, it holds a whole model already")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"{output}: expected a new folder, it holds something else")
+    loaded = load_model(source, device, exact=True)
+    model = loaded.model
+    inputs = _draw_inputs(loaded)
+    with torch.inference_mode():
+        before = _answer(model, inputs)
+        merged = model.merge_and_unload(safe_merge=True)
+        merged.eval()
+        difference = _compare(before, _answer(merged, inputs))
+    if not difference <= _TOLERANCE:
+        raise PhasewiseError(
+            f"{adapter}: the merged model's logits differ by {difference:.2g} of the largest one, "
+            f"expected at most {_TOLERANCE:g}; nothing was written"
+        )
+    merged.to(getattr(torch, dtype))
+    save_model(merged, output)
+    loaded.tokenizer.save_pretrained(output)
+    _copy_papers(adapter, output)
+    return Merged(output, difference, source.quantization != "none")
+
+
+def _draw_inputs(loaded: LoadedModel) -> dict[str, torch.Tensor]:
+    """Returns random tokens: whether two models agree needs no meaning."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, len(loaded.tokenizer), _CHECK_SHAPE, generator=generator)
+    ids = ids.to(loaded.device)  # (rows, tokens)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def _answer(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    output = model(**inputs)
+    logits = output.start_logits if hasattr(output, "start_logits") else output.logits
+    return torch.as_tensor(logits).float()
+
+
+def _compare(before: torch.Tensor, after: torch.Tensor) -> float:
+    return float((after - before).abs().max() / before.abs().max().clamp(min=1e-6))
+
+
+def _copy_papers(adapter: Path, output: Path) -> None:
+    """The record says which task the model serves; the card which data, scores and licences."""
+    for name in (RECORD_FILE, LABELS_FILE):
+        if (adapter / name).is_file():
+            shutil.copyfile(adapter / name, output / name)
+    card = adapter / CARD_FILE
+    if card.is_file():
+        note = "This folder holds the adapter merged into its base model; load it as a whole model."
+        write_atomically(output / CARD_FILE, f"{card.read_text(encoding='utf-8')}\n{note}\n")

@@ -1,0 +1,253 @@
+"""Predicts a file with one model or the mean of several: one line a row, in its order."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from phasewise.errors import ConfigError, InfeasibleRunError
+from phasewise.inference.inputs import InputRows, read_inputs, task_of_model
+from phasewise.inference.loading import (
+    ADAPTER_FILE,
+    Device,
+    LoadedModel,
+    ModelFolder,
+    load_model,
+    read_model_folder,
+)
+from phasewise.records import write_atomically
+from phasewise.settings import TaskSettings
+from phasewise.tasks.collation import build_collator
+from phasewise.tasks.examples import EvalSet, Example, Outputs
+from phasewise.tasks.kinds import get_kind
+from phasewise.training.device import release_memory
+from phasewise.training.prediction import predict
+
+#: Rows of a forward pass.
+DEFAULT_BATCH_SIZE = 32
+#: Names a probability column; ``target_{index}`` suits contests that number their classes.
+DEFAULT_COLUMN = "{label}"
+#: Header of what a question answering model says.
+ANSWER_COLUMN = "prediction"
+
+
+class PredictionReport(NamedTuple):
+    """What was predicted.
+
+    Attributes:
+        rows: Rows written.
+        models: Models whose probabilities were averaged.
+        truncated: Rows whose text is longer than the model reads.
+        max_length: Tokens that it reads.
+    """
+
+    rows: int
+    models: int
+    truncated: int
+    max_length: int
+
+
+def find_models(folders: Sequence[Path]) -> list[Path]:
+    """Returns the model folders among or directly inside the given ones, in their order.
+
+    Raises:
+        ConfigError: A folder is no model and holds none.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        if _is_model(folder):
+            found.append(folder)
+            continue
+        inside = sorted(each for each in folder.glob("*") if _is_model(each))
+        if not inside:
+            read_model_folder(folder)  # raises, and says what it holds
+        found.extend(inside)
+    return found
+
+
+def predict_file(
+    folders: Sequence[Path],
+    source: Path,
+    output_file: Path,
+    *,
+    text: Sequence[str] = (),
+    id_column: str | None = None,
+    column: str = DEFAULT_COLUMN,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    max_length: int | None = None,
+    allow_empty: bool = False,
+    device: Device = "auto",
+    say: Callable[[str], None] = print,
+) -> PredictionReport:
+    """Writes the predictions of a file's rows as CSV, in their order.
+
+    Classifiers: the id and one probability a class, in label order; each row sums to 1 (to
+    floating point), and several models give the mean of theirs. Question answering: the id and
+    the answer, empty for "no answer"; one model only.
+
+    Args:
+        folders: Model folders; one that holds several stands for all of them.
+        source: CSV, TSV, JSONL or Parquet.
+        output_file: The CSV file to write.
+        text: Text columns; empty: the task's.
+        id_column: See ``read_inputs``.
+        column: Name of a probability column, from ``{label}`` and ``{index}``.
+        batch_size: Rows a forward pass; halved where memory runs out.
+        max_length: Tokens of a text; None: the task's.
+        allow_empty: Predict empty texts too.
+        device: Where models go.
+        say: Gets a line for each event.
+
+    Raises:
+        ConfigError: A model cannot be loaded, or the models' classes differ.
+        DataError: The rows cannot be read; see ``read_inputs``.
+    """
+    if output_file.suffix.lower() != ".csv":
+        raise ConfigError(f"--output {output_file}: expected a file that ends in .csv")
+    models = [read_model_folder(folder) for folder in find_models(folders)]
+    _check_alike(models)
+    task = task_of_model(models[0], text, max_length)
+    rows = read_inputs(source, task, id_column=id_column, allow_empty=allow_empty)
+    names = _name_columns(task, column)  # refused before the work, not after it
+    outputs, truncated = [], 0
+    for model in models:
+        eval_set, output, truncated = _run_one(model, task, rows, batch_size, device)
+        outputs.append(output)
+        say(f"{model.folder}: {len(rows.examples):,} rows predicted")
+    if task.kind == "classification":
+        probabilities = np.mean([to_probabilities(each) for each in outputs], axis=0)
+        content = format_probabilities(rows, names, probabilities)
+    else:
+        content = _format_answers(models[0], task, rows, eval_set, outputs[0])
+    write_atomically(output_file, content)
+    return PredictionReport(len(rows.examples), len(models), truncated, task.max_length)
+
+
+def to_probabilities(logits: Outputs) -> NDArray[np.float64]:
+    """Returns softmax probabilities in float64, (rows, classes).
+
+    Raises:
+        InfeasibleRunError: A logit is not finite.
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    if not np.isfinite(values).all():
+        row = int(np.argwhere(~np.isfinite(values))[0, 0])
+        raise InfeasibleRunError(
+            f"row {row + 1}: the model's logits are not finite; it has diverged, train it again"
+        )
+    probabilities: NDArray[np.float64] = softmax(values, axis=1)
+    return probabilities
+
+
+def format_probabilities(
+    rows: InputRows, names: Sequence[str], probabilities: NDArray[np.float64]
+) -> str:
+    """Returns the CSV text: the id and one column a class.
+
+    Args:
+        rows: Whose ids are written.
+        names: Headers of the classes.
+        probabilities: (rows, classes), in the order of ``rows`` and ``names``.
+    """
+    lines: list[Sequence[str]] = [(rows.id_column, *names)]
+    for example, row in zip(rows.examples, probabilities.tolist(), strict=True):
+        lines.append((example.id, *map(repr, row)))
+    return _format_csv(lines)
+
+
+def tokenise(model: LoadedModel, task: TaskSettings, examples: Sequence[Example]) -> EvalSet:
+    """Returns the examples as inputs of a model, cut at the task's length as in training."""
+    return get_kind(task).tokenise_eval(examples, model.tokenizer, task)
+
+
+def count_truncated(model: LoadedModel, task: TaskSettings, eval_set: EvalSet) -> int:
+    """Returns how many examples lost text: classification only, as windows lose none."""
+    if task.kind != "classification":
+        return 0
+    full = [
+        example
+        for example, feature in zip(eval_set.examples, eval_set.features, strict=True)
+        if len(feature["input_ids"]) >= task.max_length
+    ]
+    if not full:
+        return 0
+    columns = zip(*(example.texts for example in full), strict=True)
+    encoded = model.tokenizer(*map(list, columns), truncation=False, verbose=False)
+    return sum(len(ids) > task.max_length for ids in encoded["input_ids"])
+
+
+def run_model(model: LoadedModel, eval_set: EvalSet, batch_size: int) -> Outputs:
+    """Returns the logits of a set, length-sorted in batches, in the order of its features."""
+    return predict(
+        model.model,
+        eval_set.features,
+        build_collator(model.tokenizer),
+        batch_size=batch_size,
+        device=model.device,
+        context=model.context,
+    )
+
+
+def _run_one(
+    source: ModelFolder, task: TaskSettings, rows: InputRows, batch_size: int, device: Device
+) -> tuple[EvalSet, Outputs, int]:
+    """Returns inputs, logits, and rows cut; the model is freed, so that the next one fits."""
+    model = load_model(source, device)
+    eval_set = tokenise(model, task, rows.examples)
+    truncated = count_truncated(model, task, eval_set)
+    outputs = run_model(model, eval_set, batch_size)
+    place = model.device
+    del model
+    release_memory(place)
+    return eval_set, outputs, truncated
+
+
+def _check_alike(models: Sequence[ModelFolder]) -> None:
+    first = models[0]
+    for other in models[1:]:
+        if (other.auto_class, other.labels) != (first.auto_class, first.labels):
+            raise ConfigError(
+                f"{other.folder}: its classes ({', '.join(other.labels) or other.auto_class}) are "
+                f"not those of {first.folder} ({', '.join(first.labels) or first.auto_class}); "
+                "only models of one task can be averaged"
+            )
+    if len(models) > 1 and not first.labels:
+        raise ConfigError("only classifiers can be averaged; name one model")
+
+
+def _name_columns(task: TaskSettings, column: str) -> list[str]:
+    try:
+        names = [column.format(label=name, index=i) for i, name in enumerate(task.labels)]
+    except (KeyError, IndexError, ValueError) as error:
+        raise ConfigError(
+            f"--column {column}: expected {{label}} or {{index}} between braces ({error})"
+        ) from error
+    if len(set(names)) < len(names):
+        raise ConfigError(f"--column {column}: names two classes alike; use {{label}} or {{index}}")
+    return names
+
+
+def _format_answers(
+    source: ModelFolder, task: TaskSettings, rows: InputRows, eval_set: EvalSet, outputs: Outputs
+) -> str:
+    """Uses the no-answer threshold of the model's record; 0, the models' own scale, without one."""
+    threshold = source.record.threshold if source.record else None
+    scored = get_kind(task).score(task, eval_set, outputs, threshold or 0.0)
+    answers = [(each.id, each.prediction) for each in scored.predictions]
+    return _format_csv([(rows.id_column, ANSWER_COLUMN), *answers])
+
+
+def _format_csv(lines: Sequence[Sequence[str]]) -> str:
+    stream = io.StringIO(newline="")
+    csv.writer(stream, lineterminator="\n").writerows(lines)
+    return stream.getvalue()
+
+
+def _is_model(folder: Path) -> bool:
+    names = (ADAPTER_FILE, "config.json")
+    return any((folder / name).is_file() for name in names)

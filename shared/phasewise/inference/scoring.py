@@ -1,0 +1,123 @@
+"""Scores a model on labelled rows: a file, or a task's report set through its ledger."""
+
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from phasewise.errors import ConfigError
+from phasewise.inference.loading import LoadedModel
+from phasewise.inference.predicting import count_truncated, run_model, tokenise
+from phasewise.runs import UnitConfig, UnitPaths, build_unit
+from phasewise.settings import Section, Study, TaskSettings
+from phasewise.tasks.data import load_task_data, open_report_data
+from phasewise.tasks.examples import EvalSet, ExamplePrediction, Scored
+from phasewise.tasks.files import read_file
+from phasewise.tasks.kinds import get_kind
+
+#: Metrics that are means of a value of each example, so that a standard error is its spread.
+_OWN_VALUES = ("accuracy", "exact")
+
+
+class SetScores(Section):
+    """The metrics of a labelled set."""
+
+    name: str = Field(description="The file, or `report set of TASK`.")
+    rows: int
+    metrics: dict[str, float]
+    standard_errors: dict[str, float] = Field(
+        description="Over examples; for metrics that are means over them."
+    )
+    truncated: int = Field(description="Texts that were cut at the model's length.")
+
+
+def score_file(
+    model: LoadedModel, task: TaskSettings, source: Path, batch_size: int
+) -> tuple[SetScores, EvalSet, list[ExamplePrediction]]:
+    """Returns the task's metrics on a labelled CSV, TSV, JSONL or Parquet file.
+
+    Args:
+        model: The model.
+        task: Names the columns and the classes.
+        source: The file; every class must occur in it.
+        batch_size: Rows a forward pass.
+
+    Raises:
+        DataError: The file cannot be read, or has a label that the task lacks.
+    """
+    kind = get_kind(task)
+    examples = kind.parse(task, source.stem, read_file(source))
+    eval_set = tokenise(model, task, examples)
+    threshold = model.source.record.threshold if model.source.record else None
+    if task.kind == "extractive_qa" and threshold is None:
+        threshold = 0.0  # fitting it on the rows it is scored on would flatter the model
+    outputs = run_model(model, eval_set, batch_size)
+    scored = kind.score(task, eval_set, outputs, threshold)
+    return _summarise(model, task, str(source), eval_set, scored), eval_set, scored.predictions
+
+
+def score_report_set(
+    model: LoadedModel, study: Study, task: str, batch_size: int
+) -> tuple[SetScores, EvalSet, list[ExamplePrediction]]:
+    """Returns the metrics on a task's report set; the access is noted in the study's ledger.
+
+    Raises:
+        ConfigError: The model was trained for other classes.
+        DataError: The data are missing or malformed.
+    """
+    settings = study.tasks[task]
+    if get_kind(settings).auto_class != model.source.auto_class:
+        raise ConfigError(
+            f"{model.source.folder}: task '{task}' needs {get_kind(settings).auto_class}, "
+            f"got {model.source.auto_class}"
+        )
+    if model.source.labels and model.source.labels != settings.labels:
+        raise ConfigError(
+            f"{model.source.folder}: its classes ({', '.join(model.source.labels)}) are not those "
+            f"of task '{task}' ({', '.join(settings.labels)})"
+        )
+    method = next(iter(study.methods))  # any: it has no part in the data
+    unit = build_unit(study, task, method)
+    threshold = _fit_threshold(model, unit, batch_size)
+    eval_set = open_report_data(
+        unit,
+        model.tokenizer,
+        ledger=UnitPaths(study, task, method).ledger,
+        run_label=str(model.source.folder),
+        reason="phasewise evaluate",
+    )
+    outputs = run_model(model, eval_set, batch_size)
+    scored = get_kind(settings).score(settings, eval_set, outputs, threshold)
+    name = f"report set of {task}"
+    return _summarise(model, settings, name, eval_set, scored), eval_set, scored.predictions
+
+
+def _fit_threshold(model: LoadedModel, unit: UnitConfig, batch_size: int) -> float | None:
+    """Returns the no-answer threshold: the record's, else fitted on the search set."""
+    if unit.task.kind != "extractive_qa":
+        return None
+    if model.source.record is not None and model.source.record.threshold is not None:
+        return model.source.record.threshold
+    data = load_task_data(unit, model.tokenizer, subset_seed=0)
+    outputs = run_model(model, data.search, batch_size)
+    return data.kind.score(unit.task, data.search, outputs).threshold
+
+
+def _summarise(
+    model: LoadedModel, task: TaskSettings, name: str, eval_set: EvalSet, scored: Scored
+) -> SetScores:
+    errors = {}
+    rows = len(scored.predictions)
+    columns = {each: [p.correct for p in scored.predictions] for each in _OWN_VALUES}
+    if task.kind == "extractive_qa":
+        columns["f1"] = [p.f1 for p in scored.predictions]
+    for metric, values in columns.items():
+        if metric in scored.metrics and rows > 1:
+            errors[metric] = float(np.std(values, ddof=1) / rows**0.5)
+    return SetScores(
+        name=name,
+        rows=rows,
+        metrics=scored.metrics,
+        standard_errors=errors,
+        truncated=count_truncated(model, task, eval_set),
+    )

@@ -1,0 +1,136 @@
+"""The smallest difference a study can detect, and what a wanted one needs, from any moment on."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from phasewise.errors import DataError
+from phasewise.provenance import source_files
+from phasewise.report.evidence import TaskEvidence
+from phasewise.report.example_values import EXAMPLE_FIELDS
+from phasewise.settings import Study, TaskSettings
+from phasewise.statistics import (
+    examples_to_resolve,
+    planned_detectable,
+    pooled_sd,
+    seeds_to_resolve,
+)
+
+#: What an answer rests on.
+Basis = Literal["assumed", "measured"]
+#: The difference asked about where nobody names one: a point of a share.
+WANTED = 0.01
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What Phase 2 can detect between two methods on one task; differences on the metric's scale.
+
+    The examples' part of the noise is the binomial one of two methods that err independently, an
+    upper bound: paired methods err on much the same examples. The seeds' part is the SD of Phase 0
+    for each method; before Phase 0 it is unknown and left out, so the answer is too small if the
+    seeds are noisy.
+    """
+
+    task: str
+    metric: str
+    basis: Basis
+    score: float  # that the binomial error is taken at
+    seed_sd: float | None  # None before Phase 0
+    seeds: int
+    examples: int | None  # of the report set; None if not known before it is read
+    detectable: float | None  # with both parts
+    detectable_seeds: float | None  # on these very examples: seeds alone; None before Phase 0
+    wanted: float
+    seeds_needed: int | None  # None: no number of seeds, only more examples
+    examples_needed: int | None  # None: no number of examples, only more seeds
+
+
+def find_detection(study: Study, task: TaskEvidence, wanted: float = WANTED) -> Detection | None:
+    """Returns what a task can detect; None where the metric is no mean over examples.
+
+    The value of an example lies between 0 and 1, so that its variance is at most p (1 - p).
+
+    Args:
+        study: The study.
+        task: What has been measured so far; nothing at all is enough.
+        wanted: Difference to detect, on the metric's scale.
+    """
+    settings, seeds = study.tasks[task.task], study.settings.validation.seeds
+    if (settings.kind, task.metric) not in EXAMPLE_FIELDS:
+        return None
+    groups = [unit.default_report.scores for unit in task.units]
+    scores = [score for group in groups for score in group]
+    score = sum(scores) / len(scores) if scores else settings.expected_score
+    sd = pooled_sd(groups)
+    examples = task.baselines.report_rows if task.baselines else _count_examples(study, settings)
+    single = 2 * (sd or 0.0) ** 2  # of the difference of two runs
+    spread = 2 * score * (1 - score)  # of the difference on one example
+    found = None if examples is None else planned_detectable(single, spread / examples, seeds)
+    alone = None if sd is None else planned_detectable(single, 0.0, seeds)
+    return Detection(
+        task=task.task,
+        metric=task.metric,
+        basis="assumed" if sd is None else "measured",
+        score=score,
+        seed_sd=sd,
+        seeds=seeds,
+        examples=examples,
+        detectable=found,
+        detectable_seeds=alone,
+        wanted=wanted,
+        seeds_needed=None
+        if examples is None or sd is None
+        else seeds_to_resolve(
+            wanted, seed_variance=single, example_variance=spread / examples, seeds=1
+        ),
+        examples_needed=examples_to_resolve(
+            wanted, single_variance=single, example_spread=spread, seeds=seeds
+        ),
+    )
+
+
+def describe_detection(found: Detection) -> str:
+    """Returns one sentence, differences in points."""
+    score = f"{100 * found.score:.0f} % right"
+    if found.seed_sd is None:
+        basis = f"assuming {score} and no noise from seeds, which Phase 0 will measure"
+    else:
+        basis = f"at {score} and a seed SD of {100 * found.seed_sd:.2f} points from Phase 0"
+    number = f"{100 * found.wanted:g}"
+    wanted = "1 point needs" if number == "1" else f"{number} points need"
+    bound = "Methods are taken to err on different examples, an upper bound."
+    if found.detectable is None:
+        return (
+            f"{found.task}: the size of the report set is known once its data are read; {wanted} "
+            f"{_describe_needs(found)}, {basis}. {bound}"
+        )
+    smallest, alone = f"{100 * found.detectable:.1f} points", found.detectable_seeds
+    if alone is not None and alone < found.detectable:
+        smallest += f" ({100 * alone:.1f} if the examples are taken as given)"
+    return (
+        f"{found.task}: {found.seeds} seeds and {found.examples} report examples detect {smallest},"
+        f" {basis}; {wanted} {_describe_needs(found)}. {bound}"
+    )
+
+
+def _describe_needs(found: Detection) -> str:
+    seeds, rows = found.seeds_needed, found.examples_needed
+    if found.detectable is not None and found.detectable <= found.wanted:
+        return "no more than that"
+    ways = [] if seeds is None else [f"{seeds} seeds on as many examples"]
+    ways += [] if rows is None else [f"{rows} report examples at {found.seeds} seeds"]
+    return " or ".join(ways) or "both more seeds and more report examples"
+
+
+def _count_examples(study: Study, task: TaskSettings) -> int | None:
+    """Returns the rows of the report set where that needs no loading of data."""
+    if task.splits.report_rows is not None:
+        return task.splits.report_rows
+    try:
+        path = source_files(task, study.settings.data_dir).get(task.splits.report or "")
+        if path is None or path.suffix != ".jsonl":
+            return None
+        with path.open("rb") as stream:
+            return sum(bool(line.strip()) for line in stream)
+    except (DataError, OSError):  # said when the data are checked
+        return None

@@ -1,0 +1,138 @@
+"""Evaluation: scores equal to sums by hand, speed and perplexity measured, bad requests refused."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from final_study import TOPICS, read_csv, write_csv
+from typer.testing import CliRunner
+
+from phasewise.cli.app import app
+from phasewise.errors import ConfigError, DataError
+from phasewise.inference.evaluating import Evaluation, EvaluationRequest, evaluate_model
+from phasewise.inference.predicting import predict_file
+from phasewise.runs import UnitPaths
+from phasewise.settings import Study
+from phasewise.tasks.ledger import read_ledger
+from phasewise.tasks.predictions import read_predictions
+from tiny_models import write_tiny_llama
+
+_LABELS = ["sport", "film", "letter"]
+
+
+@pytest.fixture(scope="module")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_llama(tmp_path_factory.mktemp("tiny") / "llama")
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    rows = [(f"{TOPICS[i % 3]} number {i}", _LABELS[(i * 2) % 3]) for i in range(12)]
+    return write_csv(tmp_path / "dev.csv", ("text", "label"), rows)
+
+
+def _evaluate(folder: Path, tmp_path: Path, **request: Any) -> Evaluation:
+    request = {"device": "cpu", "batch_size": 4, **request}
+    return evaluate_model(folder, EvaluationRequest(**request), tmp_path / "evaluation.json")
+
+
+def test_scores_of_a_file_are_those_of_its_predictions(
+    trained: Callable[[str], Path], labelled: Path, tmp_path: Path
+) -> None:
+    folder = trained("lora")
+    result = _evaluate(
+        folder, tmp_path, source=labelled, profile=True, predictions=tmp_path / "said.jsonl"
+    )
+    predict_file([folder], labelled, tmp_path / "out.csv", device="cpu", say=lambda line: None)
+    said = np.array([row[1:] for row in read_csv(tmp_path / "out.csv")[1:]], dtype=float)
+    gold = np.array([_LABELS.index(row[1]) for row in read_csv(labelled)[1:]])
+    right = said.argmax(axis=1) == gold
+    assert result.scores is not None
+    assert result.scores.metrics["accuracy"] == pytest.approx(right.mean())
+    loss = -np.log(said[np.arange(12), gold]).mean()
+    assert result.scores.metrics["eval_loss"] == pytest.approx(loss, abs=1e-5)
+    error = math.sqrt(right.mean() * (1 - right.mean()) / 11)
+    assert result.scores.standard_errors["accuracy"] == pytest.approx(error)
+    assert [each.correct for each in read_predictions(tmp_path / "said.jsonl")] == right.tolist()
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    assert written["scores"]["metrics"] == result.scores.metrics
+    assert "host" not in written["environment"]
+    profile = result.profile
+    assert profile is not None
+    assert (profile.rows, profile.batch_size, profile.latency_rows) == (12, 4, 12)
+    assert 0 < profile.latency_p50_ms <= profile.latency_p95_ms
+    assert profile.tokens_per_second == pytest.approx(
+        profile.rows_per_second * profile.tokens / profile.rows
+    )
+
+
+def test_the_report_set_is_scored_through_the_ledger(
+    trained: Callable[[str], Path], topics: Study, tmp_path: Path
+) -> None:
+    ledger = UnitPaths(topics, "topics", "lora").ledger
+    before = len(read_ledger(ledger))
+    result = _evaluate(trained("lora"), tmp_path, study=topics, task="topics")
+    assert result.scores is not None
+    assert (result.scores.name, result.scores.rows) == ("report set of topics", 30)
+    (entry,) = read_ledger(ledger)[before:]
+    assert entry["reason"] == "phasewise evaluate"
+    assert entry["run"] == str(trained("lora"))
+
+
+def test_a_label_that_the_task_lacks_is_refused_by_line(
+    trained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    source = write_csv(tmp_path / "dev.csv", ("text", "label"), [("a", "film"), ("b", "opera")])
+    with pytest.raises(DataError, match=r"line 3: column 'label'.*got 'opera'"):
+        _evaluate(trained("lora"), tmp_path, source=source)
+    assert not (tmp_path / "evaluation.json").exists()
+
+
+def test_profiling_a_causal_model_times_its_answers_too(tiny_llama: Path, tmp_path: Path) -> None:
+    suite = tmp_path / "suite.yaml"
+    suite.write_text("max_new_tokens: 3\nprompts: [{name: a, category: b, prompt: hi}]\n")
+    source = write_csv(tmp_path / "texts.csv", ("body",), [("hello, world",), ("Grüße",)])
+    result = _evaluate(
+        tiny_llama, tmp_path, source=source, text=["body"], profile=True, suite=suite
+    )
+    assert result.perplexity is not None
+    assert result.perplexity.perplexity == pytest.approx(259, rel=0.2)  # of a random model
+    assert result.profile is not None
+    assert result.profile.rows == 2
+    assert result.generation is not None
+    assert result.generation.new_tokens <= 3
+    assert result.generation.tokens_per_second > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to evaluate"),
+        (["--task", "topics", "--input", "dev.csv"], "expected --task or --input, got both"),
+        (["--benchmark-only", "--input", "dev.csv"], "--benchmark-only runs the prompt suite"),
+        (["--benchmark-only"], "needs a causal language model"),
+        (["--task", "topic", "--study", "study.yaml"], "no task 'topic'; did you mean 'topics'"),
+    ],
+)
+def test_requests_that_make_no_sense_are_refused(
+    trained: Callable[[str], Path], arguments: list[str], message: str
+) -> None:
+    done = CliRunner().invoke(app, ["evaluate", "--model", str(trained("lora")), *arguments])
+    assert isinstance(done.exception, ConfigError)
+    assert message in str(done.exception)
+
+
+def test_the_command_prints_tables_and_names_the_file(
+    trained: Callable[[str], Path], labelled: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "result.json"
+    where = ["--model", str(trained("lora")), "--input", str(labelled), "--output", str(output)]
+    done = CliRunner().invoke(app, ["evaluate", *where, "--profile-inference", "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert "accuracy" in done.output
+    assert "tokens_per_second" in done.output
+    assert output.is_file()

@@ -1,0 +1,69 @@
+"""A merged model answers as the adapter did, and needs nothing but transformers."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from phasewise.errors import ConfigError
+from phasewise.inference.loading import load_model, read_model_folder
+from phasewise.inference.merging import merge_adapter
+
+_IDS = torch.tensor([[101, 2008, 2003, 2183, 2017, 102], [101, 2023, 2003, 2204, 1012, 102]])
+
+
+def _logits(model: Any) -> torch.Tensor:
+    with torch.inference_mode():
+        logits: torch.Tensor = model.eval()(input_ids=_IDS).logits
+    return logits.float()
+
+
+@pytest.mark.parametrize(
+    ("method", "tolerance"),
+    [("lora", 1e-5), ("dora", 1e-5), ("rslora", 1e-5), ("qlora", 1e-4), ("int8_lora", 2e-2)],
+)
+def test_the_merged_model_answers_like_the_adapter(
+    trained: Callable[[str], Path], tmp_path: Path, method: str, tolerance: float
+) -> None:
+    merged = merge_adapter(trained(method), tmp_path / "merged", device="cpu")
+    assert merged.difference < 1e-5
+    assert merged.was_quantized == (method in {"qlora", "int8_lora"})
+    adapter = load_model(read_model_folder(trained(method)), "cpu").model
+    plain, info = AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "merged", output_loading_info=True
+    )
+    assert not info["missing_keys"]
+    assert plain.config.id2label == {0: "sport", 1: "film", 2: "letter"}
+    assert "quantization_config" not in json.loads((tmp_path / "merged/config.json").read_text())
+    torch.testing.assert_close(_logits(plain), _logits(adapter), atol=tolerance, rtol=0)
+    ours = load_model(read_model_folder(tmp_path / "merged"), "cpu").model
+    torch.testing.assert_close(_logits(ours), _logits(plain), atol=1e-6, rtol=0)
+
+
+def test_merging_changes_the_base_at_all(trained: Callable[[str], Path], tmp_path: Path) -> None:
+    """Guards the test above: an adapter that does nothing would pass it."""
+    adapter = load_model(read_model_folder(trained("lora")), "cpu").model
+    with adapter.disable_adapter():
+        without = _logits(adapter)
+    assert (_logits(adapter) - without).abs().max() > 1e-2
+
+
+def test_half_precision_is_written_on_demand(
+    trained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    merge_adapter(trained("lora"), tmp_path / "merged", dtype="bfloat16", device="cpu")
+    assert json.loads((tmp_path / "merged/config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_what_cannot_be_merged_is_refused(trained: Callable[[str], Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds a whole model already"):
+        merge_adapter(trained("full_finetune"), tmp_path / "merged")
+    with pytest.raises(ConfigError, match=r"expected a model folder .* no such folder"):
+        merge_adapter(tmp_path / "nothing", tmp_path / "merged")
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="expected a new folder"):
+        merge_adapter(trained("lora"), tmp_path)
