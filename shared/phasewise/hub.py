@@ -1,12 +1,19 @@
-"""Whether the model and data hub can be reached, found out before a library hangs on it."""
+"""What is fetched or converted once: the hub's reach, found out first, and the cache folder."""
 
 import os
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 #: Without a probe a missing hub costs 23 s, a silent one over 250 s (FACTS G).
 PROBE_SECONDS = 3.0
+
+
+def cache_folder() -> Path:
+    """Returns the folder of all cached data: ``PHASEWISE_CACHE`` or ``~/.cache/phasewise``."""
+    named = os.environ.get("PHASEWISE_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "phasewise"
 
 
 def is_offline_wanted() -> bool:

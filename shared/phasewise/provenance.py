@@ -55,8 +55,8 @@ def describe_environment() -> dict[str, str]:
 def source_files(task: TaskSettings, data_dir: Path | None) -> dict[str, Path]:
     """Returns split name to the local files a task reads; empty for an undiverted hub source.
 
-    A hub source is replaced by ``<data_dir>/<task>/<split>.jsonl`` when ``data_dir`` is given.
-    For a package the only key is ``all``.
+    With ``data_dir``, ``<data_dir>/<task>/<split>.jsonl`` stands for a hub source, and for a named
+    file that is not there. For a package the only key is ``all``.
 
     Raises:
         DataError: The package is not installed.
@@ -69,7 +69,10 @@ def source_files(task: TaskSettings, data_dir: Path | None) -> dict[str, Path]:
         splits = [split for split in named if split is not None]
         return {split: data_dir / task.name / f"{split}.jsonl" for split in splits}
     if isinstance(source, FilesSource):
-        return dict(source.files)
+        return {
+            split: _find_stand_in(file, data_dir, task.name, split)
+            for split, file in source.files.items()
+        }
     spec = find_spec(source.package)
     if spec is None or spec.origin is None:
         raise DataError(
@@ -77,6 +80,11 @@ def source_files(task: TaskSettings, data_dir: Path | None) -> dict[str, Path]:
             f"pip install {source.package.replace('_', '-')}"
         )
     return {"all": Path(spec.origin).parent / source.file}
+
+
+def _find_stand_in(file: Path, data_dir: Path | None, task: str, split: str) -> Path:
+    stand_in = data_dir / task / f"{split}.jsonl" if data_dir else file
+    return stand_in if not file.is_file() and stand_in.is_file() else file
 
 
 def fingerprint_data(task: TaskSettings, data_dir: Path | None) -> str:

@@ -58,6 +58,7 @@ class TaskBaselines(Section):
     train_rows: int
     search_rows: int
     report_rows: int
+    notes: tuple[str, ...] = Field((), description="About the data, such as how much was cut.")
 
 
 class RangeFlag(Section):

@@ -32,7 +32,10 @@ def baselines(task: TaskOption, study: StudyOption = DEFAULT_STUDY, log: LogOpti
 
     lines = ProgressLog(f"{task}/baselines", log)
     lines.write("scoring the baselines")
-    for baseline in write_task_baselines(loaded, task).baselines:
+    summary = write_task_baselines(loaded, task)
+    for note in summary.notes:
+        lines.write(note)
+    for baseline in summary.baselines:
         score = "no score" if baseline.search_score is None else f"{baseline.search_score:.3f}"
         lines.write(f"{baseline.name} {score} {baseline.note}".rstrip())
 

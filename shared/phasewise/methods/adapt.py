@@ -12,7 +12,8 @@ from peft.optimizers import create_loraplus_optimizer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from phasewise.methods.models import BaseModel, quiet_loading
+from phasewise.errors import ConfigError
+from phasewise.methods.models import CAUSAL_LM, BaseModel, find_head, quiet_loading
 from phasewise.methods.modules import find_target_modules
 from phasewise.settings import Hyperparameters, MethodSettings
 
@@ -20,7 +21,7 @@ from phasewise.settings import Hyperparameters, MethodSettings
 _TASK_TYPES = {
     "AutoModelForSequenceClassification": "SEQ_CLS",
     "AutoModelForQuestionAnswering": "QUESTION_ANS",
-    "AutoModelForCausalLM": "CAUSAL_LM",
+    CAUSAL_LM: "CAUSAL_LM",
 }
 
 
@@ -47,8 +48,13 @@ def adapt_model(
         auto_class: As in ``load_base_model``.
 
     Raises:
-        ConfigError: The model has no layer that ``target_modules`` names.
+        ConfigError: The model has no layer that ``target_modules`` names, or nothing would train.
     """
+    if method.kind == "frozen" and not base.fresh_modules:
+        raise ConfigError(
+            f"method '{method.name}' trains a fresh head only, and {auto_class} has none; "
+            "expected a method that trains an adapter or every weight"
+        )
     model = _copy_model(base, shares=method.kind != "full" and method.quantization != "int8")
     _initialise_fresh(model, base.fresh_modules)
     if method.kind == "lora":
@@ -147,7 +153,9 @@ def _add_adapter(
     hyperparameters: Hyperparameters,
     auto_class: str,
 ) -> Any:
-    targets = find_target_modules(model, hyperparameters.target_modules, exclude=fresh_modules)
+    # A language model's pretrained head is no layer of its body either: F13's groups leave it out.
+    exclude = (*fresh_modules, *find_head(model))
+    targets = find_target_modules(model, hyperparameters.target_modules, exclude=exclude)
     config = LoraConfig(
         r=hyperparameters.lora_rank,
         lora_alpha=hyperparameters.lora_alpha,

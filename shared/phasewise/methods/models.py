@@ -14,11 +14,14 @@ from phasewise.errors import ConfigError
 from phasewise.methods.sources import resolve_model_path
 from phasewise.settings import ModelSettings
 
+#: transformers class whose head is pretrained too, the language model's own.
+CAUSAL_LM = "AutoModelForCausalLM"
+
 Quantization = Literal["none", "nf4", "int8"]
 
 
 class BaseModel(NamedTuple):
-    """A pretrained model with a fresh head, as loaded."""
+    """A pretrained model, as loaded; its head is fresh unless it is a language model's own."""
 
     model: Any
     """The transformers model, in evaluation mode."""
@@ -28,6 +31,8 @@ class BaseModel(NamedTuple):
 
 def load_tokenizer(model: ModelSettings) -> Any:
     """Returns the model's tokenizer; a decoder without a pad token gets its end token.
+
+    Its ``model_max_length`` is at most the positions that the model has.
 
     Raises:
         ConfigError: The model cannot be found, or has no tokenizer.
@@ -46,6 +51,9 @@ def load_tokenizer(model: ModelSettings) -> Any:
         raise ConfigError(f"model.source: {model.source}: no tokenizer (it has no vocabulary)")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    positions = getattr(_load_config(model, path, {}, None), "max_position_embeddings", None)
+    if positions is not None and positions > 0:
+        tokenizer.model_max_length = min(int(tokenizer.model_max_length), int(positions))
     return tokenizer
 
 
@@ -95,7 +103,8 @@ def load_base_model(
         loaded.to(device)
     _repair_cpu_quantization(loaded)
     loaded.eval()
-    return BaseModel(loaded, _find_fresh_modules(loaded, info["missing_keys"]))
+    head = () if auto_class == CAUSAL_LM else find_head(loaded)
+    return BaseModel(loaded, _find_fresh_modules(head, info["missing_keys"]))
 
 
 @contextmanager
@@ -191,9 +200,8 @@ def _repair_cpu_quantization(model: nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
-def _find_fresh_modules(model: nn.Module, missing: set[str]) -> tuple[str, ...]:
+def _find_fresh_modules(head: tuple[str, ...], missing: set[str]) -> tuple[str, ...]:
     """Returns the head's modules, and the owners of weights the checkpoint lacks outside it."""
-    head = find_head(model)
     owners = {name.rpartition(".")[0] for name in missing}
     outside = sorted(o for o in owners if o.split(".")[0] not in head and o)
     return (*head, *outside)

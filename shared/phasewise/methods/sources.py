@@ -6,6 +6,7 @@ from pathlib import Path
 
 from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.hub import answers, hub_endpoint, is_offline_wanted
+from phasewise.methods.gguf import converted_folder
 from phasewise.settings import ModelSettings
 
 PACKAGE_PREFIX = "package:"
@@ -21,6 +22,8 @@ def resolve_model_path(model: ModelSettings) -> str:
     if source.startswith(PACKAGE_PREFIX):
         return str(_find_in_package(source.removeprefix(PACKAGE_PREFIX)))
     folder = Path(source).expanduser()
+    if folder.suffix == ".gguf" and folder.is_file():
+        return str(converted_folder(folder))
     if folder.is_dir():
         return str(_require_config(folder, source))
     if source.startswith(("/", ".", "~")) or source.count("/") > 1:
@@ -50,9 +53,12 @@ def _find_in_package(name: str) -> Path:
     root = Path(spec.origin).parent
     found = sorted(root.rglob("config.json"), key=lambda file: (len(file.parts), file))
     models = [file.parent for file in found if '"model_type"' in file.read_text(encoding="utf-8")]
-    if not models:
-        raise ConfigError(f"model.source: package '{name}' holds no folder with a model config")
-    return models[0]
+    if models:
+        return models[0]
+    quantised = sorted(root.rglob("*.gguf"))
+    if not quantised:
+        raise ConfigError(f"model.source: package '{name}' holds neither config.json nor a GGUF")
+    return converted_folder(quantised[0])
 
 
 def _find_snapshot(source: str, revision: str | None) -> Path | None:

@@ -144,6 +144,7 @@ def gather_evidence(study: Study, units: Sequence[tuple[str, str]]) -> tuple[Tas
 def _gather_task(study: Study, task: str, methods: Sequence[str]) -> TaskEvidence:
     notes: list[str] = []
     baselines = _try(lambda: read_task_baselines(task_baselines_path(study, task)), notes)
+    notes += [f"{task}: {note}" for note in (baselines.notes if baselines else ())]
     ledger = _try(lambda: read_ledger(UnitPaths(study, task, methods[0]).ledger), notes)
     units = tuple(_gather_unit(study, task, method) for method in methods)
     records = [r for unit in units for phase in PHASES for r in unit.records[phase]]

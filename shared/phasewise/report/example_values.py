@@ -16,6 +16,10 @@ EXAMPLE_FIELDS = {
     ("classification", "accuracy"): "correct",
     ("extractive_qa", "exact"): "correct",
     ("extractive_qa", "f1"): "f1",
+    ("instruction", "eval_loss"): "correct",
+    ("instruction", "exact_answer"): "correct",
+    ("instruction", "function_match"): "correct",
+    ("instruction", "rouge_l"): "correct",
 }
 #: More than rounding between a record's score and the mean of its predictions.
 _TOLERANCE = 1e-6

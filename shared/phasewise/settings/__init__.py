@@ -13,6 +13,12 @@ from phasewise.settings.loading import (
 )
 from phasewise.settings.method import MethodKind, MethodSettings
 from phasewise.settings.objective import COSTS, ObjectiveKind, direction_of, parse_objective
+from phasewise.settings.prompt import (
+    GENERATED_METRICS,
+    GenerationSettings,
+    PromptSettings,
+    placeholders,
+)
 from phasewise.settings.space import (
     CategoricalParameter,
     FixedParameter,
@@ -52,12 +58,14 @@ __all__ = [
     "ALL_SHARD",
     "COSTS",
     "DIRECTIONS",
+    "GENERATED_METRICS",
     "KIND_METRICS",
     "REGISTRY",
     "BaselineSettings",
     "CategoricalParameter",
     "FilesSource",
     "FixedParameter",
+    "GenerationSettings",
     "HubSource",
     "Hyperparameters",
     "MachineSettings",
@@ -69,6 +77,7 @@ __all__ = [
     "ObjectiveKind",
     "PackageSource",
     "Parameter",
+    "PromptSettings",
     "PrunerName",
     "RangeParameter",
     "ResourceSettings",
@@ -95,6 +104,7 @@ __all__ = [
     "load_study",
     "merge_mappings",
     "parse_objective",
+    "placeholders",
     "read_yaml",
     "registry_names",
 ]

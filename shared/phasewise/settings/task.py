@@ -6,9 +6,21 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from phasewise.settings.base import Section
+from phasewise.settings.prompt import GENERATED_METRICS, GenerationSettings, PromptSettings
 
-TaskKind = Literal["classification", "extractive_qa"]
-MetricName = Literal["accuracy", "f1", "macro_f1", "matthews", "exact", "eval_loss"]
+TaskKind = Literal["classification", "extractive_qa", "instruction"]
+MetricName = Literal[
+    "accuracy",
+    "f1",
+    "macro_f1",
+    "matthews",
+    "exact",
+    "eval_loss",
+    "perplexity",
+    "exact_answer",
+    "function_match",
+    "rouge_l",
+]
 
 #: Which way is better, for every metric that a task may name.
 DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
@@ -18,12 +30,17 @@ DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
     "matthews": "maximize",
     "exact": "maximize",
     "eval_loss": "minimize",
+    "perplexity": "minimize",
+    "exact_answer": "maximize",
+    "function_match": "maximize",
+    "rouge_l": "maximize",
 }
 
 #: The metrics each kind of task computes; the first is its default.
 KIND_METRICS: dict[str, tuple[str, ...]] = {
     "classification": ("accuracy", "f1", "macro_f1", "matthews", "eval_loss"),
     "extractive_qa": ("f1", "exact"),
+    "instruction": ("eval_loss", "perplexity", *GENERATED_METRICS),
 }
 
 
@@ -41,7 +58,8 @@ class FilesSource(Section):
 
     type: Literal["files"] = "files"
     files: dict[str, Path] = Field(
-        description="Split name to file. Relative paths are relative to the YAML that names them."
+        description="Split name to file. Relative paths are relative to the YAML that names them; "
+        "a file that is not there is looked for as <data_dir>/<task>/<split>.jsonl."
     )
 
 
@@ -101,6 +119,16 @@ class TaskSettings(Section):
         (),
         description="classification: class names in label order. Rows hold an index or a name.",
     )
+    prompt: PromptSettings | None = Field(
+        None, description="instruction: how a row becomes a prompt."
+    )
+    response: str = Field("response", description="instruction: the column of the response.")
+    packing: bool = Field(
+        False,
+        description="instruction: train on rows of several examples, none of which sees another; "
+        "same batches and losses, less padding.",
+    )
+    generation: GenerationSettings = GenerationSettings()
     metric: MetricName = Field(description="What Phase 1 optimises and the report compares.")
     expected_score: float = Field(
         0.8,
@@ -141,6 +169,10 @@ class TaskSettings(Section):
             raise ValueError("classification needs 'text' (1 or 2 columns) and 2 or more 'labels'")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("'labels' names a class twice")
+        if self.kind == "instruction" and self.prompt is None:
+            raise ValueError("instruction needs 'prompt' (template: a text with {column} names)")
+        if self.kind != "instruction" and (self.packing or self.generation.report_metrics):
+            raise ValueError("'packing' and 'generation' are for kind: instruction")
         if self.kind == "extractive_qa" and self.doc_stride >= self.max_length:
             raise ValueError("'doc_stride' must be smaller than 'max_length'")
         return self

@@ -12,16 +12,11 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from phasewise.hub import cache_folder
 from phasewise.tasks.examples import EvalSet, Example, Feature
 
 #: Goes up when what is stored, or how it is computed, changes.
-CACHE_FORMAT = 1
-
-
-def cache_folder() -> Path:
-    """Returns the folder of all cached data: ``PHASEWISE_CACHE`` or ``~/.cache/phasewise``."""
-    named = os.environ.get("PHASEWISE_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "phasewise"
+CACHE_FORMAT = 2
 
 
 def load_or_build(key: str, build: Callable[[], EvalSet]) -> EvalSet:
@@ -72,8 +67,8 @@ def _move_into_place(temporary: Path, folder: Path) -> None:
 def _read(folder: Path) -> EvalSet:
     texts = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
     examples = [
-        Example(name, tuple(words), label, tuple(answers), tuple(starts))
-        for name, words, label, answers, starts in texts["examples"]
+        Example(name, tuple(words), label, tuple(answers), tuple(starts), line)
+        for name, words, label, answers, starts, line in texts["examples"]
     ]
     with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
         stored = {name: arrays[name].astype(np.int64) for name in arrays.files}

@@ -13,6 +13,7 @@ from phasewise.runs import UnitConfig, hash_content, unit_meaning
 from phasewise.settings import TaskSettings
 from phasewise.tasks.cache import CACHE_FORMAT, load_or_build
 from phasewise.tasks.examples import EvalSet, Example, Feature
+from phasewise.tasks.instruction import Instruction
 from phasewise.tasks.kinds import TaskKind, get_kind
 from phasewise.tasks.ledger import append_access
 from phasewise.tasks.sources import read_split
@@ -73,18 +74,22 @@ def load_task_data(
         shortened = task.model_copy(update={"max_length": length})
         features = kind.tokenise_train(examples, tokenizer, shortened)
         return replace(
-            kind.tokenise_eval([], tokenizer, task), examples=examples, features=features
+            kind.tokenise_eval([], tokenizer, task),
+            examples=examples,
+            features=features,
+            notes=_describe_cuts(shortened, "train sample", examples, tokenizer),
         )
 
     def _build_search() -> EvalSet:
         splits = load_splits(unit, subset_seed)
         eval_set = kind.tokenise_eval(splits.search, tokenizer, task)
-        return replace(eval_set, notes=splits.messages)
+        cuts = _describe_cuts(task, "search set", splits.search, tokenizer)
+        return replace(eval_set, notes=(*splits.messages, *cuts))
 
     search = load_or_build(f"{key}-search", _build_search)
     at_length = "" if train_length is None else f"-{train_length}"
     train = load_or_build(f"{key}-{_train_name(unit, subset_seed)}{at_length}", _build_train)
-    return TaskData(kind, train.features, train.examples, search, search.notes)
+    return TaskData(kind, train.features, train.examples, search, (*search.notes, *train.notes))
 
 
 def load_train_eval(unit: UnitConfig, tokenizer: Any, subset_seed: int) -> EvalSet:
@@ -108,7 +113,10 @@ def open_report_data(
     """
 
     def _build() -> EvalSet:
-        return get_kind(unit.task).tokenise_eval(_read_report(unit), tokenizer, unit.task)
+        examples = _read_report(unit)
+        eval_set = get_kind(unit.task).tokenise_eval(examples, tokenizer, unit.task)
+        cuts = _describe_cuts(unit.task, "report set", examples, tokenizer)
+        return replace(eval_set, notes=cuts)
 
     report = load_or_build(f"{_cache_key(unit, tokenizer)}-report", _build)
     rows = len(report.examples)
@@ -157,6 +165,15 @@ def check_task_data(task: TaskSettings, data_dir: Path | None, split_seed: int =
         DataError: The data are missing, malformed, too few, or shared between sets.
     """
     return _split(task, data_dir, fingerprint_data(task, data_dir), split_seed, subset_seed=0)
+
+
+def _describe_cuts(
+    task: TaskSettings, name: str, examples: Sequence[Example], tokenizer: Any
+) -> tuple[str, ...]:
+    kind = get_kind(task)
+    if not isinstance(kind, Instruction):
+        return ()
+    return tuple(f"{name}: {cut}" for cut in kind.describe_cuts(examples, tokenizer, task))
 
 
 def _split(
@@ -241,5 +258,6 @@ def _hash_tokenizer(tokenizer: Any) -> str:
         content = json.loads(backend.to_str())
         content.pop("padding", None)
         content.pop("truncation", None)
-    text = json.dumps([type(tokenizer).__name__, content, tokenizer.truncation_side])
+    chat = getattr(tokenizer, "chat_template", None)
+    text = json.dumps([type(tokenizer).__name__, content, tokenizer.truncation_side, chat])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

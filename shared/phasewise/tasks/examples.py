@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 #: One row of model input: ``input_ids``, ``attention_mask``, ``token_type_ids`` if the tokenizer
 #: gives them (each an int64 array of the row's own length, not padded), and the targets as ints:
-#: ``labels``, or ``start_positions`` and ``end_positions``.
+#: ``labels``, or ``start_positions`` and ``end_positions``; for instruction ``labels`` is an array
+#: of the row's length, -100 on the prompt.
 Feature = dict[str, Any]
 
 
@@ -18,13 +19,16 @@ class Example(NamedTuple):
 
     id: str
     texts: tuple[str, ...]
-    """classification: one text or a pair; extractive_qa: question, context."""
+    """classification: one text or a pair; extractive_qa: question, context; instruction: system
+    message (may be empty), prompt, response."""
     label: int = 0
     """classification: index of the class. extractive_qa: 1 if unanswerable."""
     answers: tuple[str, ...] = ()
     """extractive_qa: the accepted answers; empty if unanswerable."""
     answer_starts: tuple[int, ...] = ()
     """extractive_qa: where each answer starts in the context, characters."""
+    line: int = 0
+    """instruction: where the row stands in its file, 1-based."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,18 @@ class ExamplePrediction(NamedTuple):
 
     id: str
     prediction: str
-    """Class name, or answer text; empty means "no answer"."""
+    """Class name, answer or response; empty means "no answer", or that none was written."""
     gold: tuple[str, ...]
-    """Class name, or accepted answers; empty means unanswerable."""
+    """Class name, accepted answers (empty: unanswerable), or the row's response."""
     correct: float
-    """1 or 0: right class, or exact match."""
+    """1 or 0: right class, or exact match. instruction: the task's metric; for a loss the
+    example's share in it: its summed loss over the mean number of response tokens."""
     f1: float
-    """extractive_qa: overlap with the best accepted answer, 0..1; else the same as correct."""
+    """extractive_qa: overlap with the best accepted answer, 0..1. instruction: ROUGE-L if it was
+    asked for. Else the same as correct."""
     logits: tuple[float, ...]
-    """classification: one a class. extractive_qa: best span, no answer."""
+    """classification: one a class. extractive_qa: best span, no answer. instruction: summed loss
+    of the response, nats, and its number of tokens."""
 
 
 class Scored(NamedTuple):
@@ -75,7 +82,22 @@ class Scored(NamedTuple):
     """extractive_qa: no-answer threshold fitted on, or given for, this set; else None."""
 
 
+@dataclass(frozen=True)
+class ResponseOutputs:
+    """What a decoder returns for an instruction set.
+
+    Attributes:
+        losses: float64 (examples,): negative log likelihood of each response, nats, summed.
+        tokens: int64 (examples,): response tokens, the end token with them.
+        texts: What it wrote itself, one an example; None if it was not asked to.
+    """
+
+    losses: NDArray[np.float64]
+    tokens: NDArray[np.int64]
+    texts: tuple[str, ...] | None = None
+
+
 #: What a model returns for an evaluation set, features in order. classification: float
 #: (features, classes). extractive_qa: two of float (features, tokens), start and end; rows shorter
 #: than the longest may be padded with anything.
-Outputs = NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]
+Outputs = NDArray[Any] | tuple[NDArray[Any], NDArray[Any]] | ResponseOutputs

@@ -7,6 +7,7 @@ from phasewise.settings import TaskSettings
 from phasewise.tasks.classification import Classification
 from phasewise.tasks.examples import EvalSet, Example, Feature, Outputs, Scored
 from phasewise.tasks.extractive_qa import ExtractiveQA
+from phasewise.tasks.instruction import Instruction
 from phasewise.tasks.table import RowTable
 
 
@@ -51,16 +52,16 @@ class TaskKind(Protocol):
         outputs: Outputs,
         threshold: float | None = None,
     ) -> Scored:
-        """Returns the metrics of ``settings.KIND_METRICS`` and more, and every prediction.
+        """Returns metrics of ``settings.KIND_METRICS``, the task's among them, and predictions.
 
         Args:
             task: The task.
             eval_set: From ``tokenise_eval``.
-            outputs: The model's logits for its features, in order.
+            outputs: What the model returned for its features, in order.
             threshold: For the report set: ``Scored.threshold`` of the search set.
 
         Raises:
-            InfeasibleRunError: A logit is not finite: the run diverged.
+            InfeasibleRunError: A logit or loss is not finite: the run diverged.
         """
         ...
 
@@ -68,6 +69,7 @@ class TaskKind(Protocol):
 _KINDS: dict[str, TaskKind] = {
     "classification": Classification(),
     "extractive_qa": ExtractiveQA(),
+    "instruction": Instruction(),
 }
 
 

@@ -6,7 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from phasewise.runs import UnitPaths, build_seeds, build_unit, task_baselines_path, task_hash
+from phasewise.runs import (
+    UnitConfig,
+    UnitPaths,
+    build_seeds,
+    build_unit,
+    task_baselines_path,
+    task_hash,
+)
 from phasewise.settings import Study, TaskSettings
 from phasewise.summaries import Baseline, TaskBaselines, read_task_baselines, write_summary
 from phasewise.tasks.data import TaskData, load_task_data, open_report_data
@@ -16,9 +23,14 @@ from phasewise.tasks.examples import EvalSet, Example
 class _Sets(NamedTuple):
     """What every baseline is fitted and scored on."""
 
-    task: TaskSettings
+    unit: UnitConfig
     data: TaskData
     report: EvalSet
+
+    @property
+    def task(self) -> TaskSettings:
+        """The task that the sets are of."""
+        return self.unit.task
 
 
 def write_task_baselines(study: Study, task: str) -> TaskBaselines:
@@ -47,6 +59,7 @@ def write_task_baselines(study: Study, task: str) -> TaskBaselines:
         train_rows=sets.data.train_rows,
         search_rows=len(sets.data.search.examples),
         report_rows=len(sets.report.examples),
+        notes=(*sets.data.messages, *sets.report.notes),
     )
     write_summary(path, summary)
     return summary
@@ -67,7 +80,7 @@ def _load_sets(study: Study, task: str) -> _Sets:
         run_label=f"{task}/baselines",
         reason="Phase 0: scores of the baselines",
     )
-    return _Sets(unit.task, data, report)
+    return _Sets(unit, data, report)
 
 
 def _compute(study: Study, sets: _Sets) -> list[Baseline]:
@@ -79,6 +92,10 @@ def _compute(study: Study, sets: _Sets) -> list[Baseline]:
             _missing("frozen_encoder_probe", why),
             _missing("zero_shot", why),
         ]
+    if sets.task.kind == "instruction":
+        why = "not defined for instruction"
+        missing = ("majority", "tfidf_logistic_regression", "frozen_encoder_probe")
+        return [*(_missing(name, why) for name in missing), _untuned(study, sets)]
     return [_majority(sets), _tfidf(sets), _probe(study, sets), _zero_shot(study, sets)]
 
 
@@ -169,6 +186,19 @@ def _zero_shot(study: Study, sets: _Sets) -> Baseline:
 
     return _baseline(
         "zero_shot", sets, _score(sets.data.search.examples), _score(sets.report.examples)
+    )
+
+
+def _untuned(study: Study, sets: _Sets) -> Baseline:
+    from phasewise.training.untuned import score_untuned
+
+    both = (sets.data.search, sets.report)
+    search, report = score_untuned(sets.unit, both, _device(study))
+    return Baseline(
+        name="zero_shot",
+        search_score=search.metrics[sets.task.metric],
+        report_score=report.metrics[sets.task.metric],
+        note="the model as it was pretrained",
     )
 
 

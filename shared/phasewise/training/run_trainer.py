@@ -13,6 +13,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from phasewise.errors import InfeasibleRunError
 from phasewise.runs import RunConfig
 from phasewise.tasks.examples import Feature
+from phasewise.tasks.instruction import IGNORED
 from phasewise.training.batching import EpochShuffle
 from phasewise.training.prediction import Collate
 
@@ -20,8 +21,8 @@ from phasewise.training.prediction import Collate
 class RunTrainer(Trainer):  # type: ignore[misc]
     """Trains one run.
 
-    Each effective batch's loss is the mean over its rows, however it is divided into
-    micro-batches; a loss that is not finite ends the run.
+    Each effective batch's loss is the mean over its rows (instruction tasks: over its response
+    tokens), however it is divided into micro-batches; a loss that is not finite ends the run.
 
     Attributes:
         train_tokens: Tokens seen so far, padding not counted.
@@ -37,13 +38,13 @@ class RunTrainer(Trainer):  # type: ignore[misc]
     ) -> None:
         super().__init__(**arguments)
         self.remove_callback(PrinterCallback)
-        # compute_loss divides by the rows of the effective batch, so nothing else may scale.
+        # compute_loss divides by the targets of the effective batch, so nothing else may scale.
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = False
         self.step_loss = 0.0
         self._order_seed = order_seed
         self._context = context
-        self._rows = 0
+        self._targets = 0
         self._tokens: torch.Tensor | int = 0
 
     @property
@@ -59,9 +60,11 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: object = None,
     ) -> torch.Tensor:
         """Returns the micro-batch's share of the effective batch's mean loss."""
+        # A decoder's cache would be of no use, and keep it from telling packed examples apart.
+        extra = {"use_cache": False} if _has_token_targets(inputs) else {}
         with self._context():
-            loss: torch.Tensor = model(**inputs).loss
-        return loss * (len(inputs["input_ids"]) / self._rows)
+            loss: torch.Tensor = model(**inputs, **extra).loss
+        return loss * (_count_targets(inputs) / self._targets)
 
     def training_step(self, *arguments: Any, **keywords: Any) -> torch.Tensor:
         """Trains on a micro-batch.
@@ -79,15 +82,33 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         return loss
 
     def get_batch_samples(self, *arguments: Any) -> tuple[list[Any], Any]:
-        """Fetches the micro-batches of an effective batch and counts its rows and tokens."""
+        """Fetches the micro-batches of an effective batch and counts its targets and tokens."""
         batches, _ = super().get_batch_samples(*arguments)
-        self._rows = sum(len(batch["input_ids"]) for batch in batches)
-        self._tokens = self._tokens + sum(batch["attention_mask"].sum() for batch in batches)
+        self._targets = sum(_count_targets(batch) for batch in batches)
+        self._tokens = self._tokens + sum(_pop_tokens(batch) for batch in batches)
         self.step_loss = 0.0
         return batches, None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return EpochShuffle(len(self.train_dataset), self._order_seed)
+
+
+def _has_token_targets(batch: dict[str, torch.Tensor]) -> bool:
+    return "labels" in batch and batch["labels"].ndim == 2
+
+
+def _count_targets(batch: dict[str, torch.Tensor]) -> int:
+    """Returns what the model's loss is the mean of: rows, or tokens that some token predicts."""
+    if _has_token_targets(batch):
+        return int((batch["labels"][:, 1:] != IGNORED).sum())
+    return len(batch["input_ids"])
+
+
+def _pop_tokens(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Returns the number of tokens, padding not counted; packed batches bring it along."""
+    if "token_count" in batch:
+        return batch.pop("token_count")
+    return batch["attention_mask"].sum()
 
 
 def build_trainer(

@@ -20,9 +20,10 @@ from phasewise.methods.adapt import (
 )
 from phasewise.provenance import describe_environment
 from phasewise.records import RunCost, RunRecord, RunStatus
-from phasewise.settings import MachineSettings
+from phasewise.settings import GENERATED_METRICS, MachineSettings
 from phasewise.tasks.data import TaskData, open_report_data
 from phasewise.tasks.examples import EvalSet, Scored
+from phasewise.tasks.instruction import generated_metrics
 from phasewise.tasks.predictions import PREDICTIONS_FILE, write_predictions
 from phasewise.training.batching import find_evaluation_steps, largest_micro_batch
 from phasewise.training.device import (
@@ -37,7 +38,7 @@ from phasewise.training.device import (
 )
 from phasewise.training.failures import describe_failure
 from phasewise.training.interface import UNPACKED_KEY, Feed, Reporter, RunJob
-from phasewise.training.prediction import predict
+from phasewise.training.responses import run_eval_set
 from phasewise.training.run_trainer import build_trainer
 from phasewise.training.run_watch import RunWatch
 from phasewise.training.warm import WarmParts
@@ -138,7 +139,7 @@ class TrainerEngine:
             model=attempt.model,
             optimizer=build_optimizer(attempt.model, unit.method, job.config.hyperparameters),
             features=data.train,
-            collate=self._warm.collator(unit),
+            collate=self._warm.train_collator(unit),
             micro_batch_size=attempt.micro_batch_size,
             device=self._device,
             context=self._context_of(job),
@@ -172,7 +173,7 @@ class TrainerEngine:
                 epochs=config.hyperparameters.epochs,
                 per_epoch=training.evaluations_per_epoch,
             ),
-            score_search=partial(self._score, job, data, data.search),
+            score_search=partial(self._score, job, data, data.search, writes=_writes_search(job)),
             score_train=partial(self._score, job, data, train_eval),
             report=report,
             reported_until=reported_until,
@@ -213,7 +214,8 @@ class TrainerEngine:
         assert attempt.watch is not None
         assert attempt.watch.last_scored is not None
         threshold = attempt.watch.last_scored.threshold
-        scored = self._score(job, data, report_set, attempt.model, threshold)
+        writes = bool(generated_metrics(config.unit_config.task))
+        scored = self._score(job, data, report_set, attempt.model, threshold, writes=writes)
         write_predictions(job.folder / PREDICTIONS_FILE, scored.predictions)
         return scored
 
@@ -224,12 +226,17 @@ class TrainerEngine:
         eval_set: EvalSet,
         model: Any,
         threshold: float | None = None,
+        *,
+        writes: bool = False,
     ) -> Scored:
         unit = job.config.unit_config
-        outputs = predict(
+        outputs = run_eval_set(
             model,
             eval_set.features,
             self._warm.collator(unit),
+            self._warm.tokenizer(unit),
+            unit.task,
+            writes=writes,
             batch_size=unit.training.evaluation_batch_size,
             device=self._device,
             context=self._context_of(job),
@@ -287,6 +294,11 @@ class TrainerEngine:
             adapter_bytes=attempt.size.trainable_bytes,
             micro_batch_size=attempt.micro_batch_size,
         )
+
+
+def _writes_search(job: RunJob) -> bool:
+    """Returns whether the search set needs written responses: only for the task's own metric."""
+    return job.config.unit_config.task.metric in GENERATED_METRICS
 
 
 def _describe_memory(error: BaseException) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from phasewise.methods.models import BaseModel, load_base_model, load_tokenizer
 from phasewise.runs import RunConfig, UnitConfig
-from phasewise.tasks.collation import build_collator
+from phasewise.tasks.collation import build_collator, build_packing_collator
 from phasewise.tasks.data import TaskData, load_task_data, load_train_eval
 from phasewise.tasks.examples import EvalSet
 from phasewise.training.device import choose_precision, release_memory
@@ -41,8 +41,14 @@ class WarmParts:
         return self._tokenizers[key]
 
     def collator(self, unit: UnitConfig) -> Collate:
-        """Returns what makes batches of a unit's features."""
+        """Returns what makes batches of a unit's features, padded: for scoring."""
         return build_collator(self.tokenizer(unit))
+
+    def train_collator(self, unit: UnitConfig) -> Collate:
+        """Returns what makes batches of a unit's features for training, packed if it says so."""
+        if unit.task.packing:
+            return build_packing_collator(self.tokenizer(unit), unit.task.max_length)
+        return self.collator(unit)
 
     def data(self, config: RunConfig) -> tuple[TaskData, EvalSet]:
         """Returns a run's data, and a part of its train sample to be scored."""

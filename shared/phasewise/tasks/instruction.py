@@ -1,0 +1,219 @@
+"""Instruction tasks: a prompt to a response that a decoder writes; loss on the response only."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phasewise.errors import ConfigError, DataError, InfeasibleRunError
+from phasewise.settings import GENERATED_METRICS, TaskSettings
+from phasewise.tasks.examples import (
+    EvalSet,
+    Example,
+    ExamplePrediction,
+    Feature,
+    Outputs,
+    ResponseOutputs,
+    Scored,
+)
+from phasewise.tasks.prompts import RenderedPrompt, read_text, render_prompt, write_turns
+from phasewise.tasks.response_rules import RESPONSE_RULES
+from phasewise.tasks.table import RowTable
+
+#: Targets that carry no loss.
+IGNORED = -100
+#: Of ``max_length``, what a long prompt leaves to its response.
+_RESPONSE_SHARE = 4
+#: How many lines a message names.
+_NAMED_LINES = 5
+
+
+class Instruction:
+    """A prompt, made from a row's columns, to the response in another column."""
+
+    auto_class = "AutoModelForCausalLM"
+
+    def model_kwargs(self, task: TaskSettings) -> dict[str, Any]:
+        """Returns nothing: the head is the pretrained model's own."""
+        return {}
+
+    def parse(self, task: TaskSettings, split: str, table: RowTable) -> list[Example]:
+        """Returns the rows as (system, prompt, response); an empty response is a lesson too."""
+        assert task.prompt is not None
+        examples = []
+        for index in range(len(table.rows)):
+            rendered = render_prompt(task.prompt, table, index)
+            response = read_text(table, index, task.response)
+            line = table.numbers[index]
+            texts = (rendered.system, rendered.prompt, response)
+            examples.append(Example(id=f"{split}-{line}", texts=texts, line=line))
+        if not any(example.texts[2].strip() for example in examples):
+            raise DataError(
+                f"{table.origin}: column '{task.response}': all {len(examples)} responses are "
+                "empty; expected texts"
+            )
+        return examples
+
+    def group_of(self, example: Example) -> str:
+        """Returns system message and prompt with white space evened out."""
+        return "\x1f".join(" ".join(text.split()) for text in example.texts[:2])
+
+    def tokenise_train(
+        self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
+    ) -> list[Feature]:
+        """Returns one feature an example: its tokens, and ``labels`` that ignore the prompt.
+
+        The response ends with the end token, unless ``max_length`` cuts it: a cut response must
+        not teach to stop. A prompt that leaves its response less than a quarter of ``max_length``
+        loses its start.
+
+        Raises:
+            ConfigError: ``max_length`` is more than the model can read, or no end token.
+        """
+        return [_build_feature(lesson) for lesson in _encode(examples, tokenizer, task)]
+
+    def tokenise_eval(
+        self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
+    ) -> EvalSet:
+        """Returns the same features as for training, with their examples."""
+        features = self.tokenise_train(examples, tokenizer, task)
+        return EvalSet(list(examples), features, np.arange(len(features), dtype=np.int64))
+
+    def describe_cuts(
+        self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
+    ) -> tuple[str, ...]:
+        """Returns how many prompts and responses ``max_length`` cuts, and how many are empty."""
+        lessons = _encode(examples, tokenizer, task)
+        pairs = list(zip(examples, lessons, strict=True))
+        limit = f"of {len(pairs)} were cut to max_length {task.max_length}"
+        found = {
+            f"prompts {limit} at their start": [e.line for e, lesson in pairs if lesson.prompt_cut],
+            f"responses {limit} at their end": [e.line for e, lesson in pairs if lesson.answer_cut],
+            f"of {len(pairs)} responses are empty": [
+                e.line for e in examples if not e.texts[2].strip()
+            ],
+        }
+        return tuple(
+            f"{len(lines)} {what} ({_name_lines(lines)})" for what, lines in found.items() if lines
+        )
+
+    def score(
+        self,
+        task: TaskSettings,
+        eval_set: EvalSet,
+        outputs: Outputs,
+        threshold: float | None = None,
+    ) -> Scored:
+        """Returns eval_loss and perplexity per response token; with texts their metrics too."""
+        assert isinstance(outputs, ResponseOutputs), "instruction needs losses, not logits"
+        examples = eval_set.examples
+        assert len(outputs.losses) == len(examples), "one loss an example"
+        if not np.isfinite(outputs.losses).all():
+            raise InfeasibleRunError(f"task '{task.name}': the model's loss is not finite")
+        loss = float(outputs.losses.sum() / outputs.tokens.sum())
+        metrics = {"eval_loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+        values = {}
+        for name in generated_metrics(task) if outputs.texts is not None else ():
+            pairs = zip(outputs.texts or (), examples, strict=True)
+            values[name] = np.array([RESPONSE_RULES[name](said, e.texts[2]) for said, e in pairs])
+            metrics[name] = float(values[name].mean())
+        return Scored(metrics, _describe_predictions(task, examples, outputs, values))
+
+
+class _Lesson(NamedTuple):
+    prompt: list[int]
+    answer: list[int]
+    prompt_cut: bool
+    answer_cut: bool
+
+
+def generated_metrics(task: TaskSettings) -> tuple[str, ...]:
+    """Returns the metrics of written responses that a task asks for, its own metric first."""
+    own = (task.metric,) if task.metric in GENERATED_METRICS else ()
+    return tuple(dict.fromkeys((*own, *task.generation.report_metrics)))
+
+
+def _encode(examples: Sequence[Example], tokenizer: Any, task: TaskSettings) -> list[_Lesson]:
+    _check_room(tokenizer, task)
+    assert task.prompt is not None
+    turns = [
+        write_turns(task, RenderedPrompt(*example.texts[:2]), example.texts[2], tokenizer)
+        for example in examples
+    ]
+    if not turns:
+        return []
+    # A chat template writes the special tokens itself.
+    plain = task.prompt.chat == "none"
+    prompts = tokenizer([asked for asked, _ in turns], add_special_tokens=plain)["input_ids"]
+    answers = tokenizer([answer for _, answer in turns], add_special_tokens=False)["input_ids"]
+    return [_fit(p, a, tokenizer, task) for p, a in zip(prompts, answers, strict=True)]
+
+
+def _fit(prompt: list[int], answer: list[int], tokenizer: Any, task: TaskSettings) -> _Lesson:
+    end = tokenizer.eos_token_id
+    if prompt and prompt[-1] == end and len(prompt) > 1:
+        prompt = prompt[:-1]  # added by tokenizers that end every text
+    if not answer or answer[-1] != end:
+        answer = [*answer, end]
+    kept = min(len(answer), max(1, task.max_length // _RESPONSE_SHARE))
+    shortened = prompt[-(task.max_length - kept) :]
+    room = task.max_length - len(shortened)
+    return _Lesson(shortened, answer[:room], len(shortened) < len(prompt), room < len(answer))
+
+
+def _build_feature(lesson: _Lesson) -> Feature:
+    tokens = np.asarray([*lesson.prompt, *lesson.answer], dtype=np.int64)
+    labels = tokens.copy()
+    labels[: len(lesson.prompt)] = IGNORED
+    return {"input_ids": tokens, "attention_mask": np.ones_like(tokens), "labels": labels}
+
+
+def _check_room(tokenizer: Any, task: TaskSettings) -> None:
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(
+            f"task '{task.name}': {type(tokenizer).__name__} has no end token, so no response "
+            "could end; choose a decoder"
+        )
+    longest = int(tokenizer.model_max_length)
+    if task.max_length > longest:
+        raise ConfigError(
+            f"task '{task.name}': max_length {task.max_length} is more than the {longest} tokens "
+            "that the model reads; lower it"
+        )
+
+
+def _name_lines(lines: Sequence[int]) -> str:
+    named = ", ".join(map(str, lines[:_NAMED_LINES]))
+    return (
+        f"line{'s' if len(lines) > 1 else ''} {named}{', …' if len(lines) > _NAMED_LINES else ''}"
+    )
+
+
+def _describe_predictions(
+    task: TaskSettings,
+    examples: Sequence[Example],
+    outputs: ResponseOutputs,
+    values: dict[str, NDArray[np.float64]],
+) -> list[ExamplePrediction]:
+    """Returns what was written and how it scored.
+
+    ``correct`` is the task's metric; for eval_loss and perplexity the example's share of the mean
+    loss per token, so that the mean over examples is the task's eval_loss.
+    """
+    shares = outputs.losses * len(examples) / outputs.tokens.sum()
+    correct = values.get(task.metric, shares)
+    overlap = values.get("rouge_l", correct)
+    texts = outputs.texts or ("",) * len(examples)
+    return [
+        ExamplePrediction(
+            id=example.id,
+            prediction=texts[index],
+            gold=(example.texts[2],),
+            correct=float(correct[index]),
+            f1=float(overlap[index]),
+            logits=(float(outputs.losses[index]), float(outputs.tokens[index])),
+        )
+        for index, example in enumerate(examples)
+    ]

@@ -1,0 +1,159 @@
+"""Runs instruction examples through a decoder: loss of each response, and responses it writes."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import GenerationConfig
+
+from phasewise.settings import TaskSettings
+from phasewise.tasks.examples import Feature, Outputs, ResponseOutputs
+from phasewise.tasks.instruction import IGNORED
+from phasewise.training.device import is_out_of_memory
+from phasewise.training.prediction import Collate, predict
+
+Context = Callable[[], AbstractContextManager[None]]
+_R = TypeVar("_R")
+
+#: Logits of one forward pass, numbers: half a GiB in float32, whatever the vocabulary.
+_MOST_LOGITS = 2**27
+
+
+def run_eval_set(
+    model: Any,
+    features: Sequence[Feature],
+    collate: Collate,
+    tokenizer: Any,
+    task: TaskSettings,
+    *,
+    writes: bool,
+    batch_size: int,
+    device: torch.device,
+    context: Context,
+) -> Outputs:
+    """Returns what ``TaskKind.score`` needs of a model; arguments as in ``answer_prompts``."""
+    if task.kind != "instruction":
+        return predict(
+            model, features, collate, batch_size=batch_size, device=device, context=context
+        )
+    return answer_prompts(
+        model,
+        features,
+        collate,
+        tokenizer,
+        task,
+        writes=writes,
+        batch_size=batch_size,
+        device=device,
+        context=context,
+    )
+
+
+def answer_prompts(
+    model: Any,
+    features: Sequence[Feature],
+    collate: Collate,
+    tokenizer: Any,
+    task: TaskSettings,
+    *,
+    writes: bool,
+    batch_size: int,
+    device: torch.device,
+    context: Context,
+) -> ResponseOutputs:
+    """Returns the loss of each response and, if asked for, what the model writes, in order.
+
+    Args:
+        model: Left in evaluation mode.
+        features: From ``Instruction.tokenise_eval``; at least one.
+        collate: From ``build_collator``.
+        tokenizer: The model's.
+        task: Says how long a response may become.
+        writes: Whether the model also writes responses, greedily.
+        batch_size: Rows a forward pass, at most; halved where memory runs out.
+        device: Where the model lies.
+        context: Makes the autocast context.
+    """
+    model.eval()
+
+    def _measure(rows: Sequence[Feature]) -> list[tuple[float, int]]:
+        with torch.inference_mode(), context():
+            return _measure_losses(model, {n: t.to(device) for n, t in collate(rows).items()})
+
+    def _write(rows: Sequence[Feature]) -> list[str]:
+        with torch.inference_mode(), context():
+            return _generate(model, rows, tokenizer, task, device)
+
+    vocabulary = int(model.config.vocab_size)
+    longest = max(len(feature["input_ids"]) for feature in features)
+    rows = max(1, min(batch_size, _MOST_LOGITS // (vocabulary * longest)))
+    measured = _in_batches(features, _measure, rows)
+    return ResponseOutputs(
+        losses=np.array([loss for loss, _ in measured], dtype=np.float64),
+        tokens=np.array([count for _, count in measured], dtype=np.int64),
+        texts=tuple(_in_batches(features, _write, batch_size)) if writes else None,
+    )
+
+
+def _in_batches(
+    features: Sequence[Feature], run: Callable[[Sequence[Feature]], list[_R]], batch_size: int
+) -> list[_R]:
+    """Returns what ``run`` gives for each feature, in order; the longest go first, together."""
+    order = np.argsort([-len(feature["input_ids"]) for feature in features], kind="stable")
+    done: list[_R] = []  # in the order of `order`
+    while len(done) < len(order):
+        chosen = order[len(done) : len(done) + batch_size]
+        try:
+            done.extend(run([features[index] for index in chosen]))
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or batch_size == 1:
+                raise
+            batch_size = max(1, batch_size // 2)
+    places = np.argsort(order, kind="stable")
+    return [done[place] for place in places]
+
+
+def _measure_losses(model: Any, batch: dict[str, torch.Tensor]) -> list[tuple[float, int]]:
+    """Returns summed loss and number of response tokens of each row."""
+    labels = batch.pop("labels")[:, 1:]  # (rows, tokens - 1): each token predicts the next
+    logits = model(**batch, use_cache=False).logits[:, :-1].float()
+    losses = cross_entropy(
+        logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
+    )  # (rows, tokens - 1)
+    counts = (labels != IGNORED).sum(dim=1).tolist()
+    return list(zip(losses.double().sum(dim=1).tolist(), counts, strict=True))
+
+
+def _generate(
+    model: Any,
+    features: Sequence[Feature],
+    tokenizer: Any,
+    task: TaskSettings,
+    device: torch.device,
+) -> list[str]:
+    """Returns what the model writes after each prompt, special tokens left out."""
+    prompts = [feature["input_ids"][feature["labels"] == IGNORED] for feature in features]
+    longest = max(map(len, prompts))
+    # On the left, so that every prompt ends where its response starts.
+    ids = np.full((len(prompts), longest), int(tokenizer.pad_token_id), dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt) :] = prompt
+        mask[row, longest - len(prompt) :] = 1
+    room = max(1, int(tokenizer.model_max_length) - longest)
+    config = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=min(task.generation.max_new_tokens, room),
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    written = model.generate(
+        input_ids=torch.from_numpy(ids).to(device),
+        attention_mask=torch.from_numpy(mask).to(device),
+        generation_config=config,
+    )
+    texts = tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)
+    return [text.strip() for text in texts]

@@ -1,0 +1,58 @@
+"""The base model of an instruction task before any fine-tuning: its zero-shot scores."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from phasewise.methods.models import load_base_model, load_tokenizer
+from phasewise.runs import UnitConfig
+from phasewise.tasks.collation import build_collator
+from phasewise.tasks.examples import EvalSet, Scored
+from phasewise.tasks.instruction import generated_metrics
+from phasewise.tasks.kinds import get_kind
+from phasewise.training.device import autocast, choose_precision
+from phasewise.training.responses import answer_prompts
+
+
+def score_untuned(
+    unit: UnitConfig, eval_sets: Sequence[EvalSet], device: torch.device
+) -> list[Scored]:
+    """Returns the base model's scores on each set, with every metric that the task asks for.
+
+    Args:
+        unit: Names task and model; the method does not matter.
+        eval_sets: From ``Instruction.tokenise_eval``.
+        device: Where the model runs; weights in float32, products as in the runs.
+
+    Raises:
+        ConfigError: The model cannot be loaded.
+        InfeasibleRunError: Its loss is not finite.
+    """
+    kind, tokenizer = get_kind(unit.task), load_tokenizer(unit.model)
+    model = load_base_model(
+        unit.model,
+        auto_class=kind.auto_class,
+        kwargs=kind.model_kwargs(unit.task),
+        device=device,
+        pad_token_id=tokenizer.pad_token_id,
+    ).model
+    context: Callable[[], Any] = partial(
+        autocast, device, choose_precision(unit.model, unit.method, device)
+    )
+    scores = []
+    for eval_set in eval_sets:
+        outputs = answer_prompts(
+            model,
+            eval_set.features,
+            build_collator(tokenizer),
+            tokenizer,
+            unit.task,
+            writes=bool(generated_metrics(unit.task)),
+            batch_size=unit.training.evaluation_batch_size,
+            device=device,
+            context=context,
+        )
+        scores.append(kind.score(unit.task, eval_set, outputs))
+    return scores
