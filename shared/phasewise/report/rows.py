@@ -23,7 +23,7 @@ from phasewise.statistics import (
 from phasewise.summaries import ScoreSummary
 
 #: Metrics that are shares of examples, for which the binomial standard error holds.
-_SHARES = {"accuracy", "exact"}
+_SHARES = {"accuracy", "exact", "exact_answer", "function_match"}
 
 
 #: What an interval allows for: other seeds and other examples, or other seeds only.

@@ -27,7 +27,16 @@ ALL_TASKS = "all tasks"
 LEVEL = 0.05
 Array = NDArray[np.float64]
 #: Metrics between 0 and 1, which are shown, and pooled over tasks, in points.
-SHARES = {"accuracy", "f1", "macro_f1", "matthews", "exact"}
+SHARES = {
+    "accuracy",
+    "f1",
+    "macro_f1",
+    "matthews",
+    "exact",
+    "exact_answer",
+    "function_match",
+    "rouge_l",
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,11 @@ def _judge_task(task: TaskEvidence) -> list[_Judged]:
     for unit in task.units:
         scores = {key: sign * score for key, score in unit.seed_scores().items()}
         if scores:
-            values, missing = unit.example_values
+            found, missing = unit.example_values
+            values = {
+                key: {name: sign * value for name, value in each.items()}
+                for key, each in found.items()
+            }
             sides.append(_Side(unit.method, scores, values, missing))
     return [_judge_pair(task, first, second) for first, second in combinations(sides, 2)]
 

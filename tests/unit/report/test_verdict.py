@@ -194,3 +194,32 @@ def test_a_record_whose_score_is_no_number_is_left_out_by_name(pair: Study) -> N
     assert "full_finetune: " in text
     assert "seed-01" in text
     assert "not a record this version can read" in text
+
+
+@pytest.mark.parametrize("better", ["lora", "full_finetune"])
+def test_of_two_losses_the_lower_one_is_better_example_by_example(
+    write_study: Writer, better: str
+) -> None:
+    answers = {
+        "kind": "instruction",
+        "source": {"type": "files", "files": {"train": "train.jsonl"}},
+        "splits": {"report": None, "report_rows": 40},
+        "prompt": {"template": "{question}"},
+        "metric": "eval_loss",
+    }
+    study = write_study(
+        tasks={"answers": answers},
+        methods={"lora": {}, "full_finetune": {}},
+        validation={"seeds": 6},
+    )
+    rng = np.random.default_rng(0)
+    losses = rng.gamma(4, 0.5, 40) + rng.normal(0, 0.01, (6, 40))  # (seeds, examples)
+    worse = {"lora": "full_finetune", "full_finetune": "lora"}[better]
+    _write(study, "answers", {better: losses, worse: losses + 0.3})
+    (verdict,) = _judge(study)
+    assert (verdict.first, verdict.second) == (better, worse)
+    assert verdict.comparison is not None
+    assert verdict.comparison.mean == pytest.approx(0.3)
+    assert verdict.examples_missing == ""
+    assert verdict.beats
+    assert verdict.chance == 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from phasewise.errors import ConfigError
-from phasewise.tasks.collation import build_collator
+from phasewise.tasks.collation import build_collator, build_packing_collator
 
 TOKENIZER = SimpleNamespace(pad_token_id=9, pad_token_type_id=3, padding_side="left")
 
@@ -37,3 +37,18 @@ def test_batches_are_those_of_transformers(tokenizer: Any) -> None:
     expected = tokenizer.pad(encoded, return_tensors="pt")
     batch = build_collator(tokenizer)(features)
     assert all(torch.equal(batch[name], expected[name]) for name in expected)
+
+
+def test_packed_rows_start_anew_with_each_example_and_count_their_tokens() -> None:
+    features = [
+        {"input_ids": np.arange(start, start + length), "labels": np.full(length, start)}
+        for start, length in ((10, 3), (20, 6), (30, 2), (40, 4))
+    ]
+    batch = build_packing_collator(SimpleNamespace(pad_token_id=0), capacity=8)(features)
+    assert batch["input_ids"].tolist() == [
+        [20, 21, 22, 23, 24, 25, 30, 31],
+        [40, 41, 42, 43, 10, 11, 12, 0],
+    ]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 5, 0, 1], [0, 1, 2, 3, 0, 1, 2, 0]]
+    assert batch["labels"].tolist() == [[20] * 6 + [30] * 2, [40] * 4 + [10] * 3 + [-100]]
+    assert int(batch["token_count"]) == 15
