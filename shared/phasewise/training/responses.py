@@ -116,14 +116,34 @@ def _in_batches(
     return [done[place] for place in places]
 
 
+def measure_targets(
+    model: Any, batch: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the loss of every target token, and which tokens are targets, (rows, places) each.
+
+    Logits are made only at places where some row has a target: most tokens belong to prompts, and
+    of a small decoder the output layer is the greater part.
+
+    Args:
+        model: A causal language model that takes ``logits_to_keep``, as those of transformers do.
+        batch: ``labels``, (rows, tokens), and the model's inputs.
+    """
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    following = batch["labels"][:, 1:]  # (rows, tokens - 1): each token predicts the next
+    places = (following != IGNORED).any(dim=0).nonzero().squeeze(1)
+    # A cache would be of no use, and keep the model from telling packed examples apart.
+    logits = model(**inputs, use_cache=False, logits_to_keep=places).logits
+    targets = following[:, places]  # (rows, places)
+    losses = cross_entropy(
+        logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return losses.view(targets.shape), targets != IGNORED
+
+
 def _measure_losses(model: Any, batch: dict[str, torch.Tensor]) -> list[tuple[float, int]]:
     """Returns summed loss and number of response tokens of each row."""
-    labels = batch.pop("labels")[:, 1:]  # (rows, tokens - 1): each token predicts the next
-    logits = model(**batch, use_cache=False).logits[:, :-1].float()
-    losses = cross_entropy(
-        logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
-    )  # (rows, tokens - 1)
-    counts = (labels != IGNORED).sum(dim=1).tolist()
+    losses, are_targets = measure_targets(model, batch)
+    counts = are_targets.sum(dim=1).tolist()
     return list(zip(losses.double().sum(dim=1).tolist(), counts, strict=True))
 
 
