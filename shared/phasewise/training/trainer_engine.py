@@ -139,7 +139,7 @@ class TrainerEngine:
             model=attempt.model,
             optimizer=build_optimizer(attempt.model, unit.method, job.config.hyperparameters),
             features=data.train,
-            collate=self._warm.train_collator(unit),
+            collate=self._warm.train_collator(job.config),
             micro_batch_size=attempt.micro_batch_size,
             device=self._device,
             context=self._context_of(job),
@@ -297,8 +297,9 @@ class TrainerEngine:
 
 
 def _writes_search(job: RunJob) -> bool:
-    """Returns whether the search set needs written responses: only for the task's own metric."""
-    return job.config.unit_config.task.metric in GENERATED_METRICS
+    """Returns whether responses are written for the search set, which is slow."""
+    task = job.config.unit_config.task
+    return task.metric in GENERATED_METRICS or task.generation.on_search_set
 
 
 def _describe_memory(error: BaseException) -> str:
