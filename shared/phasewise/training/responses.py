@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 
 from phasewise.settings import TaskSettings
 from phasewise.tasks.examples import Feature, Outputs, ResponseOutputs
-from phasewise.tasks.instruction import IGNORED
+from phasewise.tasks.instruction import IGNORED, generated_metrics
 from phasewise.training.device import is_out_of_memory
 from phasewise.training.prediction import Collate, predict
 
@@ -72,7 +72,7 @@ def answer_prompts(
         collate: From ``build_collator``.
         tokenizer: The model's.
         task: Says how long a response may become.
-        writes: Whether the model also writes responses, greedily.
+        writes: Whether the model also writes responses, greedily, if a metric is to judge them.
         batch_size: Rows a forward pass, at most; halved where memory runs out.
         device: Where the model lies.
         context: Makes the autocast context.
@@ -90,11 +90,12 @@ def answer_prompts(
     vocabulary = int(model.config.vocab_size)
     longest = max(len(feature["input_ids"]) for feature in features)
     rows = max(1, min(batch_size, _MOST_LOGITS // (vocabulary * longest)))
+    asked = writes and generated_metrics(task)
     measured = _in_batches(features, _measure, rows)
     return ResponseOutputs(
         losses=np.array([loss for loss, _ in measured], dtype=np.float64),
         tokens=np.array([count for _, count in measured], dtype=np.int64),
-        texts=tuple(_in_batches(features, _write, batch_size)) if writes else None,
+        texts=tuple(_in_batches(features, _write, batch_size)) if asked else None,
     )
 
 
