@@ -46,7 +46,7 @@ class Detection:
 
 
 def find_detection(study: Study, task: TaskEvidence, wanted: float = WANTED) -> Detection | None:
-    """Returns what a task can detect; None where the metric is no mean over examples.
+    """Returns what a task can detect; None where the metric is no share, or no mean over examples.
 
     The value of an example lies between 0 and 1, so that its variance is at most p (1 - p).
 
@@ -56,7 +56,7 @@ def find_detection(study: Study, task: TaskEvidence, wanted: float = WANTED) -> 
         wanted: Difference to detect, on the metric's scale.
     """
     settings, seeds = study.tasks[task.task], study.settings.validation.seeds
-    if (settings.kind, task.metric) not in EXAMPLE_FIELDS:
+    if (settings.kind, task.metric) not in EXAMPLE_FIELDS or not task.maximise:
         return None
     groups = [unit.default_report.scores for unit in task.units]
     scores = [score for group in groups for score in group]

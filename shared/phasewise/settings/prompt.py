@@ -84,3 +84,12 @@ class GenerationSettings(Section):
         (),
         description="Metrics of written responses on the report set, beside the task's metric.",
     )
+    on_search_set: bool = Field(
+        False, description="Also at each scoring of the search set (an objective may need them)."
+    )
+
+    @model_validator(mode="after")
+    def _check_metrics(self) -> "GenerationSettings":
+        if self.on_search_set and not self.report_metrics:
+            raise ValueError("'on_search_set' needs 'report_metrics': nothing would be written")
+        return self

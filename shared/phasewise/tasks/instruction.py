@@ -135,6 +135,11 @@ def generated_metrics(task: TaskSettings) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*own, *task.generation.report_metrics)))
 
 
+def writes_for_search(task: TaskSettings) -> bool:
+    """Returns whether responses are written for the search set, which is slow."""
+    return task.metric in GENERATED_METRICS or task.generation.on_search_set
+
+
 def _encode(examples: Sequence[Example], tokenizer: Any, task: TaskSettings) -> list[_Lesson]:
     _check_room(tokenizer, task)
     assert task.prompt is not None

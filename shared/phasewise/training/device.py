@@ -134,3 +134,9 @@ def used_memory_bytes(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.memory_allocated(device))
     return float(psutil.Process().memory_info().rss)
+
+
+def describe_memory_error(error: BaseException) -> str:
+    """Returns the message of a run that did not fit."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"out of memory at every micro-batch down to 1: {lines[0]}"

@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 
 from phasewise.settings import TaskSettings
 from phasewise.tasks.examples import Feature, Outputs, ResponseOutputs
-from phasewise.tasks.instruction import IGNORED
+from phasewise.tasks.instruction import IGNORED, generated_metrics
 from phasewise.training.device import is_out_of_memory
 from phasewise.training.prediction import Collate, predict
 
@@ -72,7 +72,7 @@ def answer_prompts(
         collate: From ``build_collator``.
         tokenizer: The model's.
         task: Says how long a response may become.
-        writes: Whether the model also writes responses, greedily.
+        writes: Whether the model also writes responses, greedily, if a metric is to judge them.
         batch_size: Rows a forward pass, at most; halved where memory runs out.
         device: Where the model lies.
         context: Makes the autocast context.
@@ -90,11 +90,12 @@ def answer_prompts(
     vocabulary = int(model.config.vocab_size)
     longest = max(len(feature["input_ids"]) for feature in features)
     rows = max(1, min(batch_size, _MOST_LOGITS // (vocabulary * longest)))
+    asked = writes and generated_metrics(task)
     measured = _in_batches(features, _measure, rows)
     return ResponseOutputs(
         losses=np.array([loss for loss, _ in measured], dtype=np.float64),
         tokens=np.array([count for _, count in measured], dtype=np.int64),
-        texts=tuple(_in_batches(features, _write, batch_size)) if writes else None,
+        texts=tuple(_in_batches(features, _write, batch_size)) if asked else None,
     )
 
 
@@ -116,14 +117,34 @@ def _in_batches(
     return [done[place] for place in places]
 
 
+def measure_targets(
+    model: Any, batch: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the loss of every target token, and which tokens are targets, (rows, places) each.
+
+    Logits are made only at places where some row has a target: most tokens belong to prompts, and
+    of a small decoder the output layer is the greater part.
+
+    Args:
+        model: A causal language model that takes ``logits_to_keep``, as those of transformers do.
+        batch: ``labels``, (rows, tokens), and the model's inputs.
+    """
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    following = batch["labels"][:, 1:]  # (rows, tokens - 1): each token predicts the next
+    places = (following != IGNORED).any(dim=0).nonzero().squeeze(1)
+    # A cache would be of no use, and keep the model from telling packed examples apart.
+    logits = model(**inputs, use_cache=False, logits_to_keep=places).logits
+    targets = following[:, places]  # (rows, places)
+    losses = cross_entropy(
+        logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return losses.view(targets.shape), targets != IGNORED
+
+
 def _measure_losses(model: Any, batch: dict[str, torch.Tensor]) -> list[tuple[float, int]]:
     """Returns summed loss and number of response tokens of each row."""
-    labels = batch.pop("labels")[:, 1:]  # (rows, tokens - 1): each token predicts the next
-    logits = model(**batch, use_cache=False).logits[:, :-1].float()
-    losses = cross_entropy(
-        logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
-    )  # (rows, tokens - 1)
-    counts = (labels != IGNORED).sum(dim=1).tolist()
+    losses, are_targets = measure_targets(model, batch)
+    counts = are_targets.sum(dim=1).tolist()
     return list(zip(losses.double().sum(dim=1).tolist(), counts, strict=True))
 
 

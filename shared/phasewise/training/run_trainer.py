@@ -16,6 +16,7 @@ from phasewise.tasks.examples import Feature
 from phasewise.tasks.instruction import IGNORED
 from phasewise.training.batching import EpochShuffle
 from phasewise.training.prediction import Collate
+from phasewise.training.responses import measure_targets
 
 
 class RunTrainer(Trainer):  # type: ignore[misc]
@@ -63,7 +64,9 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         # A decoder's cache would be of no use, and keep it from telling packed examples apart.
         extra = {"use_cache": False} if _has_token_targets(inputs) else {}
         with self._context():
-            loss: torch.Tensor = model(**inputs, **extra).loss
+            if _has_token_targets(inputs):
+                return measure_targets(model, inputs)[0].sum() / self._targets
+            loss: torch.Tensor = model(**inputs).loss
         return loss * (_count_targets(inputs) / self._targets)
 
     def training_step(self, *arguments: Any, **keywords: Any) -> torch.Tensor:

@@ -23,7 +23,7 @@ from phasewise.records import RunCost, RunRecord, RunStatus
 from phasewise.settings import GENERATED_METRICS, MachineSettings
 from phasewise.tasks.data import TaskData, open_report_data
 from phasewise.tasks.examples import EvalSet, Scored
-from phasewise.tasks.instruction import generated_metrics
+from phasewise.tasks.instruction import writes_for_search
 from phasewise.tasks.predictions import PREDICTIONS_FILE, write_predictions
 from phasewise.training.batching import find_evaluation_steps, largest_micro_batch
 from phasewise.training.device import (
@@ -31,6 +31,7 @@ from phasewise.training.device import (
     choose_device,
     choose_precision,
     describe_device,
+    describe_memory_error,
     is_out_of_memory,
     peak_memory_mb,
     release_memory,
@@ -119,7 +120,7 @@ class TrainerEngine:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                attempt.status, attempt.message = "infeasible", _describe_memory(error)
+                attempt.status, attempt.message = "infeasible", describe_memory_error(error)
             if attempt.status != "infeasible" or attempt.micro_batch_size == 1:
                 return attempt
             reported_until = attempt.watch.reported_until if attempt.watch else reported_until
@@ -139,7 +140,7 @@ class TrainerEngine:
             model=attempt.model,
             optimizer=build_optimizer(attempt.model, unit.method, job.config.hyperparameters),
             features=data.train,
-            collate=self._warm.train_collator(unit),
+            collate=self._warm.train_collator(job.config),
             micro_batch_size=attempt.micro_batch_size,
             device=self._device,
             context=self._context_of(job),
@@ -163,6 +164,7 @@ class TrainerEngine:
         """Fills in the attempt's model, size and watch."""
         config, training = job.config, job.config.unit_config.training
         data, train_eval = self._warm.data(config)
+        writes = writes_for_search(config.unit_config.task)
         attempt.model = self._build_model(job, data)
         attempt.size = measure_model(attempt.model)
         attempt.watch = RunWatch(
@@ -173,7 +175,7 @@ class TrainerEngine:
                 epochs=config.hyperparameters.epochs,
                 per_epoch=training.evaluations_per_epoch,
             ),
-            score_search=partial(self._score, job, data, data.search, writes=_writes_search(job)),
+            score_search=partial(self._score, job, data, data.search, writes=writes),
             score_train=partial(self._score, job, data, train_eval),
             report=report,
             reported_until=reported_until,
@@ -214,8 +216,7 @@ class TrainerEngine:
         assert attempt.watch is not None
         assert attempt.watch.last_scored is not None
         threshold = attempt.watch.last_scored.threshold
-        writes = bool(generated_metrics(config.unit_config.task))
-        scored = self._score(job, data, report_set, attempt.model, threshold, writes=writes)
+        scored = self._score(job, data, report_set, attempt.model, threshold, writes=True)
         write_predictions(job.folder / PREDICTIONS_FILE, scored.predictions)
         return scored
 
@@ -294,13 +295,3 @@ class TrainerEngine:
             adapter_bytes=attempt.size.trainable_bytes,
             micro_batch_size=attempt.micro_batch_size,
         )
-
-
-def _writes_search(job: RunJob) -> bool:
-    """Returns whether the search set needs written responses: only for the task's own metric."""
-    return job.config.unit_config.task.metric in GENERATED_METRICS
-
-
-def _describe_memory(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return f"out of memory at every micro-batch down to 1: {lines[0]}"

@@ -10,7 +10,6 @@ from phasewise.methods.models import load_base_model, load_tokenizer
 from phasewise.runs import UnitConfig
 from phasewise.tasks.collation import build_collator
 from phasewise.tasks.examples import EvalSet, Scored
-from phasewise.tasks.instruction import generated_metrics
 from phasewise.tasks.kinds import get_kind
 from phasewise.training.device import autocast, choose_precision
 from phasewise.training.responses import answer_prompts
@@ -49,7 +48,7 @@ def score_untuned(
             build_collator(tokenizer),
             tokenizer,
             unit.task,
-            writes=bool(generated_metrics(unit.task)),
+            writes=True,
             batch_size=unit.training.evaluation_batch_size,
             device=device,
             context=context,

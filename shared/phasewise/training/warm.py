@@ -44,11 +44,13 @@ class WarmParts:
         """Returns what makes batches of a unit's features, padded: for scoring."""
         return build_collator(self.tokenizer(unit))
 
-    def train_collator(self, unit: UnitConfig) -> Collate:
-        """Returns what makes batches of a unit's features for training, packed if it says so."""
-        if unit.task.packing:
-            return build_packing_collator(self.tokenizer(unit), unit.task.max_length)
-        return self.collator(unit)
+    def train_collator(self, config: RunConfig) -> Collate:
+        """Returns what makes batches of a run's features for training, packed if its task is."""
+        unit = config.unit_config
+        if not unit.task.packing:
+            return self.collator(unit)
+        capacity = config.hyperparameters.max_length or unit.task.max_length
+        return build_packing_collator(self.tokenizer(unit), capacity)
 
     def data(self, config: RunConfig) -> tuple[TaskData, EvalSet]:
         """Returns a run's data, and a part of its train sample to be scored."""

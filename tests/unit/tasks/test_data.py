@@ -11,6 +11,7 @@ import pytest
 from task_rows import classification_rows, question_rows, write_jsonl
 
 from phasewise.errors import DataError
+from phasewise.provenance import fingerprint_data, source_files
 from phasewise.runs import UnitConfig
 from phasewise.settings import TaskSettings
 from phasewise.tasks import data
@@ -468,3 +469,16 @@ def test_the_tokenizers_last_padding_does_not_change_the_key(
     data.load_task_data(unit, tokenizer, 1)
     assert sorted((tmp_path / "cache" / "tokenised").iterdir()) == before
     assert json.loads((before[0] / "examples.json").read_text())["examples"]
+
+
+def test_a_named_file_that_is_not_there_is_looked_for_in_the_data_folder(
+    classification_task: Callable[..., TaskSettings], tmp_path: Path
+) -> None:
+    task = classification_task()
+    away = tmp_path / "away"
+    (away / "films").mkdir(parents=True)
+    assert source_files(task, away)["dev"] == tmp_path / "dev.jsonl", "a file that is there stays"
+    (tmp_path / "dev.jsonl").rename(away / "films" / "dev.jsonl")
+    assert source_files(task, away)["dev"] == away / "films" / "dev.jsonl"
+    with pytest.raises(DataError, match=r"split 'dev': no file .*dev\.jsonl"):
+        fingerprint_data(task, None)
