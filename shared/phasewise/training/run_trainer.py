@@ -61,8 +61,6 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: object = None,
     ) -> torch.Tensor:
         """Returns the micro-batch's share of the effective batch's mean loss."""
-        # A decoder's cache would be of no use, and keep it from telling packed examples apart.
-        extra = {"use_cache": False} if _has_token_targets(inputs) else {}
         with self._context():
             if _has_token_targets(inputs):
                 return measure_targets(model, inputs)[0].sum() / self._targets

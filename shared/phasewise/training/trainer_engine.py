@@ -20,7 +20,7 @@ from phasewise.methods.adapt import (
 )
 from phasewise.provenance import describe_environment
 from phasewise.records import RunCost, RunRecord, RunStatus
-from phasewise.settings import GENERATED_METRICS, MachineSettings
+from phasewise.settings import MachineSettings
 from phasewise.tasks.data import TaskData, open_report_data
 from phasewise.tasks.examples import EvalSet, Scored
 from phasewise.tasks.instruction import writes_for_search
