@@ -47,7 +47,7 @@ def measure_noise(
         search_rows: n; 0 if unknown.
         seed_sd: From Phase 0; None with fewer than two scores.
     """
-    share = DIRECTIONS[metric] == "maximize" and score is not None and 0 <= score <= 1
+    share = score is not None and 0 <= score <= 1 and DIRECTIONS[metric] == "maximize"
     error = accuracy_standard_error(score, search_rows) if share and score is not None else None
     return Noise(error, seed_sd)
 
