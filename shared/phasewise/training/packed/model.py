@@ -22,6 +22,7 @@ from phasewise.training.packed.layout import (
 )
 from phasewise.training.packed.low_rank import read_pair
 from phasewise.training.packed.rearrange import Places, find_places, take_places, take_tokens
+from phasewise.training.products import OneDnnLinear
 
 #: Largest relative difference between a packed model's logits and the base model's (float32; the
 #: order of sums differs) that the check of a new architecture lets pass; bfloat16 has 8 bits.
@@ -100,7 +101,7 @@ class PackedModel:
         layer = self._model.get_submodule(name)
         if isinstance(layer, PackedLinear):
             return
-        if type(layer) is not nn.Linear:
+        if type(layer) not in (nn.Linear, OneDnnLinear):
             raise CannotPackError(f"layer {name} is a {type(layer).__name__}, not a Linear")
         _replace(self._model, name, PackedLinear(layer, name))
 
