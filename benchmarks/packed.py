@@ -80,13 +80,13 @@ def main() -> None:
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--targets", default="query_value")
     options = parser.parse_args()
-    machine = MachineSettings(device="cpu", threads=1)
+    machine = MachineSettings(device="cpu", threads=1, slots=max(options.slots))
     print(f"torch {torch.__version__}, batch {BATCH_SIZE}, rank {RANK}, {options.targets}")
     print("  K  trainer wall/CPU s  packed wall/CPU s  ratio wall/CPU  accuracy")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         unit = make_unit(folder, options.rows)
-        alone, packed = TrainerEngine(machine), PackedEngine(machine, slots=max(options.slots))
+        alone, packed = TrainerEngine(machine), PackedEngine(machine)
         for engine in (alone, packed):
             measure(engine, make_jobs(unit, 1, options.targets, folder))
         for count in options.slots:

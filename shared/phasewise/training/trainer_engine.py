@@ -22,7 +22,7 @@ from phasewise.provenance import describe_environment
 from phasewise.records import RunCost, RunRecord, RunStatus
 from phasewise.settings import MachineSettings
 from phasewise.tasks.data import TaskData, open_report_data
-from phasewise.tasks.examples import EvalSet, Scored
+from phasewise.tasks.examples import EvalSet, Outputs, Scored
 from phasewise.tasks.predictions import PREDICTIONS_FILE, write_predictions
 from phasewise.training.batching import find_evaluation_steps, largest_micro_batch
 from phasewise.training.device import (
@@ -225,8 +225,12 @@ class TrainerEngine:
         model: Any,
         threshold: float | None = None,
     ) -> Scored:
+        outputs = self._predict(job, eval_set, model)
+        return data.kind.score(job.config.unit_config.task, eval_set, outputs, threshold)
+
+    def _predict(self, job: RunJob, eval_set: EvalSet, model: Any) -> Outputs:
         unit = job.config.unit_config
-        outputs = predict(
+        return predict(
             model,
             eval_set.features,
             self._warm.collator(unit),
@@ -234,7 +238,6 @@ class TrainerEngine:
             device=self._device,
             context=self._context_of(job),
         )
-        return data.kind.score(unit.task, eval_set, outputs, threshold)
 
     def _context_of(self, job: RunJob) -> Callable[[], Any]:
         unit = job.config.unit_config
