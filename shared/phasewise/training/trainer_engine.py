@@ -22,7 +22,7 @@ from phasewise.provenance import describe_environment
 from phasewise.records import RunCost, RunRecord, RunStatus
 from phasewise.settings import MachineSettings
 from phasewise.tasks.data import TaskData, open_report_data
-from phasewise.tasks.examples import EvalSet, Scored
+from phasewise.tasks.examples import EvalSet, Outputs, Scored
 from phasewise.tasks.instruction import writes_for_search
 from phasewise.tasks.predictions import PREDICTIONS_FILE, write_predictions
 from phasewise.training.batching import find_evaluation_steps, largest_micro_batch
@@ -230,8 +230,12 @@ class TrainerEngine:
         *,
         writes: bool = False,
     ) -> Scored:
+        outputs = self._predict(job, eval_set, model, writes=writes)
+        return data.kind.score(job.config.unit_config.task, eval_set, outputs, threshold)
+
+    def _predict(self, job: RunJob, eval_set: EvalSet, model: Any, *, writes: bool) -> Outputs:
         unit = job.config.unit_config
-        outputs = run_eval_set(
+        return run_eval_set(
             model,
             eval_set.features,
             self._warm.collator(unit),
@@ -242,7 +246,6 @@ class TrainerEngine:
             device=self._device,
             context=self._context_of(job),
         )
-        return data.kind.score(unit.task, eval_set, outputs, threshold)
 
     def _context_of(self, job: RunJob) -> Callable[[], Any]:
         unit = job.config.unit_config

@@ -13,6 +13,7 @@ from phasewise.tasks.data import TaskData, load_task_data, load_train_eval
 from phasewise.tasks.examples import EvalSet
 from phasewise.training.device import choose_precision, release_memory
 from phasewise.training.prediction import Collate, take_examples
+from phasewise.training.products import use_fastest_products
 
 #: Rows of the train sample that are scored at the end of a run: a sign of overfitting, no result.
 TRAIN_EVAL_ROWS = 100
@@ -86,6 +87,8 @@ class WarmParts:
                 device=device,
                 pad_token_id=self.tokenizer(unit).pad_token_id,
             )
+            if precision.products == torch.float32:
+                use_fastest_products(loaded.model)
             self._bases[key] = loaded
             # A collection over all that torch and transformers hold takes 0.5 s, and each run
             # needs two to free its model: leave what stays warm out of them.

@@ -1,5 +1,6 @@
 """Attention of a flat sequence of tokens, each sentence for itself, as transformers calls it."""
 
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -7,7 +8,8 @@ import torch
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
-from phasewise.training.packed.layout import CannotPackError, Layout, current_layout
+from phasewise.training.packed.last_block import CapturedError
+from phasewise.training.packed.layout import CannotPackError, Held, Layout, current_layout
 from phasewise.training.packed.low_rank import draw_keep
 from phasewise.training.packed.rearrange import Places, find_places, take_places, take_tokens
 
@@ -75,18 +77,41 @@ def attend(
     _refuse_extras(attention_mask, unused)
     causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
     layout = current_layout()
+    if layout.captures:
+        raise CapturedError(key, value)
+    if layout.held is not None:
+        return _attend_held(module, query, layout.held, dropout, scaling), None
     grouping = _find_groups(layout, query.device)
-    noise = _draw_noise(layout, dropout, query) if dropout > 0 else None
+    noise = _draw_noise(layout, layout.lengths, dropout, query) if dropout > 0 else None
     parts = []
     for group, *own in zip(grouping.groups, *map(grouping.split, (query, key, value)), strict=True):
         q, k, v = (_pad(tokens, group) for tokens in own)
-        if noise is None:
-            out = _attend_plain(module, q, k, v, group, scaling, causal)
-        else:
-            factors = _place_noise(noise, group, q)
-            out = _attend_dropping(module, q, k, v, group, scaling, causal, factors)
+        factors = None if noise is None else _place_noise(noise, group, q, k)
+        out = _attend_group(module, q, k, v, group, scaling, causal, factors)
         parts.append(take_tokens(out.reshape(-1, *out.shape[2:]), group.places))
     return grouping.join(parts).unsqueeze(0), None
+
+
+def _attend_held(
+    module: Any, query: torch.Tensor, held: Held, dropout: float, scaling: float | None
+) -> torch.Tensor:
+    """Returns (1, rows, heads, size) for one query a row; none is asked for less than all keys.
+
+    The last token of a causal layer sees its whole row, and so does each of another layer.
+    """
+    layout, keys, values = held
+    grouping = _find_groups(layout, query.device)
+    noise = _draw_noise(layout, (1,) * layout.rows, dropout, query) if dropout > 0 else None
+    order = torch.tensor([row for group in grouping.groups for row in group.rows])
+    order = order.to(query.device)
+    queries = query[0].transpose(0, 1).index_select(0, order)  # (rows, heads, size)
+    split = torch.split(queries, [len(group.rows) for group in grouping.groups])
+    parts, shared = [], map(grouping.split, (keys, values))
+    for group, own, *both in zip(grouping.groups, split, *shared, strict=True):
+        q, (k, v) = own.unsqueeze(2), (_pad(tokens, group) for tokens in both)
+        factors = None if noise is None else _place_noise(noise, group, q, k)
+        parts.append(_attend_group(module, q, k, v, group, scaling, False, factors).squeeze(1))
+    return torch.cat(parts).index_select(0, order.argsort()).unsqueeze(0)
 
 
 def _refuse_extras(mask: torch.Tensor | None, extras: dict[str, Any]) -> None:
@@ -133,7 +158,7 @@ def _pad(tokens: torch.Tensor, group: _Group) -> torch.Tensor:
     return padded.view(len(group.rows), -1, *tokens.shape[1:]).transpose(1, 2)
 
 
-def _attend_plain(
+def _attend_group(
     module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -141,26 +166,18 @@ def _attend_plain(
     group: _Group,
     scaling: float | None,
     causal: bool,
+    factors: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Returns (rows, width, heads, size); a causal layer never looks at padding on the right."""
-    mask = None if causal else group.keys
-    out: torch.Tensor = sdpa_attention_forward(
-        module, query, key, value, mask, scaling=scaling, is_causal=causal
-    )[0]
-    return out
+    """Returns (rows, queries, heads, size); a causal layer never looks at padding on the right.
 
-
-def _attend_dropping(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    group: _Group,
-    scaling: float | None,
-    causal: bool,
-    factors: torch.Tensor,
-) -> torch.Tensor:
-    """The same in plain steps, since SDPA draws its dropout from the one global stream."""
+    With dropout the plain steps, since SDPA draws its dropout from the one global stream.
+    """
+    if factors is None:
+        mask = None if causal else group.keys
+        out: torch.Tensor = sdpa_attention_forward(
+            module, query, key, value, mask, scaling=scaling, is_causal=causal
+        )[0]
+        return out
     repeats = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
     scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
@@ -173,25 +190,29 @@ def _attend_dropping(
     return (weights @ value).transpose(1, 2)
 
 
-def _draw_noise(layout: Layout, dropout: float, query: torch.Tensor) -> list[torch.Tensor]:
-    """Returns each row's factors, (heads, length, length), one draw a member."""
+def _draw_noise(
+    layout: Layout, queries: Sequence[int], dropout: float, query: torch.Tensor
+) -> list[torch.Tensor]:
+    """Returns each row's factors, (heads, its queries, its length), one draw a member."""
     heads, rows = query.shape[1], list[torch.Tensor]()
     for share in layout.shares:
-        own = layout.lengths[share.first_row : share.first_row + share.rows]
-        sizes = [heads * length * length for length in own]
+        part = slice(share.first_row, share.first_row + share.rows)
+        own = list(zip(queries[part], layout.lengths[part], strict=True))
+        sizes = [heads * count * length for count, length in own]
         drawn = draw_keep((sum(sizes),), dropout, share.member.generator, query)
-        parts = zip(torch.split(drawn, sizes), own, strict=True)
-        rows.extend(part.view(heads, length, length) for part, length in parts)
+        for factors, shape in zip(torch.split(drawn, sizes), own, strict=True):
+            rows.append(factors.view(heads, *shape))
     return rows
 
 
-def _place_noise(noise: list[torch.Tensor], group: _Group, query: torch.Tensor) -> torch.Tensor:
-    """Returns (rows, heads, width, width); zeros in padding."""
-    rows, heads, width, _ = query.shape
-    factors = query.new_zeros(rows, heads, width, width)
+def _place_noise(
+    noise: list[torch.Tensor], group: _Group, query: torch.Tensor, key: torch.Tensor
+) -> torch.Tensor:
+    """Returns (rows, heads, queries, width); zeros in padding."""
+    factors = query.new_zeros(*query.shape[:3], key.shape[2])
     for place, row in enumerate(group.rows):
-        length = group.lengths[place]
-        factors[place, :, :length, :length] = noise[row]
+        _, queries, length = noise[row].shape
+        factors[place, :, :queries, :length] = noise[row]
     return factors
 
 

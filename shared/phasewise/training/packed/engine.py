@@ -4,12 +4,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
+from typing import Any
 
-from phasewise.errors import ConfigError, InfeasibleRunError
+from phasewise.errors import ConfigError
 from phasewise.methods.models import BaseModel
 from phasewise.records import RunRecord
 from phasewise.runs import UnitConfig
 from phasewise.settings import MachineSettings
+from phasewise.tasks.examples import EvalSet, Outputs
 from phasewise.tasks.kinds import get_kind
 from phasewise.training.batching import largest_micro_batch
 from phasewise.training.choice import choose_engine
@@ -29,10 +31,10 @@ from phasewise.training.packed.layout import CannotPackError
 from phasewise.training.packed.model import PackedModel
 from phasewise.training.packed.queue import JobQueue, pack_key
 from phasewise.training.packed.run import PackedRun
+from phasewise.training.packed.scoring import PackScores
+from phasewise.training.packed.settling import OUT_OF_MEMORY, has_left, settle_error, take_step
 from phasewise.training.packed.slots import MemoryUse, SlotMeter
 from phasewise.training.trainer_engine import Attempt, TrainerEngine
-
-_OUT_OF_MEMORY = "out of memory"
 
 
 class UnpackedRunWarning(UserWarning):
@@ -52,6 +54,7 @@ class PackedEngine(TrainerEngine):
         self._meter = SlotMeter(self._slots, self._measure_memory)
         self._packs = False  # whether what trains now is a pack
         self._held: tuple[BaseModel, PackedModel | str] | None = None  # or why it cannot be packed
+        self._scores = PackScores(self._device)
         self._memory_before = 0.0
 
     @property
@@ -163,9 +166,10 @@ class PackedEngine(TrainerEngine):
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise CannotPackError(_OUT_OF_MEMORY) from error
+            raise CannotPackError(OUT_OF_MEMORY) from error
         data, _ = self._warm.data(job.config)
         run = PackedRun(job, attempt, packed, data.train)
+        self._scores.add(attempt.model, packed, run.member)
         run.own_seconds = perf_counter() - clock
         return run
 
@@ -178,11 +182,11 @@ class PackedEngine(TrainerEngine):
                 steps = self._compute(packed, group)
             except Exception as error:
                 size = self._make_way(group, error)
-                waiting = [run for run in waiting if not _has_left(run)]
+                waiting = [run for run in waiting if not has_left(run)]
                 continue
             seconds, passed = perf_counter() - started, sum(step.tokens for step in steps)
             for run, step in zip(group, steps, strict=True):
-                _take(run, step, seconds * step.tokens / passed)
+                take_step(run, step, seconds * step.tokens / passed)
             tokens += passed
             waiting = waiting[len(group) :]
         self._meter.note(len(runs), tokens, perf_counter() - clock)
@@ -199,7 +203,7 @@ class PackedEngine(TrainerEngine):
         tried one by one, so that it costs no other.
         """
         if len(group) == 1:
-            _settle(group[0], error)
+            settle_error(group[0], error)
         if not is_out_of_memory(error):
             return 1
         release_memory(self._device)
@@ -207,15 +211,40 @@ class PackedEngine(TrainerEngine):
         return self.room
 
     def _evaluate(self, runs: Sequence[PackedRun]) -> None:
-        """Scores the runs that are due."""
+        """Scores the runs that are due, their forward passes together."""
+        clock = perf_counter()
+        try:
+            self._predict_ahead(runs)
+        except Exception:  # whose it is shows below, where each run without logits is asked alone
+            release_memory(self._device)
+        share = (perf_counter() - clock) / max(1, len(runs))
         for run in runs:
             clock = perf_counter()
             try:
                 run.evaluate()
             except Exception as error:
-                _settle(run, error)
-            run.own_seconds += perf_counter() - clock
-            run.attempt.train_seconds += perf_counter() - clock
+                settle_error(run, error)
+            seconds = share + perf_counter() - clock
+            run.own_seconds += seconds
+            run.attempt.train_seconds += seconds
+
+    def _predict_ahead(self, runs: Sequence[PackedRun]) -> None:
+        """Computes the logits that the runs' watches will ask for."""
+        asked = []
+        for run in runs:
+            data, train_eval = self._warm.data(run.job.config)
+            sets = [data.search, train_eval] if run.is_at_end else [data.search]
+            asked += [(run.attempt.model, eval_set.features) for eval_set in sets]
+        if asked:
+            job = runs[0].job
+            collate = self._warm.collator(job.config.unit_config)
+            self._scores.prepare(asked, collate, self._context_of(job))
+
+    def _predict(self, job: RunJob, eval_set: EvalSet, model: Any, *, writes: bool) -> Outputs:
+        if not self._scores.knows(model):
+            return super()._predict(job, eval_set, model, writes=writes)
+        collate = self._warm.collator(job.config.unit_config)
+        return self._scores.predict(model, eval_set.features, collate, self._context_of(job))
 
     def _end(self, run: PackedRun) -> RunRecord:
         """Returns a run's record, after its last scores, and frees what it held."""
@@ -232,6 +261,7 @@ class PackedEngine(TrainerEngine):
         return record
 
     def _drop(self, run: PackedRun) -> None:
+        self._scores.drop(run.attempt.model)
         run.watch.trainer = None  # ends the cycle, so that the model is freed at once
         run.attempt.model = None
         run.parameters.clear()
@@ -245,35 +275,3 @@ def _pack_model(base: BaseModel) -> PackedModel | str:
         return PackedModel(base)
     except CannotPackError as error:
         return str(error)
-
-
-def _take(run: PackedRun, step: RunStep, share: float) -> None:
-    """Hands a run its gradients and its share of the time; notes how it ends if it does."""
-    clock = perf_counter()
-    try:
-        run.take(step.loss, step.grads, step.tokens)
-    except Exception as error:
-        _settle(run, error)
-    seconds = share + perf_counter() - clock
-    run.own_seconds += seconds
-    run.attempt.train_seconds += seconds
-
-
-def _settle(run: PackedRun, error: Exception) -> None:
-    """Notes how an error of a run's own ends it: diverged, failed, or alone from the start.
-
-    Raises:
-        ControllerGoneError: See ``explain_failure``; so is a lost device.
-    """
-    if isinstance(error, InfeasibleRunError):
-        run.attempt.status, run.attempt.message = "diverged", str(error)
-    elif is_out_of_memory(error):
-        run.leaves = _OUT_OF_MEMORY
-    elif isinstance(error, CannotPackError):
-        run.leaves = str(error)
-    else:
-        run.attempt.status, run.attempt.message = "failed", explain_failure(run.job, error)
-
-
-def _has_left(run: PackedRun) -> bool:
-    return bool(run.leaves) or run.attempt.status != "finished"

@@ -1,14 +1,12 @@
 """The layers of a packed model that know whose rows they see."""
 
-from typing import Any
-
 import torch
-import torch.nn.functional as F  # noqa: N812 - as everywhere
 from torch import nn
 from torch.func import functional_call
 
-from phasewise.training.packed.layout import Span, current_layout, use_layout
-from phasewise.training.packed.low_rank import LowRank, draw_keep
+from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
+from phasewise.training.packed.layout import current_layout, use_layout
+from phasewise.training.packed.low_rank import draw_keep
 
 
 class PackedLinear(nn.Module):
@@ -26,32 +24,43 @@ class PackedLinear(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns the adapted output of inputs (..., in)."""
-        spans = current_layout().spans(inputs)
         rows = inputs.reshape(-1, inputs.shape[-1])
-        pairs = [span.member.layers.get(self.name) for span in spans]
-        plain = all(pair is None or pair.is_plain or self._is_exact(pair) for pair in pairs)
-        if plain and not torch.is_autocast_enabled(rows.device.type):
-            out = _apply_plain(rows, self.frozen, spans, pairs)
-        else:
-            out = self._apply_any(rows, spans, pairs)
-        return out.view(*inputs.shape[:-1], -1)
-
-    def _is_exact(self, pair: LowRank) -> bool:
-        return pair.magnitude is None and not self.training
-
-    def _apply_any(
-        self, rows: torch.Tensor, spans: list[Span], pairs: list[LowRank | None]
-    ) -> torch.Tensor:
-        base = self.frozen(rows)
-        parts = []
-        for span, pair in zip(spans, pairs, strict=True):
-            part = base[span.start : span.end]
+        pairs = []
+        for span in current_layout().spans(inputs):
+            pair = span.member.layers.get(self.name)
             if pair is not None:
                 generator = span.member.generator if self.training else None
-                own = rows[span.start : span.end]
-                part = pair.add_to(part, own, self.frozen, generator)
-            parts.append(part)
-        return torch.cat(parts)
+                pairs.append(PairOnRows(span.start, span.end, pair, generator))
+        simple = [pair for pair in pairs if pair.is_simple]
+        if simple:
+            out = apply_pairs(rows, self.frozen, simple, _products_dtype(rows))
+        else:
+            out = self.frozen(rows)
+        if len(simple) < len(pairs):
+            out = self._scale_dropped(out, rows, pairs)
+        return out.view(*inputs.shape[:-1], -1)
+
+    def _scale_dropped(
+        self, out: torch.Tensor, rows: torch.Tensor, pairs: list[PairOnRows]
+    ) -> torch.Tensor:
+        """Returns the output after DoRA with dropout, which scales another product of its own."""
+        parts, done = [], 0
+        for on_rows in pairs:
+            start, end, pair, generator = on_rows
+            if on_rows.is_simple or generator is None:
+                continue
+            scaled = pair.drop_and_scale(out[start:end], rows[start:end], self.frozen, generator)
+            parts += [out[done:start], scaled]
+            done = end
+        return torch.cat([*parts, out[done:]])
+
+
+def _products_dtype(rows: torch.Tensor) -> torch.dtype:
+    device = rows.device.type
+    if not torch.is_autocast_enabled(device):
+        return rows.dtype
+    dtype: torch.dtype = torch.get_autocast_dtype(device)
+    return dtype
 
 
 class PackedHead(nn.Module):
@@ -108,55 +117,3 @@ class PackedDropout(nn.Module):
             part = flat[span.start : span.end]
             part.bernoulli_(1 - self.p, generator=span.member.generator)
         return inputs * factors.div_(1 - self.p)
-
-
-def _apply_plain(
-    rows: torch.Tensor, frozen: nn.Linear, spans: list[Span], pairs: list[LowRank | None]
-) -> torch.Tensor:
-    kept = [(s, p) for s, p in zip(spans, pairs, strict=True) if p is not None]
-    if not kept:
-        return F.linear(rows, frozen.weight, frozen.bias)
-    bounds = [(span.start, span.end, pair.scaling) for span, pair in kept]
-    matrices = [matrix for _, pair in kept for matrix in (pair.down, pair.up)]
-    out: torch.Tensor = _Plain.apply(rows, frozen.weight, frozen.bias, bounds, *matrices)  # type: ignore[no-untyped-call]
-    return out
-
-
-class _Plain(torch.autograd.Function):
-    """The frozen product and all pairs in place, with no graph between them."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        rows: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        bounds: list[tuple[int, int, float]],
-        *matrices: torch.Tensor,
-    ) -> torch.Tensor:
-        out, lows = F.linear(rows, weight, bias), []
-        for index, (start, end, scaling) in enumerate(bounds):
-            down, up = matrices[2 * index : 2 * index + 2]
-            low = rows[start:end] @ down.T
-            out[start:end].addmm_(low, up.T, alpha=scaling)
-            lows.append(low)
-        ctx.bounds = bounds
-        ctx.save_for_backward(rows, weight, *matrices, *lows)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
-        grad = grads[0]
-        rows, weight, *rest = ctx.saved_tensors
-        count = 2 * len(ctx.bounds)
-        matrices, lows = rest[:count], rest[count:]
-        passed = grad @ weight if ctx.needs_input_grad[0] else None
-        out: list[torch.Tensor] = []
-        for index, (start, end, scaling) in enumerate(ctx.bounds):
-            down, up = matrices[2 * index : 2 * index + 2]
-            own = grad[start:end]
-            grad_low = (own @ up).mul_(scaling)
-            out += [grad_low.T @ rows[start:end], (own.T @ lows[index]).mul_(scaling)]
-            if passed is not None:
-                passed[start:end].addmm_(grad_low, down)
-        return passed, None, None, None, *out

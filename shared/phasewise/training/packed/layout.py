@@ -51,6 +51,14 @@ class Span(NamedTuple):
     end: int
 
 
+class Held(NamedTuple):
+    """Keys and values of all tokens, (1, heads, tokens, size), for queries of one token a row."""
+
+    layout: "Layout"
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
 @dataclass(frozen=True)
 class Layout:
     """One batch of a pack.
@@ -59,12 +67,17 @@ class Layout:
         shares: In the order of their rows.
         lengths: Tokens of each row.
         mask: int64 (rows, longest), as the collator makes it: ones, then zeros.
+        memo: What layers computed of it, for the next one.
+        captures: Whether attention is to hand out its keys and values instead.
+        held: Where the batch has one token a row: what they attend to.
     """
 
     shares: tuple[Share, ...]
     lengths: tuple[int, ...]
     mask: torch.Tensor
     memo: dict[object, Any] = field(default_factory=dict)
+    captures: bool = False
+    held: Held | None = None
 
     @property
     def rows(self) -> int:

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everywhere
 from torch import nn
 
+from phasewise.training.products import OneDnnLinear, multiply
+
 
 @dataclass(frozen=True, eq=False)
 class LowRank:
@@ -26,42 +28,35 @@ class LowRank:
     dropout: float
     magnitude: torch.Tensor | None = None
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether the layer's output is the frozen product plus the pair's, without dropout."""
-        return self.magnitude is None and self.dropout == 0
-
-    def add_to(
+    def drop_and_scale(
         self,
         base: torch.Tensor,
         rows: torch.Tensor,
         frozen: nn.Linear,
-        generator: torch.Generator | None,
+        generator: torch.Generator,
     ) -> torch.Tensor:
-        """Returns the adapted output, (rows, out), as ``peft.tuners.lora.Linear`` computes it.
+        """Returns DoRA's output with dropout, (rows, out), as ``peft.tuners.lora.dora`` has it.
+
+        With dropout the frozen part of its correction is of the dropped inputs too.
 
         Args:
             base: The frozen layer's output, (rows, out).
             rows: The layer's input, (rows, in).
             frozen: The frozen layer.
-            generator: Draws the dropout; None in evaluation mode.
+            generator: Draws the dropout.
         """
+        assert self.magnitude is not None
         inputs = rows.to(self.down.dtype)
-        drops = self.dropout > 0 and generator is not None
-        if drops and generator is not None:
-            inputs = inputs * draw_keep(inputs.shape, self.dropout, generator, inputs)
+        inputs = inputs * draw_keep(inputs.shape, self.dropout, generator, inputs)
         pair = F.linear(F.linear(inputs, self.down), self.up) * self.scaling
-        if self.magnitude is None:
-            return (base + pair).to(base.dtype)
-        # PEFT: with dropout the frozen part of DoRA's correction is of the dropped inputs too.
-        bare = F.linear(inputs.to(frozen.weight.dtype), frozen.weight) if drops else base
-        if not drops and frozen.bias is not None:
-            bare = base - frozen.bias
-        scale = (self.magnitude / self._row_norms(frozen)).unsqueeze(0)
+        bare: torch.Tensor = frozen(inputs.to(frozen.weight.dtype))
+        if frozen.bias is not None:
+            bare = bare - frozen.bias
+        scale = (self.magnitude / self.row_norms(frozen)).unsqueeze(0)
         return (base + (scale - 1) * bare + scale * pair).to(base.dtype)
 
     @torch.no_grad()
-    def _row_norms(self, frozen: nn.Linear) -> torch.Tensor:
+    def row_norms(self, frozen: nn.Linear) -> torch.Tensor:
         """Returns the norms of the rows of W + s B A, (out,), without making that matrix.
 
         ``|w + s b A|^2 = |w|^2 + 2 s b.(A w) + s^2 b (A A^T) b^T`` for each row w of W, b of B;
@@ -69,7 +64,9 @@ class LowRank:
         """
         with torch.autocast(self.down.device.type, enabled=False):
             weight = frozen.weight.to(self.down.dtype)
-            cross = (self.up * (weight @ self.down.T)).sum(1)
+            by_onednn = type(frozen) is OneDnnLinear and weight.dtype == torch.float32
+            product = multiply if by_onednn else F.linear
+            cross = (self.up * product(weight, self.down)).sum(1)
             square = ((self.up @ (self.down @ self.down.T)) * self.up).sum(1)
             own = _squared_norms(frozen, weight)
             return (own + 2 * self.scaling * cross + self.scaling**2 * square).sqrt()

@@ -11,6 +11,7 @@ from torch import nn
 
 from phasewise.methods.models import BaseModel
 from phasewise.training.packed import attention
+from phasewise.training.packed.last_block import Position, narrow_block
 from phasewise.training.packed.layers import PackedDropout, PackedHead, PackedLinear
 from phasewise.training.packed.layout import (
     CannotPackError,
@@ -22,6 +23,7 @@ from phasewise.training.packed.layout import (
 )
 from phasewise.training.packed.low_rank import read_pair
 from phasewise.training.packed.rearrange import Places, find_places, take_places, take_tokens
+from phasewise.training.products import OneDnnLinear
 
 #: Largest relative difference between a packed model's logits and the base model's (float32; the
 #: order of sums differs) that the check of a new architecture lets pass; bfloat16 has 8 bits.
@@ -100,7 +102,7 @@ class PackedModel:
         layer = self._model.get_submodule(name)
         if isinstance(layer, PackedLinear):
             return
-        if type(layer) is not nn.Linear:
+        if type(layer) not in (nn.Linear, OneDnnLinear):
             raise CannotPackError(f"layer {name} is a {type(layer).__name__}, not a Linear")
         _replace(self._model, name, PackedLinear(layer, name))
 
@@ -114,10 +116,9 @@ class PackedModel:
         pack = [(members[0], 2), (members[1], 1)]
         expected = base.model(**batch).logits.float()
         self.train(False)
-        found = self(pack, batch).float()
-        allowed = _TOLERANCE.get(base.model.dtype, 5e-2) * float(expected.abs().max())
-        if found.shape != expected.shape or not float((found - expected).abs().max()) <= allowed:
+        if not _is_close(self(pack, batch), expected, base.model.dtype):
             raise CannotPackError(f"{type(base.model).__name__} computes otherwise without padding")
+        self._narrow(pack, batch, expected)
         self.train(True)
         again = []
         for _ in range(2):
@@ -126,6 +127,33 @@ class PackedModel:
             again.append(self(pack, batch))
         if not torch.equal(*again):
             raise CannotPackError(f"{type(base.model).__name__} has a dropout of its own")
+
+    def _narrow(
+        self,
+        pack: Sequence[tuple[Member, int]],
+        batch: dict[str, torch.Tensor],
+        expected: torch.Tensor,
+    ) -> None:
+        """Has the last block compute one token a row, if the others leave the logits as they are.
+
+        NaNs in place of the others would show in the logits.
+        """
+        positions: tuple[Position, ...] = ("first", "last")
+        for position in positions:
+            undo = narrow_block(self._blocks[-1], position, fill=float("nan"))
+            found = self(pack, batch)
+            undo()
+            if _is_close(found, expected, self._model.dtype):
+                narrow_block(self._blocks[-1], position)
+                return
+
+
+def _is_close(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether all logits are (rows, classes) and close; NaN is not."""
+    if found.shape != expected.shape:
+        return False
+    allowed = _TOLERANCE.get(dtype, 5e-2) * float(expected.abs().max())
+    return float((found.float() - expected).abs().max()) <= allowed
 
 
 def _share_copy(model: Any) -> Any:
@@ -210,6 +238,8 @@ def _pad_states(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
     """Hook after the last block."""
     layout = current_layout()
     states = output[0] if isinstance(output, tuple) else output
+    if not layout.is_flat(states):
+        return output  # the block gave one token a row, in its place
     padded = take_places(states[0], _row_places(layout))
     padded = padded.view(layout.rows, layout.longest, -1)
     return (padded, *output[1:]) if isinstance(output, tuple) else padded

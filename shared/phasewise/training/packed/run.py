@@ -126,11 +126,12 @@ class PackedRun:
     @property
     def is_ended(self) -> bool:
         """Whether there is nothing left to train."""
-        return (
-            bool(self.leaves)
-            or self.attempt.status != "finished"
-            or self._state.global_step >= self._steps
-        )
+        return bool(self.leaves) or self.attempt.status != "finished" or self.is_at_end
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether its last optimiser step has been made."""
+        return int(self._state.global_step) >= self._steps
 
     @property
     def share_of_batch(self) -> float:

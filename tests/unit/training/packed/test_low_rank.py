@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
 from phasewise.training.packed.low_rank import LowRank, draw_keep
 
 
@@ -16,7 +17,7 @@ def test_row_norms_are_those_of_the_merged_matrix() -> None:
     assert pair.magnitude is not None
     scale = pair.magnitude / merged.norm(dim=1)
     expected = rows @ merged.T * scale + frozen.bias
-    found = pair.add_to(frozen(rows), rows, frozen, None)
+    found = apply_pairs(rows, frozen, [PairOnRows(0, 4, pair, None)], torch.float32)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 

@@ -1,0 +1,179 @@
+"""Logits of several runs of a pack at once, without padding and without gradients."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from phasewise.tasks.examples import Feature
+from phasewise.training.device import is_out_of_memory
+from phasewise.training.packed.layout import Member
+from phasewise.training.packed.model import PackedModel
+from phasewise.training.prediction import Collate, drop_targets
+
+#: Tokens of a forward pass: enough to fill the device, few enough to stay in a CPU's cache.
+_TOKENS = {"cpu": 2048, "cuda": 32768}
+
+
+class Question(NamedTuple):
+    """A member, and the rows whose logits are wanted."""
+
+    member: Member
+    features: Sequence[Feature]
+
+
+class _Row(NamedTuple):
+    question: int
+    feature: int
+
+
+def predict_together(
+    packed: PackedModel,
+    questions: Sequence[Question],
+    collate: Collate,
+    *,
+    device: torch.device,
+    context: Callable[[], AbstractContextManager[None]],
+) -> list[NDArray[np.float32]]:
+    """Returns each question's logits, (features, classes), in the order of its features.
+
+    Args:
+        packed: Left in training mode.
+        questions: Any number, of one task; each with at least one feature.
+        collate: From ``build_collator``.
+        device: Where the model lies.
+        context: Makes the autocast context.
+
+    Raises:
+        RuntimeError: Memory does not suffice for a single row, or anything else.
+    """
+    budget = _TOKENS.get(device.type, _TOKENS["cpu"])
+    waiting, found = _sort_rows(questions), dict[_Row, NDArray[np.float32]]()
+    packed.train(False)
+    try:
+        while waiting:
+            rows = _take_rows(waiting, questions, budget)
+            try:
+                with torch.inference_mode(), context():
+                    logits = _predict_rows(packed, rows, questions, collate, device)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or len(rows) == 1:
+                    raise
+                budget = budget // 2
+                continue
+            found.update(zip(rows, logits, strict=True))
+            waiting = waiting[len(rows) :]
+    finally:
+        packed.train(True)
+    return [
+        np.stack([found[_Row(number, index)] for index in range(len(question.features))])
+        for number, question in enumerate(questions)
+    ]
+
+
+def _length(questions: Sequence[Question], row: _Row) -> int:
+    return len(questions[row.question].features[row.feature]["input_ids"])
+
+
+def _sort_rows(questions: Sequence[Question]) -> list[_Row]:
+    """Returns all rows, the longest of every question first."""
+    rows = [
+        _Row(number, index)
+        for number, question in enumerate(questions)
+        for index in range(len(question.features))
+    ]
+    return sorted(rows, key=lambda row: -_length(questions, row))
+
+
+def _take_rows(waiting: Sequence[_Row], questions: Sequence[Question], budget: int) -> list[_Row]:
+    """Returns the first rows that make up at most ``budget`` tokens, or the first one."""
+    count, tokens = 0, 0
+    for row in waiting:
+        tokens += _length(questions, row)
+        if count and tokens > budget:
+            break
+        count += 1
+    return list(waiting[:count])
+
+
+def _predict_rows(
+    packed: PackedModel,
+    rows: Sequence[_Row],
+    questions: Sequence[Question],
+    collate: Collate,
+    device: torch.device,
+) -> NDArray[np.float32]:
+    """Returns the logits of some rows, (rows, classes), in their order."""
+    order = sorted(range(len(rows)), key=lambda place: rows[place].question)
+    chosen = [rows[place] for place in order]
+    features = [drop_targets(questions[row.question].features[row.feature]) for row in chosen]
+    batch = {name: tensor.to(device) for name, tensor in collate(features).items()}
+    logits = packed(list(_count_rows(chosen, questions)), batch).float().cpu().numpy()
+    restored = np.empty_like(logits)
+    restored[order] = logits
+    return restored
+
+
+def _count_rows(
+    rows: Sequence[_Row], questions: Sequence[Question]
+) -> Iterator[tuple[Member, int]]:
+    for number, question in enumerate(questions):
+        count = sum(row.question == number for row in rows)
+        if count:
+            yield question.member, count
+
+
+class PackScores:
+    """The logits of packed runs, several at once where the engine knows what will be asked.
+
+    Args:
+        device: Where the packs' models lie.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._members: dict[int, tuple[PackedModel, Member]] = {}
+        # Features are held too, so that their ids stay unique.
+        self._ahead: dict[tuple[int, int], tuple[Sequence[Feature], NDArray[np.float32]]] = {}
+
+    def add(self, model: Any, packed: PackedModel, member: Member) -> None:
+        """Takes the pack and the member that a run's own model belongs to."""
+        self._members[id(model)] = (packed, member)
+
+    def drop(self, model: Any) -> None:
+        """Forgets a model and what was not asked of it."""
+        self._members.pop(id(model), None)
+        for key in [key for key in self._ahead if key[0] == id(model)]:
+            del self._ahead[key]
+
+    def knows(self, model: Any) -> bool:
+        """Whether a model is a packed run's."""
+        return id(model) in self._members
+
+    def prepare(
+        self,
+        asked: Sequence[tuple[Any, Sequence[Feature]]],
+        collate: Collate,
+        context: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """Computes what ``predict`` will be asked next: models of one pack with their features."""
+        packed, _ = self._members[id(asked[0][0])]
+        questions = [Question(self._members[id(model)][1], features) for model, features in asked]
+        answers = predict_together(packed, questions, collate, device=self._device, context=context)
+        for (model, features), logits in zip(asked, answers, strict=True):
+            self._ahead[id(model), id(features)] = (features, logits)
+
+    def predict(
+        self,
+        model: Any,
+        features: Sequence[Feature],
+        collate: Collate,
+        context: Callable[[], AbstractContextManager[None]],
+    ) -> NDArray[np.float32]:
+        """Returns a model's logits for features, (features, classes)."""
+        if (id(model), id(features)) not in self._ahead:
+            self.prepare([(model, features)], collate, context)
+        return self._ahead.pop((id(model), id(features)))[1]

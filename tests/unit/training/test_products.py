@@ -1,0 +1,57 @@
+"""oneDNN's products against double precision, and against PyTorch's own."""
+
+import pytest
+import torch
+from torch import nn
+
+from phasewise.training import products
+from phasewise.training.products import OneDnnLinear, use_fastest_products
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="PyTorch was built without oneDNN"
+)
+
+
+@pytest.fixture(autouse=True)
+def _faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "is_onednn_faster", lambda threads: True)
+
+
+def _gradients(layer: nn.Linear, inputs: torch.Tensor, towards: torch.Tensor) -> list[torch.Tensor]:
+    out = layer(inputs)
+    return [out, *torch.autograd.grad(out, [inputs, *layer.parameters()], towards)]
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (1, 1), (0,), (130,)])
+@pytest.mark.parametrize(("out", "bias"), [(2, True), (96, True), (40, False)])
+def test_output_and_gradients_are_exact_to_single_precision(
+    shape: tuple[int, ...], out: int, bias: bool
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(64, out, bias=bias)
+    use_fastest_products(nn.Sequential(layer))
+    assert type(layer) is OneDnnLinear
+    exact = nn.Linear(64, out, bias=bias).double()
+    exact.load_state_dict(layer.state_dict())
+    inputs, towards = torch.randn(*shape, 64, requires_grad=True), torch.randn(*shape, out)
+    expected = _gradients(exact, inputs.detach().double().requires_grad_(), towards.double())
+    for found, wanted in zip(_gradients(layer, inputs, towards), expected, strict=True):
+        error = (found - wanted).detach().norm()
+        assert float(error) <= 1e-6 * float(wanted.detach().norm())
+
+
+def test_a_frozen_weight_costs_no_product() -> None:
+    layer = nn.Linear(8, 8).requires_grad_(False)
+    use_fastest_products(nn.Sequential(layer))
+    inputs = torch.randn(3, 8, requires_grad=True)
+    layer(inputs).sum().backward()
+    assert layer.weight.grad is None
+    torch.testing.assert_close(inputs.grad, layer.weight.sum(0).expand(3, 8))
+
+
+def test_other_layers_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    half, plain = nn.Linear(4, 4, dtype=torch.bfloat16), nn.Linear(4, 4)
+    use_fastest_products(nn.Sequential(half))
+    monkeypatch.setattr(products, "is_onednn_faster", lambda threads: False)
+    use_fastest_products(nn.Sequential(plain))
+    assert type(half) is type(plain) is nn.Linear
