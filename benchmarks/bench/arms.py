@@ -207,7 +207,11 @@ class Bench:
 
 
 def _read_records(runs: Path, measured: Measured, trials: TrialList) -> ArmResult:
-    """Returns what the records of a search say; the trials must be those that the peers had."""
+    """Returns what the records of a search say.
+
+    Raises:
+        ValueError: The trials are not those that the peers had.
+    """
     scores: list[float | None] = []
     ends, steps = {}, 0.0
     for folder, record in iterate_records(runs):

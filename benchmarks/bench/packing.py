@@ -65,4 +65,4 @@ def build_jobs(
 
 def build_packed_engine(device: Literal["cpu", "cuda"], slots: int) -> PackedEngine:
     """Returns the engine with a given number of slots."""
-    return PackedEngine(MachineSettings(device=device, threads=1), slots=slots)
+    return PackedEngine(MachineSettings(device=device, threads=1, slots=slots))

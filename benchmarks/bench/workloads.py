@@ -18,12 +18,19 @@ from phasewise.methods.modules import find_target_modules
 from phasewise.methods.sources import resolve_model_path
 from phasewise.runs import build_seeds, build_unit
 from phasewise.seeding import derive_seed
-from phasewise.settings import Hyperparameters, ModelSettings, Study, load_study
+from phasewise.settings import (
+    ALL_SHARD,
+    Hyperparameters,
+    ModelSettings,
+    Study,
+    load_study,
+)
 from phasewise.tasks.data import load_task_data
 from phasewise.tasks.examples import Feature
 from phasewise.tasks.kinds import get_kind
 from phasewise.tuning.spaces import merge_hyperparameters
 from phasewise.tuning.startup import plan_startup
+from phasewise.tuning.units import Unit
 
 STUDY_NAME = "bench"
 #: Rungs of the arms with ASHA: at one third, two thirds and the end of a trial.
@@ -202,13 +209,14 @@ def count_evaluations(workload: Workload, *, prunes: bool) -> int:
 
 def draw_hyperparameters(study: Study) -> list[Hyperparameters]:
     """Returns the settings of each trial that ``phasewise search`` will train, in its order."""
-    (task,), (method,) = study.tasks, study.methods
-    default = study.default_hyperparameters(task, method)
-    parameters = study.parameters_of(method)
+    ((task, method),) = study.units_of(ALL_SHARD)
+    unit = Unit(study, task, method)
     seed = derive_seed(study.settings.seed, "sampler", task, method)
-    fixed = study.settings.search.fixed
-    drawn = plan_startup(study.settings.search, parameters, default, seed=seed)
-    return [merge_hyperparameters(default, {**fixed, **draw.values}) for draw in drawn]
+    drawn = [
+        unit.space.fill(lambda name, _, values=draw.values: values[name])  # type: ignore[misc]
+        for draw in plan_startup(study.settings.search, unit.space, seed=seed)
+    ]
+    return [merge_hyperparameters(unit.default, values) for values in drawn]
 
 
 def export_trials(study: Study, folder: Path) -> TrialList:
