@@ -66,7 +66,7 @@ class ArmResult(NamedTuple):
 
 
 def _phasewise(name: str, engine: str, dtype: str = "float32", *, prunes: bool = False) -> Arm:
-    machine = {"workers": 2, "threads": 1} if engine == "trainer" else {}
+    machine = {"workers": 2, "threads": 1}
     study: dict[str, dict[str, Any]] = {
         "training": {"engine": engine},
         "model": {"dtype": dtype},

@@ -10,7 +10,6 @@ import torch
 from peft import AutoPeftModelForCausalLM, AutoPeftModelForSequenceClassification, PeftModel
 from transformers import AutoModelForCausalLM
 
-from phasewise.errors import ConfigError
 from phasewise.methods.models import CAUSAL_LM, load_base_model
 from phasewise.methods.modules import find_target_modules
 from phasewise.records import RunRecord
@@ -99,6 +98,12 @@ def load(
 
 
 def _train(engine: TrainerEngine, study: Study, folder: Path) -> tuple[RunRecord, RunJob]:
+    record, job = _run(engine, study, folder)
+    assert record.status == "finished", record.message
+    return record, job
+
+
+def _run(engine: TrainerEngine, study: Study, folder: Path) -> tuple[RunRecord, RunJob]:
     (task,), (method,) = study.tasks, study.methods
     config = RunConfig(
         unit_config=build_unit(study, task, method),
@@ -118,7 +123,6 @@ def _train(engine: TrainerEngine, study: Study, folder: Path) -> tuple[RunRecord
     )
     job = RunJob(config, folder, folder / "ledger.jsonl")
     (record,) = engine.train([job], lambda progress: "continue")
-    assert record.status == "finished", record.message
     return record, job
 
 
@@ -203,8 +207,9 @@ def test_every_method_tunes_a_language_model(
 def test_a_fresh_head_alone_is_no_way_to_tune_a_language_model(
     load: Load, engine: TrainerEngine, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="AutoModelForCausalLM has none"):
-        _train(engine, load("answers", method="frozen_probe"), tmp_path / "run")
+    record, _ = _run(engine, load("answers", method="frozen_probe"), tmp_path / "run")
+    assert record.status == "failed"
+    assert "AutoModelForCausalLM has none" in record.message
 
 
 def test_packing_changes_neither_batches_nor_losses(

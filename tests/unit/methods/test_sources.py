@@ -27,7 +27,7 @@ def test_local_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     ("source", "message"),
     [
         ("package:no_such_model", "pip install no-such-model"),
-        ("package:yaml", "holds no folder with a model config"),
+        ("package:yaml", "holds neither config.json nor a GGUF"),
         ("./nowhere", r"no folder \./nowhere"),
         ("/nowhere/at/all", "no folder /nowhere/at/all"),
         ("bert-base-uncased", "HF_HUB_OFFLINE is set; work offline with"),
