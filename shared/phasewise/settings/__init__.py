@@ -2,7 +2,7 @@
 
 from phasewise.settings.base import Section, merge_mappings, read_yaml
 from phasewise.settings.expressions import expression_names, is_true
-from phasewise.settings.hyperparameters import Hyperparameters, ModuleGroup, Schedule
+from phasewise.settings.hyperparameters import Hyperparameters, Schedule
 from phasewise.settings.loading import (
     ALL_SHARD,
     REGISTRY,
@@ -74,7 +74,6 @@ __all__ = [
     "MethodSettings",
     "MetricName",
     "ModelSettings",
-    "ModuleGroup",
     "ObjectiveKind",
     "PackageSource",
     "Parameter",

@@ -10,8 +10,11 @@ DOCUMENTED_NAMES: dict[DocumentedSection, dict[str, str]] = {
     "training": {
         "learning_rate": "learning_rate",
         "batch_size": "batch_size",
+        "per_device_train_batch_size": "device_batch_size",
+        "gradient_accumulation_steps": "gradient_accumulation_steps",
         "num_train_epochs": "epochs",
         "warmup_ratio": "warmup_ratio",
+        "warmup_steps": "warmup_steps",
         "weight_decay": "weight_decay",
         "lr_scheduler_type": "lr_scheduler_type",
     },
@@ -27,7 +30,7 @@ DOCUMENTED_NAMES: dict[DocumentedSection, dict[str, str]] = {
 }
 #: Other spellings that are understood in a section.
 _SPELLINGS: dict[DocumentedSection, dict[str, str]] = {
-    "training": {"epochs": "epochs", "per_device_train_batch_size": "batch_size"},
+    "training": {"epochs": "epochs"},
     "lora": {"rank": "lora_rank", "lora_r": "lora_rank"},
     "data": {"max_seq_length": "max_length", "block_size": "max_length"},
 }

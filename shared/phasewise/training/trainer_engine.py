@@ -110,7 +110,8 @@ class TrainerEngine:
     def _train_fitting(self, job: RunJob, report: Reporter, reported_until: int) -> Attempt:
         """Trains with ever smaller micro-batches until memory suffices; the batch stays."""
         batch_size = job.config.hyperparameters.batch_size
-        limit = job.config.unit_config.training.micro_batch_size or batch_size
+        asked = job.config.unit_config.training.micro_batch_size
+        limit = job.config.hyperparameters.rows_at_once(asked)
         while True:
             attempt = Attempt(largest_micro_batch(batch_size, limit))
             try:
