@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from phasewise.cli import evaluation, looking, models, phases, searching
+from phasewise.cli import ablations, evaluation, looking, models, phases, presets, searching
 from phasewise.errors import ConfigError, DataError, PhasewiseError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app.command(rich_help_panel=_RUN)(phases.defaults)
 app.command(rich_help_panel=_RUN)(searching.search)
 app.command(rich_help_panel=_RUN)(phases.validate)
 app.command(rich_help_panel=_RUN)(phases.report)
+app.command(rich_help_panel=_RUN)(ablations.ablate)
+app.command(rich_help_panel=_RUN)(presets.preset)
 app.command(rich_help_panel=_LOOK)(looking.check)
 app.command(rich_help_panel=_LOOK)(looking.plan)
 app.command(rich_help_panel=_LOOK)(looking.status)

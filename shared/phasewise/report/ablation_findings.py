@@ -1,4 +1,4 @@
-"""What a suite's numbers allow one to say: paired differences, corrected, with what they can see."""
+"""What a suite's numbers allow one to say: paired differences, corrected, with their reach."""
 
 from typing import NamedTuple
 

@@ -5,6 +5,7 @@ a study: what differs in kind (precision, quantisation, DoRA) makes methods, wha
 hyperparameter a grid.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,6 +112,25 @@ def load_suite(name: str) -> Suite:
         raise ConfigError(f"{file}: {' '.join(str(error).split())}") from error
     _check_names(suite, file)
     return suite
+
+
+def keep_experiments(suite: Suite, names: Sequence[str] | None) -> Suite:
+    """Returns the suite with only these experiments, and the reference; None keeps all.
+
+    Raises:
+        ConfigError: A name is none of the suite's.
+    """
+    if not names:
+        return suite
+    known = [experiment.name for experiment in suite.experiments]
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"--experiment {name}: not in the suite{suggest_nearest(name, known)}"
+            )
+    wanted = {*names, suite.reference}
+    kept = tuple(each for each in suite.experiments if each.name in wanted)
+    return suite.model_copy(update={"experiments": kept})
 
 
 def _rename(content: Any, file: Path) -> dict[str, Any]:
