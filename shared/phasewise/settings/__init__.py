@@ -9,6 +9,7 @@ from phasewise.settings.loading import (
     Study,
     load_space,
     load_study,
+    load_task,
     registry_names,
 )
 from phasewise.settings.method import MethodKind, MethodSettings
@@ -103,6 +104,7 @@ __all__ = [
     "is_true",
     "load_space",
     "load_study",
+    "load_task",
     "merge_mappings",
     "parse_objective",
     "placeholders",

@@ -115,6 +115,11 @@ def load_space(name: str, asked_by: Path) -> SpaceSettings:
     return read_space(_find_registered("spaces", name, asked_by, "search.space"), name)
 
 
+def load_task(name: str) -> TaskSettings:
+    """Returns a registered task as its file has it; errors are those of ``load_study``."""
+    return _load_task(name, {}, Path("shared/tasks"))
+
+
 def _read_extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     content = read_yaml(path)
     parent = content.pop("extends", None)
