@@ -94,6 +94,27 @@ def plan(
         )
     for line in _describe_detections(loaded, units, difference):
         console.print(line)
+    if pilot:
+        _print_pilots(loaded, units, console)
+
+
+def _print_pilots(study: Study, units: list[tuple[str, str]], console: Console) -> None:
+    from phasewise.tuning.pilot import run_pilot
+
+    table = Table("unit", "runs", "hours (95 %)", "peak MB", "disk MB", title="measured by pilots")
+    for task, method in units:
+        found = run_pilot(study, task, method)
+        low, high = found.seconds.interval
+        least, most = found.peak_memory_mb
+        table.add_row(
+            f"{task}/{method}",
+            str(found.runs),
+            f"{found.seconds.total / 3600:.2f} ({low / 3600:.2f} to {high / 3600:.2f})",
+            f"{(least + most) / 2:.0f} ± {(most - least) / 2:.0f}",
+            f"{found.disk_mb:.1f} ± {found.disk_error_mb:.1f}",
+        )
+    console.print(table)
+    console.print("Hours are one run after another on one worker of this machine.")
 
 
 def _describe_detections(

@@ -9,11 +9,11 @@ from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.settings.base import Section, merge_mappings, read_yaml
 from phasewise.settings.loading import REGISTRY, registry_names
 from phasewise.settings.parsing import parse_section
-from phasewise.settings.space_names import WITHOUT_EFFECT
+from phasewise.settings.space_names import WITHOUT_EFFECT, DocumentedSection
 from phasewise.settings.target_modules import TargetModules
 
 _S = TypeVar("_S", bound=Section)
-_SECTIONS = ("training", "lora", "data")
+_SECTIONS: tuple[DocumentedSection, ...] = ("training", "lora", "data")
 
 
 class PresetSettings(Section):
@@ -38,7 +38,7 @@ class FocusSettings(Section):
     task: str | None = Field(None, description="Registered task; null: the user names one.")
     key_modules: TargetModules
     key_parameters: dict[str, str] = Field(description="Documented name to what it is for.")
-    ranges: dict[Literal["training", "lora", "data"], dict[str, Any]] = Field(
+    ranges: dict[DocumentedSection, dict[str, Any]] = Field(
         default_factory=dict, description="Of key parameters, in place of the strategy's."
     )
 

@@ -8,6 +8,7 @@ from phasewise.statistics.comparison import (
     correct_holm,
     pool_comparisons,
 )
+from phasewise.statistics.cost_model import TotalCost, predict_total
 from phasewise.statistics.designs import DESIGN_RUNS, balanced_design, smallest_design
 from phasewise.statistics.detectable import (
     detectable_difference,
@@ -57,6 +58,7 @@ __all__ = [
     "ParameterImportance",
     "PartEffect",
     "PartEffects",
+    "TotalCost",
     "accuracy_standard_error",
     "balanced_design",
     "bootstrap_crossed",
@@ -77,6 +79,7 @@ __all__ = [
     "pool_comparisons",
     "pool_intervals",
     "pooled_sd",
+    "predict_total",
     "seeds_needed",
     "seeds_to_resolve",
     "smallest_design",

@@ -69,8 +69,9 @@ def test_trials_modules_and_fixed_values_overrule(asked: Asked) -> None:
     assert study.settings.search.trials == 3
     assert (default.learning_rate, default.epochs, default.target_modules) == (1e-5, 1, "down")
     assert study.parameters_of("dora")["lora_alpha"].type == "fixed"
-    assert write_search_study(_preset("roleplay", trials=3), replace(held, task="toy"), "down")
-    assert path.read_text() == path.read_text()
+    written = path.read_text()
+    write_search_study(_preset("roleplay", trials=3), replace(held, task="toy"), "down")
+    assert path.read_text() == written
 
 
 def test_the_focus_names_the_task_unless_the_user_does(tmp_path: Path) -> None:
@@ -157,10 +158,9 @@ def test_precisions_become_methods_of_the_study(asked: Asked) -> None:
 
 
 def test_experiments_that_are_no_grid_are_refused(asked: Asked, tmp_path: Path) -> None:
-    listed = [
-        {"name": "a", "lora_rank": 4, "lora_alpha": 8},
-        {"name": "b", "lora_rank": 8, "lora_alpha": 4},
-    ]
+    pairs = {"a": (4, 8), "b": (8, 4)}
+    listed = [{"name": n, "lora_rank": r, "lora_alpha": a} for n, (r, a) in pairs.items()]
+
     file = tmp_path / "suite.yaml"
     file.write_text(yaml.safe_dump({"suite_name": "s", "experiments": listed}))
     with pytest.raises(ConfigError, match="expected all 4 combinations, got 2"):
