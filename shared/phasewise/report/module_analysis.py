@@ -13,6 +13,7 @@ from phasewise.settings.target_modules import LLAMA_NAMES, join_roles, roles_of
 from phasewise.statistics import PartEffects, estimate_part_effects, split_linearly
 
 _MILLION = 1e6
+_ONE_SEED = "; all runs share one seed, so the effects hold for its sample of the data"
 
 
 class ModuleAnalysis(NamedTuple):
@@ -105,7 +106,7 @@ def describe_modules(analysis: ModuleAnalysis, otherwise: str) -> dict[str, Any]
             ],
         },
         "note": "an average score is that of all runs with the module, whatever else they adapt; "
-        "only the effects compare modules",
+        "only the effects compare modules" + (_ONE_SEED if effects.seeds == 1 else ""),
     }
 
 

@@ -15,6 +15,7 @@ from phasewise.settings.objective import check_objective_names, parse_objective
 from phasewise.settings.parsing import parse_section
 from phasewise.settings.space import FixedParameter, Parameter, SpaceSettings
 from phasewise.settings.space_file import example_values, read_space
+from phasewise.settings.space_names import OVERRULES
 from phasewise.settings.study import ResourceSettings, StudySettings
 from phasewise.settings.task import FilesSource, TaskSettings
 
@@ -268,14 +269,10 @@ def _check_unit_names(study: Study) -> None:
                 )
 
 
-#: Hyperparameter to the one that it overrules, so that searching both would waste the second.
-_OVERRULES = {"device_batch_size": "batch_size", "warmup_steps": "warmup_ratio"}
-
-
 def _check_overruled(study: Study, method: str) -> None:
     names = set(study.parameters_of(method))
     place = f"{study.path}: search space of '{method}'"
-    for name, overruled in _OVERRULES.items():
+    for name, overruled in OVERRULES.items():
         if {name, overruled} <= names:
             raise ConfigError(f"{place}: {name} overrules {overruled}; give one of them")
     defaults = study.methods[method].defaults

@@ -34,6 +34,8 @@ _SPELLINGS: dict[DocumentedSection, dict[str, str]] = {
     "lora": {"rank": "lora_rank", "lora_r": "lora_rank"},
     "data": {"max_seq_length": "max_length", "block_size": "max_length"},
 }
+#: Hyperparameter to the one that it overrules, so that searching both would waste the second.
+OVERRULES = {"device_batch_size": "batch_size", "warmup_steps": "warmup_ratio"}
 #: They change speed or logs, never a score: a search over them would rank noise (FACTS F3).
 WITHOUT_EFFECT = {
     "dataloader_num_workers",
@@ -65,13 +67,16 @@ def short_names() -> dict[str, str]:
 def group_as_documented(hyperparameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Returns hyperparameters under ``training``, ``lora`` and ``data``, by their documented names.
 
-    Empty sections and values of None are left out.
+    Empty sections and values of None are left out, and what another one overrules.
     """
+    overruled = {name for over, name in OVERRULES.items() if hyperparameters.get(over) is not None}
+    if hyperparameters.get("device_batch_size") is None:  # it multiplies nothing
+        overruled.add("gradient_accumulation_steps")
     grouped = {
         section: {
             documented: hyperparameters[name]
             for documented, name in names.items()
-            if hyperparameters.get(name) is not None
+            if hyperparameters.get(name) is not None and name not in overruled
         }
         for section, names in DOCUMENTED_NAMES.items()
     }
