@@ -98,11 +98,16 @@ def draw_score_and_memory(value: Ablation, *, by_rank: bool) -> go.Figure:
 
     Args:
         value: The suite's results.
-        by_rank: Whether the horizontal axis is the LoRA rank, on a log scale, else the name.
+        by_rank: Whether the horizontal axis holds LoRA ranks, else names.
     """
     known = [each for each in value.scored if each.mean is not None]
-    x: list[Any] = [each.rank if by_rank else each.name for each in known]
-    axis = {"title": {"text": "LoRA rank" if by_rank else ""}, "type": "category"}
+    x = [str(each.rank) if by_rank else each.name for each in known]
+    axis = {
+        "title": {"text": "LoRA rank" if by_rank else ""},
+        "type": "category",
+        "categoryorder": "array",
+        "categoryarray": list(dict.fromkeys(x)),
+    }
     figure = new_figure(
         "",
         f"{value.metric}, search set",

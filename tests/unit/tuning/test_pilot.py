@@ -6,7 +6,7 @@ import pytest
 import fake_pool
 from fake_pool import FakePool, write_tuning_study
 from phasewise.errors import PhasewiseError
-from phasewise.records import RunCost, RunRecord
+from phasewise.records import Evaluation, RunCost, RunRecord
 from phasewise.runs import RunConfig
 from phasewise.settings import Study
 from phasewise.tuning.pilot import run_pilot
@@ -33,7 +33,9 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
             adapter_bytes=2_000_000,
             micro_batch_size=4,
         )
-        return plain(config, *arguments).model_copy(update={"cost": cost, "search_rows": scored})
+        once = Evaluation(step=1, epoch=1, train_loss=1.0, metrics={"accuracy": 0.5})
+        seen = {"cost": cost, "search_rows": scored, "evaluations": (once,)}
+        return plain(config, *arguments).model_copy(update=seen)
 
     monkeypatch.setattr(fake_pool, "build_record", build)
     study = write_tuning_study(tmp_path, trials=4, confirm_top=1)
