@@ -103,7 +103,7 @@ def unit_meaning(unit: UnitConfig) -> dict[str, Any]:
         if key not in {"description", "source", "expected_score"}
     }
     content["task"]["rows_from"] = unit.task.expected_score if _sized_by_error(unit.task) else None
-    keys = ("kind", "use_dora", "use_rslora", "use_loraplus", "quantization")
+    keys = ("kind", "use_dora", "use_rslora", "use_loraplus", "quantization", "dtype")
     content["method"] = {key: content["method"][key] for key in keys}
     for key in ("save_adapters", "engine"):
         del content["training"][key]

@@ -5,7 +5,16 @@ import sys
 import typer
 from rich.console import Console
 
-from phasewise.cli import evaluation, looking, models, phases, searching
+from phasewise.cli import (
+    ablations,
+    evaluation,
+    looking,
+    models,
+    phases,
+    preparing,
+    presets,
+    searching,
+)
 from phasewise.errors import ConfigError, DataError, PhasewiseError
 
 app = typer.Typer(
@@ -21,6 +30,9 @@ app.command(rich_help_panel=_RUN)(phases.defaults)
 app.command(rich_help_panel=_RUN)(searching.search)
 app.command(rich_help_panel=_RUN)(phases.validate)
 app.command(rich_help_panel=_RUN)(phases.report)
+app.command(rich_help_panel=_RUN)(ablations.ablate)
+app.command(rich_help_panel=_RUN)(presets.preset)
+app.command("prepare-data", rich_help_panel=_LOOK)(preparing.prepare_data)
 app.command(rich_help_panel=_LOOK)(looking.check)
 app.command(rich_help_panel=_LOOK)(looking.plan)
 app.command(rich_help_panel=_LOOK)(looking.status)

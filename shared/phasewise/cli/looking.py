@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 from rich.console import Console
@@ -16,15 +16,17 @@ from phasewise.runs import UnitPaths
 from phasewise.settings import ALL_SHARD, REGISTRY, Study, load_study, read_yaml, registry_names
 from phasewise.training.choice import EngineChoice, choose_engine
 
-Registry = Literal["tasks", "methods", "spaces", "studies"]
+Registry = Literal[
+    "tasks", "methods", "spaces", "studies", "presets", "strategies", "focuses", "suites"
+]
 
 
 def list_registry(
     kind: Annotated[Registry | None, typer.Argument(help="One of them; default all.")] = None,
 ) -> None:
-    """Print the tasks, methods, search spaces and studies that a study can name."""
+    """Print what a study, `preset` and `ablate` can name: tasks, methods, spaces, presets …"""
     console = Console()
-    for folder in [kind] if kind else ["tasks", "methods", "spaces", "studies"]:
+    for folder in [kind] if kind else get_args(Registry):
         table = Table("name", "description", title=folder, title_justify="left", box=None)
         for name in registry_names(folder):
             content = read_yaml(REGISTRY / folder / f"{name}.yaml")
@@ -63,6 +65,9 @@ def plan(
     difference: Annotated[
         float, typer.Option(min=0.01, help="Difference to detect, in points of the metric.")
     ] = 1.0,
+    pilot: Annotated[
+        bool, typer.Option("--pilot", help="Measure short runs: time, memory and disk to expect.")
+    ] = False,
 ) -> None:
     """Print how many runs a shard needs, what trains them, how long, and what it can detect."""
     loaded = load_study(study)
@@ -89,6 +94,27 @@ def plan(
         )
     for line in _describe_detections(loaded, units, difference):
         console.print(line)
+    if pilot:
+        _print_pilots(loaded, units, console)
+
+
+def _print_pilots(study: Study, units: list[tuple[str, str]], console: Console) -> None:
+    from phasewise.tuning.pilot import run_pilot
+
+    table = Table("unit", "runs", "hours (95 %)", "peak MB", "disk MB", title="measured by pilots")
+    for task, method in units:
+        found = run_pilot(study, task, method)
+        low, high = found.seconds.interval
+        least, most = found.peak_memory_mb
+        table.add_row(
+            f"{task}/{method}",
+            str(found.runs),
+            f"{found.seconds.total / 3600:.2f} ({low / 3600:.2f} to {high / 3600:.2f})",
+            f"{(least + most) / 2:.0f} ± {(most - least) / 2:.0f}",
+            f"{found.disk_mb:.1f} ± {found.disk_error_mb:.1f}",
+        )
+    console.print(table)
+    console.print("Hours are one run after another on one worker of this machine.")
 
 
 def _describe_detections(

@@ -155,7 +155,9 @@ def _add_adapter(
 ) -> Any:
     # A language model's pretrained head is no layer of its body either: F13's groups leave it out.
     exclude = (*fresh_modules, *find_head(model))
-    targets = find_target_modules(model, hyperparameters.target_modules, exclude=exclude)
+    targets = find_target_modules(
+        model, hyperparameters.target_modules, exclude=exclude, in_full=fresh_modules
+    )
     config = LoraConfig(
         r=hyperparameters.lora_rank,
         lora_alpha=hyperparameters.lora_alpha,

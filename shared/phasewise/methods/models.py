@@ -29,6 +29,16 @@ class BaseModel(NamedTuple):
     """Full names of the modules without pretrained weights: the head, sometimes a pooler."""
 
 
+def read_family(model: ModelSettings) -> str:
+    """Returns ``model_type`` of a model's config; no weights are read.
+
+    Raises:
+        ConfigError: The model, or its config, cannot be found.
+    """
+    config = _load_config(model, resolve_model_path(model), {}, None)
+    return str(config.model_type)
+
+
 def load_tokenizer(model: ModelSettings) -> Any:
     """Returns the model's tokenizer; a decoder without a pad token gets its end token.
 

@@ -8,7 +8,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from phasewise.errors import ConfigError
-from phasewise.settings import ModuleGroup
+from phasewise.settings.target_modules import ALL_MODULES, roles_of
 
 #: Role of a layer in its block, as Llama names it, to the end of its name elsewhere (a regular
 #: expression but for its dots). A fused layer plays several roles.
@@ -86,30 +86,42 @@ _ALIASES = {
     "smollm3": "llama",
 }
 
-#: Group to roles; the document names core and minimal for Llama-like models. A family without a
-#: gate plays its part by `up`.
-_GROUPS: dict[ModuleGroup, tuple[str, ...]] = {
-    "attention": ("query", "key", "value", "output"),
-    "query_value": ("query", "value"),
-    "mlp": ("gate", "up", "down"),
-    "core": ("query", "value", "gate", "down"),
-    "minimal": ("query", "value", "down"),
-}
-
 
 class UnknownFamilyWarning(UserWarning):
     """A model's family is not in the table, so a group stands for all its linear layers."""
 
 
+def family_roles(family: str) -> dict[str, tuple[str, ...]] | None:
+    """Returns layer to the roles it plays in a family's blocks, in order; None if not known.
+
+    A fused layer plays several roles: adapting one of them adapts all.
+
+    Args:
+        family: ``config.model_type``.
+    """
+    roles = _FAMILIES.get(_ALIASES.get(family, family))
+    if roles is None:
+        return None
+    layers: dict[str, tuple[str, ...]] = {}
+    for role, layer in roles.items():
+        layers[layer] = (*layers.get(layer, ()), role)
+    return layers
+
+
 def find_target_modules(
-    model: nn.Module, group: ModuleGroup, exclude: Sequence[str] = ()
+    model: nn.Module, group: str, exclude: Sequence[str] = (), in_full: Sequence[str] = ()
 ) -> list[str]:
     """Returns the full names of the layers that a group stands for, in the model's order.
 
+    A family without a gate plays its part by `up`. Embedding and language-model head are adapted
+    only where they are named.
+
     Args:
         model: A transformers model; its ``config.model_type`` names the family.
-        group: ``all`` is every linear layer, also outside the blocks (a pooler).
+        group: A group, or roles joined by ``+``; ``all`` is every linear layer, also outside the
+            blocks (a pooler).
         exclude: Modules whose layers are left out: the head, and whatever trains in full.
+        in_full: Modules that train in full: naming one of them adds no adapter.
 
     Raises:
         ConfigError: The model has no such layer.
@@ -121,14 +133,16 @@ def find_target_modules(
     ]
     family = str(getattr(model.config, "model_type", "")) if hasattr(model, "config") else ""
     roles = _FAMILIES.get(_ALIASES.get(family, family))
-    if roles is None and group != "all":
+    if roles is None and group != ALL_MODULES:
         warnings.warn(
             f"model family '{family}' is not known; target_modules: {group} adapts all its linear "
             f"layers but the head (known: {', '.join(sorted({*_FAMILIES, *_ALIASES}))})",
             UnknownFamilyWarning,
             stacklevel=2,
         )
-    found = names if roles is None or group == "all" else _select(names, roles, group)
+    found = names if roles is None or group == ALL_MODULES else _select(names, roles, group)
+    if group != ALL_MODULES:
+        found = [*found, *_find_outside(model, roles_of(group), in_full)]
     if not found:
         raise ConfigError(
             f"target_modules: {group} names no linear layer of this {family or 'unknown'} model"
@@ -136,11 +150,24 @@ def find_target_modules(
     return found
 
 
-def _select(names: Sequence[str], roles: dict[str, str], group: ModuleGroup) -> list[str]:
-    wanted = _GROUPS[group]
+def _find_outside(model: nn.Module, roles: Sequence[str], in_full: Sequence[str]) -> list[str]:
+    """Returns the names of embedding and language-model head, as far as a group names them."""
+    owners = {"embedding": "get_input_embeddings", "lm_head": "get_output_embeddings"}
+    wanted = [getattr(model, owners[role])() for role in roles if role in owners]
+    return [
+        name
+        for name, module in model.named_modules()
+        if any(module is each for each in wanted) and not _lies_in(name, in_full)
+    ]
+
+
+def _select(names: Sequence[str], roles: dict[str, str], group: str) -> list[str]:
+    wanted = roles_of(group)
     if "gate" in wanted and "gate" not in roles:
         wanted = (*wanted, "up")
     ends = {roles[role].replace(".", r"\.") for role in wanted if role in roles}
+    if not ends:
+        return []
     pattern = re.compile(rf"(?:^|.*\.)(?:{'|'.join(sorted(ends))})$")
     return [name for name in names if pattern.match(name)]
 

@@ -2,13 +2,14 @@
 
 from phasewise.settings.base import Section, merge_mappings, read_yaml
 from phasewise.settings.expressions import expression_names, is_true
-from phasewise.settings.hyperparameters import Hyperparameters, ModuleGroup, Schedule
+from phasewise.settings.hyperparameters import Hyperparameters, Schedule
 from phasewise.settings.loading import (
     ALL_SHARD,
     REGISTRY,
     Study,
     load_space,
     load_study,
+    load_task,
     registry_names,
 )
 from phasewise.settings.method import MethodKind, MethodSettings
@@ -74,7 +75,6 @@ __all__ = [
     "MethodSettings",
     "MetricName",
     "ModelSettings",
-    "ModuleGroup",
     "ObjectiveKind",
     "PackageSource",
     "Parameter",
@@ -104,6 +104,7 @@ __all__ = [
     "is_true",
     "load_space",
     "load_study",
+    "load_task",
     "merge_mappings",
     "parse_objective",
     "placeholders",

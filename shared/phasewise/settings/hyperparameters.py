@@ -1,12 +1,13 @@
 """The hyperparameters of one run; every method default, search space and record uses these."""
 
+from math import ceil
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from phasewise.settings.base import Section
+from phasewise.settings.target_modules import TargetModules
 
-ModuleGroup = Literal["attention", "query_value", "mlp", "core", "minimal", "all"]
 Schedule = Literal["linear", "cosine", "constant_with_warmup", "constant", "polynomial"]
 
 
@@ -16,7 +17,19 @@ class Hyperparameters(Section):
     learning_rate: float = Field(gt=0, lt=1, description="Peak rate of AdamW.")
     batch_size: int = Field(ge=1, description="Rows per optimiser step (the effective batch).")
     epochs: float = Field(gt=0, le=1000, description="Passes over the train sample.")
+    device_batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="Rows per forward pass. If given, batch_size is this times "
+        "gradient_accumulation_steps; null: as many as fit.",
+    )
+    gradient_accumulation_steps: int = Field(
+        1, ge=1, description="Forward passes per optimiser step; needs device_batch_size."
+    )
     warmup_ratio: float = Field(0.06, ge=0, lt=1, description="Share of all steps.")
+    warmup_steps: int | None = Field(
+        None, ge=0, description="If given, this many steps instead of warmup_ratio."
+    )
     weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW, decoupled.")
     lr_scheduler_type: Schedule = Field("linear", description="After warm-up.")
     lora_rank: int = Field(8, ge=1, description="r.")
@@ -25,7 +38,9 @@ class Hyperparameters(Section):
         None, gt=0, description="If given, lora_alpha is this times lora_rank (FACTS F5)."
     )
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="On the adapter's input.")
-    target_modules: ModuleGroup = Field("all", description="Group resolved per model family.")
+    target_modules: TargetModules = Field(
+        "all", description="Group, or roles joined by +; resolved per model family."
+    )
     max_length: int | None = Field(
         None, ge=8, description="Tokens of a training example; null: the task's. Scores keep it."
     )
@@ -33,8 +48,26 @@ class Hyperparameters(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _tie_alpha(cls, data: object) -> object:
-        if isinstance(data, dict) and data.get("lora_alpha_over_rank") is not None:
+    def _tie(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        if data.get("lora_alpha_over_rank") is not None:
             rank = data.get("lora_rank", cls.model_fields["lora_rank"].default)
-            return {**data, "lora_alpha": data["lora_alpha_over_rank"] * rank}
+            data = {**data, "lora_alpha": data["lora_alpha_over_rank"] * rank}
+        if data.get("device_batch_size") is not None:
+            steps = data.get("gradient_accumulation_steps", 1)
+            data = {**data, "batch_size": data["device_batch_size"] * steps}
         return data
+
+    @property
+    def warmup(self) -> float:
+        """Warm-up as transformers takes it: below 1 a share of all steps, else steps."""
+        return self.warmup_ratio if self.warmup_steps is None else self.warmup_steps
+
+    def count_warmup_steps(self, steps: int) -> int:
+        """Returns the steps of warm-up in a training of so many steps."""
+        return ceil(steps * self.warmup_ratio) if self.warmup_steps is None else self.warmup_steps
+
+    def rows_at_once(self, limit: int | None = None) -> int:
+        """Returns the rows of a forward pass before memory is known, at most ``limit``."""
+        return min(self.batch_size, self.device_batch_size or self.batch_size, limit or 2**31)

@@ -15,6 +15,7 @@ from phasewise.settings.objective import check_objective_names, parse_objective
 from phasewise.settings.parsing import parse_section
 from phasewise.settings.space import FixedParameter, Parameter, SpaceSettings
 from phasewise.settings.space_file import example_values, read_space
+from phasewise.settings.space_names import OVERRULES
 from phasewise.settings.study import ResourceSettings, StudySettings
 from phasewise.settings.task import FilesSource, TaskSettings
 
@@ -115,6 +116,11 @@ def load_space(name: str, asked_by: Path) -> SpaceSettings:
     return read_space(_find_registered("spaces", name, asked_by, "search.space"), name)
 
 
+def load_task(name: str) -> TaskSettings:
+    """Returns a registered task as its file has it; errors are those of ``load_study``."""
+    return _load_task(name, {}, Path("shared/tasks"))
+
+
 def _read_extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     content = read_yaml(path)
     parent = content.pop("extends", None)
@@ -179,7 +185,10 @@ def _with_absolute_files(task: TaskSettings, file: Path) -> TaskSettings:
 
 
 def _load_method(name: str, change: dict[str, Any], study: Path) -> MethodSettings:
-    content, file = _read_registered("methods", name, study, f"methods.{name}")
+    base = change.get("base", name)
+    content, file = _read_registered("methods", base, study, f"methods.{name}")
+    if base != name:  # a variant that only this study has
+        change = {**{k: v for k, v in change.items() if k != "base"}, "name": name}
     where, prefix = (study, f"methods.{name}.") if change else (file, "")
     return parse_section(MethodSettings, merge_mappings(content, change), where, prefix=prefix)
 
@@ -207,6 +216,7 @@ def _check_across_sections(study: Study) -> None:
                 f"'{section}', which method '{method}' needs; "
                 f"it has: {', '.join(study.space.spaces)}"
             )
+        _check_overruled(study, method)
         for task in study.tasks:
             _check_hyperparameters(study, task, method)
     names = parse_objective(study.settings.search.objective).names
@@ -257,6 +267,20 @@ def _check_unit_names(study: Study) -> None:
                     f"{study.path}: units {other} and {(task, method)} would share the file "
                     f"{task}_{method}_optimal.yaml; rename a task or a method"
                 )
+
+
+def _check_overruled(study: Study, method: str) -> None:
+    names = set(study.parameters_of(method))
+    place = f"{study.path}: search space of '{method}'"
+    for name, overruled in OVERRULES.items():
+        if {name, overruled} <= names:
+            raise ConfigError(f"{place}: {name} overrules {overruled}; give one of them")
+    defaults = study.methods[method].defaults
+    if "gradient_accumulation_steps" in names and "device_batch_size" not in {*names, *defaults}:
+        raise ConfigError(
+            f"{place}: gradient_accumulation_steps multiplies device_batch_size "
+            "(per_device_train_batch_size); give that too"
+        )
 
 
 def _check_hyperparameters(study: Study, task: str, method: str) -> None:

@@ -23,6 +23,9 @@ class MethodSettings(Section):
     quantization: Literal["none", "nf4", "int8"] = Field(
         "none", description="How the frozen base weights are held (bitsandbytes)."
     )
+    dtype: Literal["float32", "bfloat16", "auto"] | None = Field(
+        None, description="As in `model`, for this method only; null: the study's."
+    )
     space: str = Field(description="Section of the search-space file that this method uses.")
     source: str = Field(description="Where the published default comes from.")
     defaults: dict[str, Any] = Field(description="Published default (see Hyperparameters).")

@@ -10,8 +10,11 @@ DOCUMENTED_NAMES: dict[DocumentedSection, dict[str, str]] = {
     "training": {
         "learning_rate": "learning_rate",
         "batch_size": "batch_size",
+        "per_device_train_batch_size": "device_batch_size",
+        "gradient_accumulation_steps": "gradient_accumulation_steps",
         "num_train_epochs": "epochs",
         "warmup_ratio": "warmup_ratio",
+        "warmup_steps": "warmup_steps",
         "weight_decay": "weight_decay",
         "lr_scheduler_type": "lr_scheduler_type",
     },
@@ -27,10 +30,12 @@ DOCUMENTED_NAMES: dict[DocumentedSection, dict[str, str]] = {
 }
 #: Other spellings that are understood in a section.
 _SPELLINGS: dict[DocumentedSection, dict[str, str]] = {
-    "training": {"epochs": "epochs", "per_device_train_batch_size": "batch_size"},
+    "training": {"epochs": "epochs"},
     "lora": {"rank": "lora_rank", "lora_r": "lora_rank"},
     "data": {"max_seq_length": "max_length", "block_size": "max_length"},
 }
+#: Hyperparameter to the one that it overrules, so that searching both would waste the second.
+OVERRULES = {"device_batch_size": "batch_size", "warmup_steps": "warmup_ratio"}
 #: They change speed or logs, never a score: a search over them would rank noise (FACTS F3).
 WITHOUT_EFFECT = {
     "dataloader_num_workers",
@@ -62,13 +67,16 @@ def short_names() -> dict[str, str]:
 def group_as_documented(hyperparameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Returns hyperparameters under ``training``, ``lora`` and ``data``, by their documented names.
 
-    Empty sections and values of None are left out.
+    Empty sections and values of None are left out, and what another one overrules.
     """
+    overruled = {name for over, name in OVERRULES.items() if hyperparameters.get(over) is not None}
+    if hyperparameters.get("device_batch_size") is None:  # it multiplies nothing
+        overruled.add("gradient_accumulation_steps")
     grouped = {
         section: {
             documented: hyperparameters[name]
             for documented, name in names.items()
-            if hyperparameters.get(name) is not None
+            if hyperparameters.get(name) is not None and name not in overruled
         }
         for section, names in DOCUMENTED_NAMES.items()
     }

@@ -8,6 +8,8 @@ from phasewise.statistics.comparison import (
     correct_holm,
     pool_comparisons,
 )
+from phasewise.statistics.cost_model import TotalCost, predict_total
+from phasewise.statistics.designs import DESIGN_RUNS, balanced_design, smallest_design
 from phasewise.statistics.detectable import (
     detectable_difference,
     examples_to_resolve,
@@ -19,6 +21,12 @@ from phasewise.statistics.importance import (
     TRUSTED_TRIALS,
     ParameterImportance,
     estimate_importance,
+)
+from phasewise.statistics.part_effects import (
+    PartEffect,
+    PartEffects,
+    estimate_part_effects,
+    split_linearly,
 )
 from phasewise.statistics.power import (
     accuracy_standard_error,
@@ -42,12 +50,17 @@ from phasewise.statistics.superiority import (
 )
 
 __all__ = [
+    "DESIGN_RUNS",
     "TRUSTED_TRIALS",
     "Comparison",
     "ExpectedBest",
     "Interval",
     "ParameterImportance",
+    "PartEffect",
+    "PartEffects",
+    "TotalCost",
     "accuracy_standard_error",
+    "balanced_design",
     "bootstrap_crossed",
     "bootstrap_interval",
     "chance_interval",
@@ -57,6 +70,7 @@ __all__ = [
     "correct_holm",
     "detectable_difference",
     "estimate_importance",
+    "estimate_part_effects",
     "examples_to_resolve",
     "expect_best",
     "expected_gap",
@@ -65,9 +79,12 @@ __all__ = [
     "pool_comparisons",
     "pool_intervals",
     "pooled_sd",
+    "predict_total",
     "seeds_needed",
     "seeds_to_resolve",
+    "smallest_design",
     "smallest_detectable_difference",
+    "split_linearly",
     "summarise_scores",
     "t_interval",
     "welch_power",

@@ -42,7 +42,8 @@ def choose_precision(
     model: ModelSettings, method: MethodSettings, device: torch.device
 ) -> Precision:
     """Returns the data types for a model; ``auto`` is bfloat16 where the device computes in it."""
-    half = model.dtype == "bfloat16" or (model.dtype == "auto" and _has_bfloat16(device))
+    dtype = method.dtype or model.dtype
+    half = dtype == "bfloat16" or (dtype == "auto" and _has_bfloat16(device))
     products = torch.bfloat16 if half else torch.float32
     # Only weights that never train may lie in bfloat16: an update can be smaller than its step.
     frozen = half and method.kind == "lora"

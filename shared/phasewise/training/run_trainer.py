@@ -133,7 +133,7 @@ def build_trainer(
         per_device_train_batch_size=micro_batch_size,
         gradient_accumulation_steps=hyperparameters.batch_size // micro_batch_size,
         learning_rate=hyperparameters.learning_rate,
-        warmup_steps=hyperparameters.warmup_ratio,  # below 1 it is a share of all steps
+        warmup_steps=hyperparameters.warmup,  # below 1 it is a share of all steps
         lr_scheduler_type=hyperparameters.lr_scheduler_type,
         max_grad_norm=training.max_grad_norm,
         seed=config.seeds.init,

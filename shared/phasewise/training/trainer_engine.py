@@ -109,10 +109,10 @@ class TrainerEngine:
 
     def _train_fitting(self, job: RunJob, report: Reporter, reported_until: int) -> Attempt:
         """Trains with ever smaller micro-batches until memory suffices; the batch stays."""
-        batch_size = job.config.hyperparameters.batch_size
-        limit = job.config.unit_config.training.micro_batch_size or batch_size
+        hyperparameters, training = job.config.hyperparameters, job.config.unit_config.training
+        limit = hyperparameters.rows_at_once(training.micro_batch_size)
         while True:
-            attempt = Attempt(largest_micro_batch(batch_size, limit))
+            attempt = Attempt(largest_micro_batch(hyperparameters.batch_size, limit))
             try:
                 self._train_once(job, report, attempt, reported_until)
             except InfeasibleRunError as error:

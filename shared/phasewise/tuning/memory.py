@@ -71,7 +71,7 @@ class MemoryModel:
         if not self._runs:
             return None
         constant, slope = self._fit()
-        rows = min(chosen.batch_size, self._micro_batch_size or chosen.batch_size)
+        rows = chosen.rows_at_once(self._micro_batch_size)
         tokens = rows * self._length(chosen)
         return constant + _trained_gb(self._trained(chosen)) + slope * tokens
 

@@ -220,6 +220,10 @@ def _published_values(default: Hyperparameters) -> dict[str, Any]:
     values = default.model_dump()
     if values["lora_alpha_over_rank"] is None:
         values["lora_alpha_over_rank"] = default.lora_alpha / default.lora_rank
+    if values["device_batch_size"] is None:
+        values["device_batch_size"] = default.batch_size // default.gradient_accumulation_steps
+    # A published share of the steps is no number of steps; the least the space has comes nearest.
+    values["warmup_steps"] = values["warmup_steps"] or 0
     return values
 
 
@@ -254,9 +258,13 @@ def _show(value: Any) -> str:
 def merge_hyperparameters(default: Hyperparameters, drawn: Mapping[str, Scalar]) -> Hyperparameters:
     """Returns the published default with the drawn values over it.
 
-    A drawn ``lora_alpha`` frees alpha from a ratio that only the default holds.
+    A drawn ``lora_alpha`` frees alpha from a ratio that only the default holds; batch size and
+    warm-up likewise.
     """
     values = default.model_dump()
+    for name, overrules in (("batch_size", "device_batch_size"), ("warmup_ratio", "warmup_steps")):
+        if name in drawn and overrules not in drawn:
+            values[overrules] = None
     if "lora_alpha" in drawn and "lora_alpha_over_rank" not in drawn:
         values["lora_alpha_over_rank"] = None
     return Hyperparameters.model_validate({**values, **drawn})

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from phasewise.errors import ConfigError
 from phasewise.methods.models import find_head
-from phasewise.methods.modules import UnknownFamilyWarning, find_target_modules
+from phasewise.methods.modules import UnknownFamilyWarning, family_roles, find_target_modules
 
 _SMALL = {
     "hidden_size": 16,
@@ -136,3 +136,32 @@ def test_unknown_family_falls_back_to_all_linear_layers_with_a_warning() -> None
 def test_a_model_without_such_layers_is_refused() -> None:
     with pytest.raises(ConfigError, match="names no linear layer"):
         find_target_modules(torch.nn.Sequential(torch.nn.ReLU()), "all")
+
+
+def test_roles_are_taken_one_by_one_with_embedding_and_head_where_named() -> None:
+    config = AutoConfig.for_model("llama", **_LLAMA)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    found = find_target_modules(model, "embedding+query+down+lm_head", exclude=find_head(model))
+    assert found[-1] == "lm_head"
+    assert "model.embed_tokens" in found
+    assert [name.rpartition(".")[2] for name in found if ".0." in name] == ["q_proj", "down_proj"]
+    assert "lm_head" not in find_target_modules(model, "all", exclude=find_head(model))
+    assert find_target_modules(model, "embedding") == ["model.embed_tokens"]
+
+
+def test_a_head_that_trains_in_full_gets_no_adapter() -> None:
+    model = _build("llama")
+    with pytest.raises(ConfigError, match="names no linear layer"):
+        find_target_modules(model, "lm_head", exclude=["score"], in_full=["score"])
+
+
+def test_layers_of_a_family_tell_which_roles_they_play() -> None:
+    assert family_roles("gpt2") == {
+        "attn.c_attn": ("query", "key", "value"),
+        "attn.c_proj": ("output",),
+        "mlp.c_fc": ("up",),
+        "mlp.c_proj": ("down",),
+    }
+    assert family_roles("camembert") == family_roles("bert")
+    assert family_roles("opt") is None

@@ -159,7 +159,7 @@ class PackedEngine(TrainerEngine):
             CannotPackError: The run needs what the pack does not do.
         """
         clock, hyperparameters = perf_counter(), job.config.hyperparameters
-        limit = job.config.unit_config.training.micro_batch_size or hyperparameters.batch_size
+        limit = hyperparameters.rows_at_once(job.config.unit_config.training.micro_batch_size)
         attempt = Attempt(largest_micro_batch(hyperparameters.batch_size, limit))
         try:
             self._prepare(job, report, attempt, 0)

@@ -110,7 +110,7 @@ class PackedRun:
         self._scheduler = get_scheduler(
             hyperparameters.lr_scheduler_type,
             self._optimizer,
-            num_warmup_steps=ceil(self._steps * hyperparameters.warmup_ratio),
+            num_warmup_steps=hyperparameters.count_warmup_steps(self._steps),
             num_training_steps=self._steps,
         )
         self._max_norm = training.max_grad_norm

@@ -1,0 +1,166 @@
+"""Suites of experiments: one YAML file each, in the form of the LoRA efficiency study.
+
+``experiments`` lists configurations; a hyperparameter above the list holds for all. A suite becomes
+a study: what differs in kind (precision, quantisation, DoRA) makes methods, what differs in a
+hyperparameter a grid.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from phasewise.errors import ConfigError, suggest_nearest
+from phasewise.settings.base import read_yaml
+from phasewise.settings.hyperparameters import Hyperparameters
+from phasewise.settings.loading import REGISTRY, registry_names
+from phasewise.settings.parsing import parse_section
+from phasewise.settings.space_names import short_names
+from phasewise.settings.target_modules import parse_target_modules
+
+Precision = Literal["4bit", "8bit", "bf16", "fp16", "fp32"]
+
+#: Precision to what it changes in a method. Half precision is bfloat16 throughout: float16's range
+#: needs loss scaling, which would make its runs differ in more than their precision.
+PRECISIONS: dict[str, dict[str, Any]] = {
+    "4bit": {"quantization": "nf4"},
+    "8bit": {"quantization": "int8"},
+    "bf16": {"dtype": "bfloat16"},
+    "fp16": {"dtype": "bfloat16"},
+    "fp32": {"dtype": "float32"},
+}
+#: What the document calls things that studies call otherwise.
+_SPELLINGS = {
+    "num_train_epochs": "epochs",
+    "num_epochs": "epochs",
+    "per_device_train_batch_size": "device_batch_size",
+    "max_seq_length": "max_length",
+    "lora_r": "lora_rank",
+    "seq_length": "max_length",
+    "quantization": "precision",
+    "load_in": "precision",
+}
+_QUESTIONS = ("name", "method", "precision")
+
+
+class Experiment(BaseModel):
+    """One configuration of a suite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    method: str = Field("lora", description="Name in shared/methods/.")
+    precision: Precision | None = Field(None, description="Of the base weights; null: the study's.")
+    hyperparameters: dict[str, Any]
+
+    @property
+    def variant(self) -> str:
+        """Name of the method that trains it in the suite's study."""
+        return self.method if self.precision is None else f"{self.method}_{self.precision}"
+
+
+class Suite(BaseModel):
+    """A suite file, read and checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    suite_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    description: str = ""
+    experiment_type: str = Field(description="What the results database calls its type.")
+    reference: str | None = Field(None, description="Experiment that others are compared with.")
+    base_model: str | None = None
+    dataset_path: Path | None = None
+    seeds: int = Field(3, ge=3, description="Runs of each experiment.")
+    experiments: tuple[Experiment, ...] = Field(min_length=2)
+
+    def variants(self) -> dict[str, list[Experiment]]:
+        """Returns the suite's methods with their experiments."""
+        found: dict[str, list[Experiment]] = {}
+        for experiment in self.experiments:
+            found.setdefault(experiment.variant, []).append(experiment)
+        return found
+
+    def describe_method(self, variant: str) -> dict[str, Any]:
+        """Returns what the study's ``methods`` says of a variant."""
+        first = self.variants()[variant][0]
+        base = {} if first.variant == first.method else {"base": first.method}
+        return {**base, **PRECISIONS.get(first.precision or "", {})}
+
+
+def load_suite(name: str) -> Suite:
+    """Returns a suite: a name in ``shared/suites/``, or a YAML file.
+
+    Raises:
+        ConfigError: Missing, misspelt, or without two different experiments.
+    """
+    file = Path(name) if name.endswith((".yaml", ".yml")) else REGISTRY / "suites" / f"{name}.yaml"
+    if not file.is_file():
+        near = suggest_nearest(name, registry_names("suites"))
+        raise ConfigError(f"{name}: neither a YAML file nor a suite in shared/suites/{near}")
+    content = read_yaml(file)
+    listed = content.pop("experiments", None)
+    if not isinstance(listed, list):
+        raise ConfigError(f"{file}: expected `experiments:` with a list of configurations")
+    own = {key: content.pop(key) for key in list(content) if key in Suite.model_fields}
+    shared = _rename(content, file)
+    experiments = [_read_experiment({**shared, **_rename(e, file)}, file) for e in listed]
+    own.setdefault("experiment_type", own.get("suite_name", file.stem))
+    try:
+        suite = Suite.model_validate({**own, "experiments": experiments})
+    except ValueError as error:
+        raise ConfigError(f"{file}: {' '.join(str(error).split())}") from error
+    _check_names(suite, file)
+    return suite
+
+
+def keep_experiments(suite: Suite, names: Sequence[str] | None) -> Suite:
+    """Returns the suite with only these experiments, and the reference; None keeps all.
+
+    Raises:
+        ConfigError: A name is none of the suite's.
+    """
+    if not names:
+        return suite
+    known = [experiment.name for experiment in suite.experiments]
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"--experiment {name}: not in the suite{suggest_nearest(name, known)}"
+            )
+    wanted = {*names, suite.reference}
+    kept = tuple(each for each in suite.experiments if each.name in wanted)
+    return suite.model_copy(update={"experiments": kept})
+
+
+def _rename(content: Any, file: Path) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: experiments: expected `name: …` mappings, got {content!r}")
+    known = {**short_names(), **_SPELLINGS}
+    renamed = {known.get(str(key), str(key)): value for key, value in content.items()}
+    names = [*_QUESTIONS, *Hyperparameters.model_fields]
+    for key in renamed:
+        if key not in names:
+            raise ConfigError(f"{file}: unknown key '{key}'{suggest_nearest(key, names)}")
+    if isinstance(renamed.get("target_modules"), list):
+        renamed["target_modules"] = "+".join(map(str, renamed["target_modules"]))
+    if "target_modules" in renamed:
+        try:
+            renamed["target_modules"] = parse_target_modules(str(renamed["target_modules"]))
+        except ValueError as error:
+            raise ConfigError(f"{file}: target_modules: {error}") from error
+    return renamed
+
+
+def _read_experiment(content: dict[str, Any], file: Path) -> Experiment:
+    own = {key: content.pop(key) for key in _QUESTIONS if key in content}
+    return parse_section(Experiment, {**own, "hyperparameters": content}, file)  # type: ignore[type-var]
+
+
+def _check_names(suite: Suite, file: Path) -> None:
+    names = [experiment.name for experiment in suite.experiments]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{file}: experiments: a name is given twice")
+    if suite.reference is not None and suite.reference not in names:
+        near = suggest_nearest(suite.reference, names)
+        raise ConfigError(f"{file}: reference '{suite.reference}' is no experiment{near}")
