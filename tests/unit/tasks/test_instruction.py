@@ -16,7 +16,7 @@ from phasewise.tasks.data import load_task_data
 from phasewise.tasks.examples import Example, ResponseOutputs
 from phasewise.tasks.instruction import IGNORED, Instruction
 from phasewise.tasks.sources import read_split
-from tiny_decoders import write_tokenizer
+from tiny_models import write_byte_tokenizer
 
 KIND = Instruction()
 ROWS = [
@@ -30,7 +30,7 @@ PROMPT = {"template": "{instruction} | {input} =", "template_without": "{instruc
 
 @pytest.fixture
 def bytes_tokenizer(tmp_path: Path) -> Any:
-    tokenizer = write_tokenizer(tmp_path / "tokenizer")
+    tokenizer = write_byte_tokenizer(tmp_path / "tokenizer")
     tokenizer.pad_token, tokenizer.model_max_length = tokenizer.eos_token, 256
     return tokenizer
 
@@ -230,9 +230,9 @@ def test_cached_sets_tell_what_was_cut(
 
 
 def test_a_tokenizer_knows_the_positions_of_its_model(tmp_path: Path) -> None:
-    from tiny_decoders import write_decoder
+    from tiny_models import write_tiny_decoder
 
-    folder = write_decoder(tmp_path / "model")
+    folder = write_tiny_decoder(tmp_path / "model")
     loaded = load_tokenizer(ModelSettings(source=str(folder)))
     assert loaded.model_max_length == 256
     assert loaded.pad_token == loaded.eos_token
