@@ -135,6 +135,19 @@ def test_what_does_not_fit_is_cut_and_counted_by_line(
     )
 
 
+def test_prompts_that_are_too_long_may_be_refused_by_row(
+    task_of: Callable[..., TaskSettings], bytes_tokenizer: Any
+) -> None:
+    rows = [{"instruction": "a" * n, "output": "b" * 9} for n in (40, 2, 50)]
+    task = task_of(rows, prompt={"template": "{instruction}", "too_long": "refuse"}, max_length=32)
+    examples = parse(task)
+    with pytest.raises(DataError, match=r"2 of 3 prompts .* max_length 32 .*\(train-1, train-3\)"):
+        KIND.tokenise_train(examples, bytes_tokenizer, task)
+    with pytest.raises(DataError, match="too_long: cut"):
+        KIND.tokenise_eval(examples, bytes_tokenizer, task)
+    assert len(KIND.tokenise_eval(examples[1:2], bytes_tokenizer, task).features) == 1
+
+
 def test_a_length_beyond_the_model_is_refused(
     task_of: Callable[..., TaskSettings], bytes_tokenizer: Any
 ) -> None:
