@@ -22,10 +22,12 @@ from tiny_models import write_tiny_decoder
 
 #: Rates that move a small model within the few steps of a test.
 SPACE = """\
-learning_rate: {type: log_uniform, min: 1e-3, max: 2e-2}
-epochs: {type: int, min: 1, max: 2}
-batch_size: {type: fixed, value: 8}
-target_modules: {type: fixed, value: all}
+training:
+  learning_rate: {type: log_uniform, min: 1e-3, max: 2e-2}
+  num_train_epochs: {type: int, min: 1, max: 2}
+  batch_size: {type: fixed, value: 8}
+lora:
+  target_modules: {type: fixed, value: all}
 """
 #: What a careless reader of CSV breaks: commas, quotes, line ends, letters beyond ASCII.
 _ODD = [
