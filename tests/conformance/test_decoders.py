@@ -21,7 +21,7 @@ from phasewise.tasks.predictions import read_predictions
 from phasewise.training.interface import RunJob
 from phasewise.training.responses import answer_prompts
 from phasewise.training.trainer_engine import TrainerEngine
-from tiny_decoders import FAMILIES, write_decoder
+from tiny_models import FAMILIES, write_tiny_decoder
 
 Load = Callable[..., Study]
 _METHODS = [name for name in registry_names("methods") if name != "frozen_probe"]
@@ -39,7 +39,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     def folder_of(family: str) -> Path:
         folder = root / family
-        return folder if folder.is_dir() else write_decoder(folder, family)
+        return folder if folder.is_dir() else write_tiny_decoder(folder, family)
 
     return folder_of
 

@@ -28,7 +28,7 @@ from phasewise.tasks.data import load_task_data, load_train_eval, open_report_da
 from phasewise.tasks.examples import EvalSet, ResponseOutputs
 from phasewise.tasks.kinds import get_kind
 from phasewise.tasks.ledger import read_ledger
-from tiny_decoders import write_tokenizer
+from tiny_models import write_byte_tokenizer
 
 NAMES = registry_names("tasks")
 TRAIN_ROWS, SEARCH_ROWS, REPORT_ROWS = 24, 20, 12
@@ -86,7 +86,7 @@ def tokenizer(unit: UnitConfig, encoder_tokenizer: Any, tmp_path: Path) -> Any:
     """MiniLM's, or for tasks of decoders one of bytes with a chat template."""
     if unit.task.kind != "instruction":
         return encoder_tokenizer
-    written = write_tokenizer(tmp_path / "tokenizer")
+    written = write_byte_tokenizer(tmp_path / "tokenizer")
     written.pad_token = written.eos_token
     written.chat_template = (
         "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"

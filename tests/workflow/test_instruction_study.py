@@ -14,7 +14,7 @@ from phasewise.summaries import read_optimum, read_phase_summary, read_task_base
 from phasewise.training.baselines import write_task_baselines
 from phasewise.tuning.phases import run_defaults, validate_unit
 from phasewise.tuning.search import search_unit
-from tiny_decoders import write_decoder
+from tiny_models import write_tiny_decoder
 
 TASK, METHOD = "answers", "lora"
 
@@ -24,7 +24,7 @@ def study(
     write_study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Study:
     monkeypatch.setenv("PHASEWISE_CACHE", str(tmp_path / "cache"))
-    write_decoder(tmp_path / "llama")
+    write_tiny_decoder(tmp_path / "llama")
     rows = [{"question": f"{n} + {n}?", "answer": f"#### {2 * n}"} for n in range(60)]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "train.jsonl").write_text(text, encoding="utf-8")

@@ -92,13 +92,16 @@ def predict(
     max_length: Annotated[
         int | None, typer.Option(min=8, help="Tokens of a text. Default: the task's.")
     ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of a response. Default: the task's.")
+    ] = None,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Predict empty texts rather than refuse them.")
     ] = False,
     device: DeviceOption = "auto",
     log: LogOption = None,
 ) -> None:
-    """Predict the rows of a file: its ids in its order, one probability column a class."""
+    """Predict the rows of a file, in its order: one probability a class, or answers of decoders."""
     models = _choose_models(model, folders or [], ensemble=ensemble)
     from phasewise.inference.predicting import predict_file
     from phasewise.tuning.progress import ProgressLog
@@ -113,6 +116,7 @@ def predict(
         column=column,
         batch_size=batch_size,
         max_length=max_length,
+        max_new_tokens=max_new_tokens,
         allow_empty=allow_empty,
         device=device,
         say=lines.write,

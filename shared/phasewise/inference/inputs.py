@@ -7,9 +7,18 @@ from typing import Any
 
 from phasewise.errors import ConfigError, DataError, suggest_nearest
 from phasewise.inference.loading import ModelFolder
-from phasewise.settings import FilesSource, TaskKind, TaskSettings
+from phasewise.methods.models import load_tokenizer
+from phasewise.settings import (
+    FilesSource,
+    MetricName,
+    PromptSettings,
+    TaskKind,
+    TaskSettings,
+    placeholders,
+)
 from phasewise.tasks.examples import Example
 from phasewise.tasks.files import read_file
+from phasewise.tasks.prompts import render_prompt
 from phasewise.tasks.table import RowTable
 
 DEFAULT_ID = "id"
@@ -18,6 +27,12 @@ _DEFAULT_LENGTH = 512
 _KINDS: dict[str, TaskKind] = {
     "AutoModelForSequenceClassification": "classification",
     "AutoModelForQuestionAnswering": "extractive_qa",
+    "AutoModelForCausalLM": "instruction",
+}
+_FIRST_METRIC: dict[TaskKind, MetricName] = {
+    "classification": "accuracy",
+    "extractive_qa": "f1",
+    "instruction": "eval_loss",
 }
 #: Columns of question answering where no record or flag names others.
 _QA_COLUMNS = ("question", "context")
@@ -36,23 +51,35 @@ class InputRows:
     examples: Sequence[Example]
 
 
-def task_of_model(source: ModelFolder, text: Sequence[str], max_length: int | None) -> TaskSettings:
+def task_of_model(
+    source: ModelFolder,
+    text: Sequence[str],
+    max_length: int | None,
+    max_new_tokens: int | None = None,
+) -> TaskSettings:
     """Returns the task that a model was trained for, or what its folder tells of it.
 
     Args:
         source: The model's folder.
         text: The user's text columns; empty: the task's own.
         max_length: The user's limit in tokens; None: the task's, else 512.
+        max_new_tokens: Longest response of a decoder; None: the task's, else 128.
 
     Raises:
-        ConfigError: The model is of a kind that ``predict`` cannot serve, or no text column is
-            known.
+        ConfigError: No text column is known, or an option is not for models of this kind.
     """
-    task = source.record.config.unit_config.task if source.record else _build_task(source, text)
-    if task.kind not in _KINDS.values():
-        raise _refuse_kind(source)
+    if source.record is None:
+        task = _build_task(source, text)
+    else:
+        task = source.record.config.unit_config.task
     changes: dict[str, Any] = {}
-    if text:
+    if text and task.kind == "instruction":
+        if source.record is not None:
+            raise ConfigError(
+                "--text: the columns of a prompt stand in the task's template "
+                f"({', '.join(_prompt_columns(task))}); rename the file's"
+            )
+    elif text:
         wanted = len(task.text) if task.kind == "classification" else len(_QA_COLUMNS)
         if len(text) != wanted:
             named = ", ".join(task.text or _QA_COLUMNS)
@@ -63,6 +90,14 @@ def task_of_model(source: ModelFolder, text: Sequence[str], max_length: int | No
         changes["text"] = tuple(text)
     if max_length is not None:
         changes["max_length"] = max_length
+    if max_new_tokens is not None:
+        if task.kind != "instruction":
+            raise ConfigError(
+                f"--max-new-tokens: {source.folder} writes no responses; leave it out"
+            )
+        changes["generation"] = task.generation.model_copy(
+            update={"max_new_tokens": max_new_tokens}
+        )
     return task.model_copy(update=changes)
 
 
@@ -73,7 +108,7 @@ def read_inputs(
 
     Args:
         path: The file; its ending tells the format.
-        task: Names the text columns.
+        task: Names the text columns, or the prompt.
         id_column: Holds the ids; None: ``id`` in any case if there is such a column, else rows
             are numbered from 0.
         allow_empty: Whether an empty text is predicted like any other, rather than refused.
@@ -83,6 +118,11 @@ def read_inputs(
             a text is empty; the first row at fault is named, the others are counted.
     """
     table = read_file(path)
+    if task.prompt is not None:
+        name, ids = _read_ids(table, id_column)
+        prompts = [render_prompt(task.prompt, table, index) for index in range(len(ids))]
+        asked = zip(ids, prompts, strict=True)
+        return InputRows(name, [Example(id=each, texts=(*turns, "")) for each, turns in asked])
     columns = task.text or _QA_COLUMNS
     for column in columns:
         _require_column(table, column, "--text")
@@ -108,29 +148,39 @@ def read_texts(path: Path, text: Sequence[str]) -> list[str]:
 
 
 def _build_task(source: ModelFolder, text: Sequence[str]) -> TaskSettings:
-    kind = _KINDS.get(source.auto_class)
-    if kind is None:
-        raise _refuse_kind(source)
-    if kind == "classification" and not text:
+    kind = _KINDS[source.auto_class]
+    if kind != "extractive_qa" and not text:
         raise ConfigError(
             f"{source.folder}: no record names the text columns; give each with --text COLUMN"
         )
+    asks = kind == "instruction"
     return TaskSettings(
         name="input",
         kind=kind,
         source=FilesSource(files={}),
-        text=tuple(text),
+        text=() if asks else tuple(text),
         labels=source.labels,
-        metric="accuracy" if kind == "classification" else "f1",
+        prompt=_build_prompt(source, text) if asks else None,
+        metric=_FIRST_METRIC[kind],
         max_length=_DEFAULT_LENGTH,
     )
 
 
-def _refuse_kind(source: ModelFolder) -> ConfigError:
-    return ConfigError(
-        f"{source.folder}: expected a classifier or a question answering model, "
-        f"got {source.auto_class} (evaluate --benchmark-only generates with it)"
-    )
+def _build_prompt(source: ModelFolder, text: Sequence[str]) -> PromptSettings:
+    """Returns the columns as they are, a paragraph each, in the model's chat if it has one."""
+    for column in text:
+        if not column.isidentifier():
+            raise ConfigError(
+                f"--text {column}: expected a name of letters, digits and _ for a prompt's column"
+            )
+    is_chat = bool(getattr(load_tokenizer(source.base), "chat_template", None))
+    template = "\n\n".join(f"{{{column}}}" for column in text)
+    return PromptSettings(template=template, chat="model" if is_chat else "none")
+
+
+def _prompt_columns(task: TaskSettings) -> tuple[str, ...]:
+    assert task.prompt is not None
+    return placeholders((task.prompt.system or "") + task.prompt.template)
 
 
 def _require_column(table: RowTable, column: str, flag: str) -> None:

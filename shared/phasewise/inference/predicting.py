@@ -1,4 +1,4 @@
-"""Predicts a file with one model or the mean of several: one line a row, in its order."""
+"""Predicts a file with one model or the mean of several: one record a row, in its order."""
 
 import csv
 import io
@@ -15,25 +15,33 @@ from phasewise.inference.inputs import InputRows, read_inputs, task_of_model
 from phasewise.inference.loading import (
     ADAPTER_FILE,
     Device,
-    LoadedModel,
     ModelFolder,
     load_model,
     read_model_folder,
 )
+from phasewise.inference.running import answer_set, count_truncated, run_model, tokenise
 from phasewise.records import write_atomically
 from phasewise.settings import TaskSettings
-from phasewise.tasks.collation import build_collator
-from phasewise.tasks.examples import EvalSet, Example, Outputs
+from phasewise.tasks.examples import Outputs
 from phasewise.tasks.kinds import get_kind
 from phasewise.training.device import release_memory
-from phasewise.training.prediction import predict
 
 #: Rows of a forward pass.
 DEFAULT_BATCH_SIZE = 32
 #: Names a probability column; ``target_{index}`` suits contests that number their classes.
 DEFAULT_COLUMN = "{label}"
-#: Header of what a question answering model says.
+#: Header of what a question answering model or a decoder says.
 ANSWER_COLUMN = "prediction"
+
+
+class _Predicted(NamedTuple):
+    """What one model said of all rows."""
+
+    truncated: int
+    probabilities: NDArray[np.float64] | None = None
+    """classification: (rows, classes)."""
+    answers: Sequence[str] = ()
+    """Other kinds: a text a row."""
 
 
 class PredictionReport(NamedTuple):
@@ -80,6 +88,7 @@ def predict_file(
     column: str = DEFAULT_COLUMN,
     batch_size: int = DEFAULT_BATCH_SIZE,
     max_length: int | None = None,
+    max_new_tokens: int | None = None,
     allow_empty: bool = False,
     device: Device = "auto",
     say: Callable[[str], None] = print,
@@ -88,17 +97,19 @@ def predict_file(
 
     Classifiers: the id and one probability a class, in label order; each row sums to 1 (to
     floating point), and several models give the mean of theirs. Question answering: the id and
-    the answer, empty for "no answer"; one model only.
+    the answer, empty for "no answer". Decoders: the id and the response that the model writes to
+    the row's prompt, greedily. One model only for both.
 
     Args:
         folders: Model folders; one that holds several stands for all of them.
         source: CSV, TSV, JSONL or Parquet.
         output_file: The CSV file to write.
-        text: Text columns; empty: the task's.
+        text: Text columns; empty: the task's. Those of a prompt stand in the task's template.
         id_column: See ``read_inputs``.
         column: Name of a probability column, from ``{label}`` and ``{index}``.
         batch_size: Rows a forward pass; halved where memory runs out.
         max_length: Tokens of a text; None: the task's.
+        max_new_tokens: Longest response of a decoder, tokens; None: the task's.
         allow_empty: Predict empty texts too.
         device: Where models go.
         say: Gets a line for each event.
@@ -111,21 +122,21 @@ def predict_file(
         raise ConfigError(f"--output {output_file}: expected a file that ends in .csv")
     models = [read_model_folder(folder) for folder in find_models(folders)]
     _check_alike(models)
-    task = task_of_model(models[0], text, max_length)
+    task = task_of_model(models[0], text, max_length, max_new_tokens)
     rows = read_inputs(source, task, id_column=id_column, allow_empty=allow_empty)
     names = _name_columns(task, column)  # refused before the work, not after it
-    outputs, truncated = [], 0
+    predicted = []
     for model in models:
-        eval_set, output, truncated = _run_one(model, task, rows, batch_size, device)
-        outputs.append(output)
+        predicted.append(_predict_rows(model, task, rows, batch_size, device))
         say(f"{model.folder}: {len(rows.examples):,} rows predicted")
-    if task.kind == "classification":
-        probabilities = np.mean([to_probabilities(each) for each in outputs], axis=0)
-        content = format_probabilities(rows, names, probabilities)
+    found = [each.probabilities for each in predicted if each.probabilities is not None]
+    if found:
+        content = format_probabilities(rows, names, np.mean(found, axis=0))
     else:
-        content = _format_answers(models[0], task, rows, eval_set, outputs[0])
+        content = _format_answers(rows, predicted[0].answers)
     write_atomically(output_file, content)
-    return PredictionReport(len(rows.examples), len(models), truncated, task.max_length)
+    cut = predicted[0].truncated
+    return PredictionReport(len(rows.examples), len(models), cut, task.max_length)
 
 
 def to_probabilities(logits: Outputs) -> NDArray[np.float64]:
@@ -160,51 +171,28 @@ def format_probabilities(
     return _format_csv(lines)
 
 
-def tokenise(model: LoadedModel, task: TaskSettings, examples: Sequence[Example]) -> EvalSet:
-    """Returns the examples as inputs of a model, cut at the task's length as in training."""
-    return get_kind(task).tokenise_eval(examples, model.tokenizer, task)
-
-
-def count_truncated(model: LoadedModel, task: TaskSettings, eval_set: EvalSet) -> int:
-    """Returns how many examples lost text: classification only, as windows lose none."""
-    if task.kind != "classification":
-        return 0
-    full = [
-        example
-        for example, feature in zip(eval_set.examples, eval_set.features, strict=True)
-        if len(feature["input_ids"]) >= task.max_length
-    ]
-    if not full:
-        return 0
-    columns = zip(*(example.texts for example in full), strict=True)
-    encoded = model.tokenizer(*map(list, columns), truncation=False, verbose=False)
-    return sum(len(ids) > task.max_length for ids in encoded["input_ids"])
-
-
-def run_model(model: LoadedModel, eval_set: EvalSet, batch_size: int) -> Outputs:
-    """Returns the logits of a set, length-sorted in batches, in the order of its features."""
-    return predict(
-        model.model,
-        eval_set.features,
-        build_collator(model.tokenizer),
-        batch_size=batch_size,
-        device=model.device,
-        context=model.context,
-    )
-
-
-def _run_one(
+def _predict_rows(
     source: ModelFolder, task: TaskSettings, rows: InputRows, batch_size: int, device: Device
-) -> tuple[EvalSet, Outputs, int]:
-    """Returns inputs, logits, and rows cut; the model is freed, so that the next one fits."""
+) -> _Predicted:
+    """Returns what a model says; it is freed, so that the next one fits."""
     model = load_model(source, device)
     eval_set = tokenise(model, task, rows.examples)
     truncated = count_truncated(model, task, eval_set)
-    outputs = run_model(model, eval_set, batch_size)
+    if task.kind == "instruction":
+        predicted = _Predicted(truncated, answers=answer_set(model, task, eval_set, batch_size))
+    else:
+        outputs = run_model(model, task, eval_set, batch_size)
+        if task.kind == "classification":
+            predicted = _Predicted(truncated, probabilities=to_probabilities(outputs))
+        else:
+            # Without a record 0: the models' own scale.
+            threshold = (source.record.threshold if source.record else None) or 0.0
+            scored = get_kind(task).score(task, eval_set, outputs, threshold)
+            predicted = _Predicted(truncated, answers=[p.prediction for p in scored.predictions])
     place = model.device
     del model
     release_memory(place)
-    return eval_set, outputs, truncated
+    return predicted
 
 
 def _check_alike(models: Sequence[ModelFolder]) -> None:
@@ -232,14 +220,9 @@ def _name_columns(task: TaskSettings, column: str) -> list[str]:
     return names
 
 
-def _format_answers(
-    source: ModelFolder, task: TaskSettings, rows: InputRows, eval_set: EvalSet, outputs: Outputs
-) -> str:
-    """Uses the no-answer threshold of the model's record; 0, the models' own scale, without one."""
-    threshold = source.record.threshold if source.record else None
-    scored = get_kind(task).score(task, eval_set, outputs, threshold or 0.0)
-    answers = [(each.id, each.prediction) for each in scored.predictions]
-    return _format_csv([(rows.id_column, ANSWER_COLUMN), *answers])
+def _format_answers(rows: InputRows, answers: Sequence[str]) -> str:
+    ids = [example.id for example in rows.examples]
+    return _format_csv([(rows.id_column, ANSWER_COLUMN), *zip(ids, answers, strict=True)])
 
 
 def _format_csv(lines: Sequence[Sequence[str]]) -> str:

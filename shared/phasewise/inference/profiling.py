@@ -121,12 +121,15 @@ def _run(model: LoadedModel, rows: Sequence[Feature], batch_size: int) -> float:
     """Returns the seconds of forward passes over the rows, tensors made and moved included."""
     collate = build_collator(model.tokenizer)
     ordered = sorted((_inputs(row) for row in rows), key=lambda row: -len(row["input_ids"]))
+    # A decoder that answers needs the next token's logits, not those of the whole prompt.
+    last = {"logits_to_keep": 1} if model.source.auto_class == "AutoModelForCausalLM" else {}
     wait_for_device(model.device)
     clock = time.perf_counter()
     with torch.inference_mode(), model.context():
         for start in range(0, len(ordered), batch_size):
             batch = collate(ordered[start : start + batch_size])
-            model.model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
+            inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
+            model.model(**inputs, **last)
     wait_for_device(model.device)
     return time.perf_counter() - clock
 

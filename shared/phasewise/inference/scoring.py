@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from phasewise.errors import ConfigError
 from phasewise.inference.loading import LoadedModel
-from phasewise.inference.predicting import count_truncated, run_model, tokenise
+from phasewise.inference.running import count_truncated, run_model, tokenise
 from phasewise.runs import UnitConfig, UnitPaths, build_unit
-from phasewise.settings import Section, Study, TaskSettings
+from phasewise.settings import GENERATED_METRICS, Section, Study, TaskSettings
 from phasewise.tasks.data import load_task_data, open_report_data
 from phasewise.tasks.examples import EvalSet, ExamplePrediction, Scored
 from phasewise.tasks.files import read_file
@@ -26,9 +27,9 @@ class SetScores(Section):
     rows: int
     metrics: dict[str, float]
     standard_errors: dict[str, float] = Field(
-        description="Over examples; for metrics that are means over them."
+        description="Over examples; for metrics that are means over them, or over their tokens."
     )
-    truncated: int = Field(description="Texts that were cut at the model's length.")
+    truncated: int = Field(description="Texts, prompts or responses, that were cut.")
 
 
 def score_file(
@@ -51,7 +52,7 @@ def score_file(
     threshold = model.source.record.threshold if model.source.record else None
     if task.kind == "extractive_qa" and threshold is None:
         threshold = 0.0  # fitting it on the rows it is scored on would flatter the model
-    outputs = run_model(model, eval_set, batch_size)
+    outputs = run_model(model, task, eval_set, batch_size)
     scored = kind.score(task, eval_set, outputs, threshold)
     return _summarise(model, task, str(source), eval_set, scored), eval_set, scored.predictions
 
@@ -86,7 +87,7 @@ def score_report_set(
         run_label=str(model.source.folder),
         reason="phasewise evaluate",
     )
-    outputs = run_model(model, eval_set, batch_size)
+    outputs = run_model(model, settings, eval_set, batch_size)
     scored = get_kind(settings).score(settings, eval_set, outputs, threshold)
     name = f"report set of {task}"
     return _summarise(model, settings, name, eval_set, scored), eval_set, scored.predictions
@@ -99,25 +100,39 @@ def _fit_threshold(model: LoadedModel, unit: UnitConfig, batch_size: int) -> flo
     if model.source.record is not None and model.source.record.threshold is not None:
         return model.source.record.threshold
     data = load_task_data(unit, model.tokenizer, subset_seed=0)
-    outputs = run_model(model, data.search, batch_size)
+    outputs = run_model(model, unit.task, data.search, batch_size)
     return data.kind.score(unit.task, data.search, outputs).threshold
 
 
 def _summarise(
     model: LoadedModel, task: TaskSettings, name: str, eval_set: EvalSet, scored: Scored
 ) -> SetScores:
-    errors = {}
     rows = len(scored.predictions)
-    columns = {each: [p.correct for p in scored.predictions] for each in _OWN_VALUES}
-    if task.kind == "extractive_qa":
-        columns["f1"] = [p.f1 for p in scored.predictions]
-    for metric, values in columns.items():
-        if metric in scored.metrics and rows > 1:
-            errors[metric] = float(np.std(values, ddof=1) / rows**0.5)
+    values = _spread_values(task, scored) if rows > 1 else {}
     return SetScores(
         name=name,
         rows=rows,
         metrics=scored.metrics,
-        standard_errors=errors,
+        standard_errors={
+            metric: float(np.std(each, ddof=1) / rows**0.5)
+            for metric, each in values.items()
+            if metric in scored.metrics
+        },
         truncated=count_truncated(model, task, eval_set),
     )
+
+
+def _spread_values(task: TaskSettings, scored: Scored) -> dict[str, NDArray[np.float64]]:
+    """Returns (examples,) values whose spread gives a metric's standard error."""
+    said = scored.predictions
+    correct, overlap = np.array([p.correct for p in said]), np.array([p.f1 for p in said])
+    if task.kind != "instruction":
+        own = dict.fromkeys(_OWN_VALUES, correct)
+        return {**own, "f1": overlap} if task.kind == "extractive_qa" else own
+    found = {"rouge_l": overlap}
+    if task.metric in GENERATED_METRICS:
+        found[task.metric] = correct
+    losses, tokens = np.array([p.logits for p in said]).T
+    # A ratio of two means (Cochran 1977, Sampling Techniques, section 2.11).
+    found["eval_loss"] = (losses - scored.metrics["eval_loss"] * tokens) / tokens.mean()
+    return found

@@ -51,6 +51,11 @@ class PromptSettings(Section):
         description="none: plain text. model: the tokenizer's own chat template. Else the "
         "template of that name, for models that bring none.",
     )
+    too_long: Literal["cut", "refuse"] = Field(
+        "cut",
+        description="A prompt that leaves its response less than a quarter of max_length. cut: it "
+        "loses its start, and the log says how many did. refuse: nothing is trained or scored.",
+    )
 
     @field_validator("template", "template_without", "system")
     @classmethod

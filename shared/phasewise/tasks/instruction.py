@@ -67,10 +67,11 @@ class Instruction:
 
         The response ends with the end token, unless ``max_length`` cuts it: a cut response must
         not teach to stop. A prompt that leaves its response less than a quarter of ``max_length``
-        loses its start.
+        loses its start, or is refused (``prompt.too_long``).
 
         Raises:
             ConfigError: ``max_length`` is more than the model can read, or no end token.
+            DataError: A prompt is too long, and the task refuses such.
         """
         return [_build_feature(lesson) for lesson in _encode(examples, tokenizer, task)]
 
@@ -80,6 +81,11 @@ class Instruction:
         """Returns the same features as for training, with their examples."""
         features = self.tokenise_train(examples, tokenizer, task)
         return EvalSet(list(examples), features, np.arange(len(features), dtype=np.int64))
+
+    def count_cut(self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings) -> int:
+        """Returns how many examples lose tokens of prompt or response to ``max_length``."""
+        lessons = _encode(examples, tokenizer, task)
+        return sum(lesson.prompt_cut or lesson.answer_cut for lesson in lessons)
 
     def describe_cuts(
         self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
@@ -153,7 +159,10 @@ def _encode(examples: Sequence[Example], tokenizer: Any, task: TaskSettings) -> 
     plain = task.prompt.chat == "none"
     prompts = tokenizer([asked for asked, _ in turns], add_special_tokens=plain)["input_ids"]
     answers = tokenizer([answer for _, answer in turns], add_special_tokens=False)["input_ids"]
-    return [_fit(p, a, tokenizer, task) for p, a in zip(prompts, answers, strict=True)]
+    lessons = [_fit(p, a, tokenizer, task) for p, a in zip(prompts, answers, strict=True)]
+    if task.prompt.too_long == "refuse":
+        _refuse_long(examples, lessons, task)
+    return lessons
 
 
 def _fit(prompt: list[int], answer: list[int], tokenizer: Any, task: TaskSettings) -> _Lesson:
@@ -166,6 +175,20 @@ def _fit(prompt: list[int], answer: list[int], tokenizer: Any, task: TaskSetting
     shortened = prompt[-(task.max_length - kept) :]
     room = task.max_length - len(shortened)
     return _Lesson(shortened, answer[:room], len(shortened) < len(prompt), room < len(answer))
+
+
+def _refuse_long(
+    examples: Sequence[Example], lessons: Sequence[_Lesson], task: TaskSettings
+) -> None:
+    long = [e.id for e, lesson in zip(examples, lessons, strict=True) if lesson.prompt_cut]
+    if long:
+        named = ", ".join(long[:_NAMED_LINES])
+        raise DataError(
+            f"task '{task.name}': {len(long)} of {len(examples)} prompts do not fit max_length "
+            f"{task.max_length} with their response ({named}"
+            f"{', …' if len(long) > _NAMED_LINES else ''}); raise max_length, shorten them, or "
+            "let them be cut (prompt.too_long: cut)"
+        )
 
 
 def _build_feature(lesson: _Lesson) -> Feature:

@@ -83,20 +83,49 @@ def answer_prompts(
         with torch.inference_mode(), context():
             return _measure_losses(model, {n: t.to(device) for n, t in collate(rows).items()})
 
+    vocabulary = int(model.config.vocab_size)
+    longest = max(len(feature["input_ids"]) for feature in features)
+    rows = max(1, min(batch_size, _MOST_LOGITS // (vocabulary * longest)))
+    measured = _in_batches(features, _measure, rows)
+    texts = None
+    if writes and generated_metrics(task):
+        texts = write_responses(
+            model,
+            features,
+            tokenizer,
+            task,
+            batch_size=batch_size,
+            device=device,
+            context=context,
+        )
+    return ResponseOutputs(
+        losses=np.array([loss for loss, _ in measured], dtype=np.float64),
+        tokens=np.array([count for _, count in measured], dtype=np.int64),
+        texts=texts,
+    )
+
+
+def write_responses(
+    model: Any,
+    features: Sequence[Feature],
+    tokenizer: Any,
+    task: TaskSettings,
+    *,
+    batch_size: int,
+    device: torch.device,
+    context: Context,
+) -> tuple[str, ...]:
+    """Returns what the model writes to each prompt, greedily; arguments as in ``answer_prompts``.
+
+    Responses inside the features are not read, so they may be empty.
+    """
+    model.eval()
+
     def _write(rows: Sequence[Feature]) -> list[str]:
         with torch.inference_mode(), context():
             return _generate(model, rows, tokenizer, task, device)
 
-    vocabulary = int(model.config.vocab_size)
-    longest = max(len(feature["input_ids"]) for feature in features)
-    rows = max(1, min(batch_size, _MOST_LOGITS // (vocabulary * longest)))
-    asked = writes and generated_metrics(task)
-    measured = _in_batches(features, _measure, rows)
-    return ResponseOutputs(
-        losses=np.array([loss for loss, _ in measured], dtype=np.float64),
-        tokens=np.array([count for _, count in measured], dtype=np.int64),
-        texts=tuple(_in_batches(features, _write, batch_size)) if asked else None,
-    )
+    return tuple(_in_batches(features, _write, batch_size))
 
 
 def _in_batches(

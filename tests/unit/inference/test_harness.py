@@ -13,7 +13,7 @@ from phasewise.inference import harness
 from phasewise.inference.evaluating import EvaluationRequest, evaluate_model
 from phasewise.inference.harness import run_harness
 from phasewise.inference.loading import LoadedModel, load_model, read_model_folder
-from tiny_models import write_tiny_llama
+from tiny_models import write_tiny_decoder
 
 
 def _write_task(folder: Path) -> Path:
@@ -48,7 +48,7 @@ def _is_right(model: LoadedModel, n: int) -> bool:
 
 def test_a_local_task_is_scored_with_its_standard_error(tmp_path: Path) -> None:
     pytest.importorskip("lm_eval")
-    model = load_model(read_model_folder(write_tiny_llama(tmp_path / "llama")), "cpu")
+    model = load_model(read_model_folder(write_tiny_decoder(tmp_path / "llama")), "cpu")
     (score,) = run_harness(model, [str(_write_task(tmp_path))], limit=3, batch_size=2)
     assert (score.task, score.metric, score.rows) == ("successor", "acc", 3)
     assert score.value == pytest.approx(np.mean([_is_right(model, n) for n in range(3)]))

@@ -11,12 +11,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from phasewise.errors import InfeasibleRunError
 from phasewise.inference.loading import load_model, read_model_folder
 from phasewise.inference.profiling import measure_perplexity, profile_inference
-from tiny_models import write_tiny_llama
+from tiny_models import write_tiny_decoder
 
 
 def test_perplexity_is_that_of_transformers_own_loss(tmp_path: Path) -> None:
     texts = ["a", "hello, world", "Grüße\nund mehr", "x" * 40]
-    folder = write_tiny_llama(tmp_path / "llama")
+    folder = write_tiny_decoder(tmp_path / "llama")
     loaded = load_model(read_model_folder(folder), "cpu", exact=True)
     found = measure_perplexity(loaded, texts, batch_size=2, max_length=32)
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
@@ -32,13 +32,13 @@ def test_perplexity_is_that_of_transformers_own_loss(tmp_path: Path) -> None:
 
 
 def test_texts_of_one_token_have_no_perplexity(tmp_path: Path) -> None:
-    loaded = load_model(read_model_folder(write_tiny_llama(tmp_path / "llama")), "cpu")
+    loaded = load_model(read_model_folder(write_tiny_decoder(tmp_path / "llama")), "cpu")
     with pytest.raises(InfeasibleRunError, match="no finite loss over 0 tokens"):
         measure_perplexity(loaded, ["a", "b"], batch_size=2, max_length=8)
 
 
 def test_a_profile_counts_tokens_without_padding(tmp_path: Path) -> None:
-    loaded = load_model(read_model_folder(write_tiny_llama(tmp_path / "llama")), "cpu")
+    loaded = load_model(read_model_folder(write_tiny_decoder(tmp_path / "llama")), "cpu")
     features = [
         {"input_ids": np.full(n, 5), "attention_mask": np.ones(n, dtype=np.int64)} for n in (3, 9)
     ]

@@ -14,7 +14,7 @@ from phasewise.inference.prompts import (
     measure_speed,
     read_suite,
 )
-from tiny_models import write_tiny_llama
+from tiny_models import write_tiny_decoder
 
 #: A right and a wrong answer to each checked prompt of the default suite.
 _ANSWERS = {
@@ -41,7 +41,7 @@ def test_the_default_suite_tells_right_from_wrong() -> None:
 
 
 def test_a_model_is_asked_and_timed(tmp_path: Path) -> None:
-    model = load_model(read_model_folder(write_tiny_llama(tmp_path / "llama")), "cpu")
+    model = load_model(read_model_folder(write_tiny_decoder(tmp_path / "llama")), "cpu")
     suite = tmp_path / "suite.yaml"
     suite.write_text(
         "max_new_tokens: 5\nprompts:\n"
@@ -58,7 +58,7 @@ def test_a_model_is_asked_and_timed(tmp_path: Path) -> None:
 
 
 def test_a_chat_model_gets_its_template(tmp_path: Path) -> None:
-    model = load_model(read_model_folder(write_tiny_llama(tmp_path / "llama")), "cpu")
+    model = load_model(read_model_folder(write_tiny_decoder(tmp_path / "llama")), "cpu")
     model.tokenizer.chat_template = "{% for m in messages %}<{{ m.content }}>{% endfor %}"
     (answer, *_) = answer_suite(model, read_suite(_one_prompt(tmp_path)))
     assert answer.prompt_tokens == len("<hello>")

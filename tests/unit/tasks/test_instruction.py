@@ -16,7 +16,7 @@ from phasewise.tasks.data import load_task_data
 from phasewise.tasks.examples import Example, ResponseOutputs
 from phasewise.tasks.instruction import IGNORED, Instruction
 from phasewise.tasks.sources import read_split
-from tiny_decoders import write_tokenizer
+from tiny_models import write_byte_tokenizer
 
 KIND = Instruction()
 ROWS = [
@@ -30,7 +30,7 @@ PROMPT = {"template": "{instruction} | {input} =", "template_without": "{instruc
 
 @pytest.fixture
 def bytes_tokenizer(tmp_path: Path) -> Any:
-    tokenizer = write_tokenizer(tmp_path / "tokenizer")
+    tokenizer = write_byte_tokenizer(tmp_path / "tokenizer")
     tokenizer.pad_token, tokenizer.model_max_length = tokenizer.eos_token, 256
     return tokenizer
 
@@ -135,6 +135,19 @@ def test_what_does_not_fit_is_cut_and_counted_by_line(
     )
 
 
+def test_prompts_that_are_too_long_may_be_refused_by_row(
+    task_of: Callable[..., TaskSettings], bytes_tokenizer: Any
+) -> None:
+    rows = [{"instruction": "a" * n, "output": "b" * 9} for n in (40, 2, 50)]
+    task = task_of(rows, prompt={"template": "{instruction}", "too_long": "refuse"}, max_length=32)
+    examples = parse(task)
+    with pytest.raises(DataError, match=r"2 of 3 prompts .* max_length 32 .*\(train-1, train-3\)"):
+        KIND.tokenise_train(examples, bytes_tokenizer, task)
+    with pytest.raises(DataError, match="too_long: cut"):
+        KIND.tokenise_eval(examples, bytes_tokenizer, task)
+    assert len(KIND.tokenise_eval(examples[1:2], bytes_tokenizer, task).features) == 1
+
+
 def test_a_length_beyond_the_model_is_refused(
     task_of: Callable[..., TaskSettings], bytes_tokenizer: Any
 ) -> None:
@@ -230,9 +243,9 @@ def test_cached_sets_tell_what_was_cut(
 
 
 def test_a_tokenizer_knows_the_positions_of_its_model(tmp_path: Path) -> None:
-    from tiny_decoders import write_decoder
+    from tiny_models import write_tiny_decoder
 
-    folder = write_decoder(tmp_path / "model")
+    folder = write_tiny_decoder(tmp_path / "model")
     loaded = load_tokenizer(ModelSettings(source=str(folder)))
     assert loaded.model_max_length == 256
     assert loaded.pad_token == loaded.eos_token
