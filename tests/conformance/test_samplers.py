@@ -1,5 +1,7 @@
 """Every sampler and every pruner by name, on one synthetic surface."""
 
+import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -9,6 +11,7 @@ import pytest
 from fake_pool import FakePool, write_tuning_study
 from phasewise.settings import PrunerName, SamplerName
 from phasewise.summaries import Optimum
+from phasewise.tuning.openbox_sampler import PYTHON_VARIABLE
 from phasewise.tuning.pruners import PRUNERS
 from phasewise.tuning.samplers import SAMPLERS, SamplerSize
 from phasewise.tuning.search import search_unit
@@ -27,6 +30,30 @@ MODEL_BASED = {
     "gp": 10,
     "cmaes": 5,
     "nsga2": 10,
+    "hyperopt": 4,
+    "openbox": 11,
+}
+#: Why a sampler cannot be run here; run them with hyperopt installed and the variable set.
+ABSENT = {
+    "hyperopt": None if find_spec("hyperopt") else "the extra hyperopt is not installed",
+    "openbox": None if os.environ.get(PYTHON_VARIABLE) else f"{PYTHON_VARIABLE} is not set",
+}
+SAMPLER_NAMES = [
+    pytest.param(name, marks=pytest.mark.skipif(bool(ABSENT.get(name)), reason=str(ABSENT.get(name))))
+    for name in get_args(SamplerName)
+]
+#: Some parameters exist only beside others, and half of the rest is forbidden.
+CONDITIONAL = {
+    "learning_rate": {"type": "log_uniform", "min": 1e-5, "max": 1e-2},
+    "lr_scheduler": {"type": "categorical", "values": ["linear", "cosine", "constant_with_warmup"]},
+    "warmup_ratio": {
+        "type": "uniform",
+        "min": 0.05,
+        "max": 0.2,
+        "when": "lr_scheduler == 'constant_with_warmup'",
+    },
+    "lora_rank": {"type": "log_int", "min": 2, "max": 64},
+    "lora_alpha": {"type": "int", "min": 4, "max": 64, "step": 4},
 }
 
 
@@ -45,7 +72,7 @@ def test_registries_hold_every_name() -> None:
 
 
 @pytest.mark.filterwarnings("error::optuna.exceptions.ExperimentalWarning", "error::UserWarning")
-@pytest.mark.parametrize("sampler", get_args(SamplerName))
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
 def test_sampler_draws_distinct_trials_in_range_and_resumes_as_if_never_stopped(
     tmp_path: Path, sampler: SamplerName
 ) -> None:

@@ -8,7 +8,20 @@ from pydantic import Field, model_validator
 from phasewise.settings.base import Section
 from phasewise.settings.objective import parse_objective
 
-SamplerName = Literal["schedule", "tpe", "random", "qmc", "gp", "cmaes", "grid", "nsga2"]
+SamplerName = Literal[
+    "schedule",
+    "tpe",
+    "random",
+    "qmc",
+    "gp",
+    "cmaes",
+    "grid",
+    "nsga2",
+    "hyperopt",  # the extra `hyperopt`
+    "openbox",  # in an environment of its own, see tuning/openbox_sampler.py
+]
+#: Samplers that cannot search for a front.
+_ONE_OBJECTIVE = ("cmaes", "hyperopt", "openbox")
 PrunerName = Literal["none", "median", "asha", "hyperband", "wilcoxon"]
 
 
@@ -83,8 +96,10 @@ class SearchSettings(Section):
             raise ValueError(f"objective_weights: {len(weights)} given; one a name of multi:…")
         if weights is not None and min(weights) <= 0:
             raise ValueError("objective_weights must be above 0")
-        if kind == "pareto" and self.sampler == "cmaes":
-            raise ValueError("sampler cmaes has one objective; a front needs schedule, tpe, nsga2")
+        if kind == "pareto" and self.sampler in _ONE_OBJECTIVE:
+            raise ValueError(
+                f"sampler {self.sampler} has one objective; a front needs schedule, tpe, nsga2"
+            )
         return self
 
 
