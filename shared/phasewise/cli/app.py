@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from phasewise.cli import evaluation, looking, models, phases, searching
+from phasewise.cli import benchmarking, evaluation, looking, models, phases, searching
 from phasewise.errors import ConfigError, DataError, PhasewiseError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command(rich_help_panel=_USE)(models.train)
 app.command("merge-adapter", rich_help_panel=_USE)(models.merge_adapter)
 app.command(rich_help_panel=_USE)(models.predict)
 app.command(rich_help_panel=_USE)(evaluation.evaluate)
+app.command("benchmark-samplers", rich_help_panel=_USE)(benchmarking.benchmark_samplers)
 app.command("list", rich_help_panel=_LOOK)(looking.list_registry)
 
 #: Exit codes: wrong input, a run that failed for another reason, interrupted.

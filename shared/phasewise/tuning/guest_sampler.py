@@ -153,10 +153,10 @@ def encode(distribution: BaseDistribution, value: Any) -> float:
     """Returns where a value lies on its axis; the nearest place of one that is out of range."""
     axis = axis_of(distribution)
     if isinstance(distribution, CategoricalDistribution):
-        return distribution.to_internal_repr(value)
+        return float(distribution.to_internal_repr(value))
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     if axis.kind == "ordered":
-        place = round((value - distribution.low) / (distribution.step or 1))
+        place: int = round((value - distribution.low) / (distribution.step or 1))
         return min(max(place, 0), axis.size - 1)
     low, high = _bounds(distribution)
     at = math.log(value) if distribution.log else float(value)

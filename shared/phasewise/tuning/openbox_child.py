@@ -24,10 +24,12 @@ def _take_stdout() -> TextIO:
 
 def _build_advisor(question: dict[str, Any]) -> Any:
     """Returns OpenBox's asynchronous advisor as if it had seen all trials itself."""
-    import ConfigSpace
-    from openbox import Observation, space
-    from openbox.core.async_batch_advisor import AsyncBatchAdvisor
-    from openbox.utils.constants import FAILED, SUCCESS
+    import ConfigSpace  # type: ignore[import-not-found]
+    from openbox import Observation, space  # type: ignore[import-not-found]
+    from openbox.core.async_batch_advisor import (  # type: ignore[import-not-found]
+        AsyncBatchAdvisor,
+    )
+    from openbox.utils.constants import FAILED, SUCCESS  # type: ignore[import-not-found]
 
     box = space.Space()
     box.add_variables([_build_variable(space, *axis) for axis in question["axes"]])
