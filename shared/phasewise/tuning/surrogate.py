@@ -68,7 +68,9 @@ class Surrogate:
 
     def score(self, chosen: Hyperparameters, _: int) -> float:
         """Returns the foretold score of a configuration; the same in searches of any seed."""
-        return float(self._forest.predict([self._encode(chosen)])[0])
+        row = np.array([self._encode(chosen)], dtype=np.float32)  # (1, features)
+        # The forest's own predict sets up a pool of threads each time, 20 times the work.
+        return float(np.mean([tree.tree_.predict(row)[0, 0] for tree in self._forest.estimators_]))
 
     def _encode(self, chosen: Hyperparameters) -> list[float]:
         values: Mapping[str, Scalar] = chosen.model_dump()

@@ -56,6 +56,15 @@ def test_forest_foretells_unseen_trainings(measured: Study) -> None:
     assert 0.4 < found.fit.explained < 1
 
 
+def test_forest_answers_as_scikit_learn_does(measured: Study) -> None:
+    unit = Unit(measured, "toy", "lora")
+    rates = np.geomspace(1e-5, 1e-2, 20)
+    chosen = [unit.default.model_copy(update={"learning_rate": float(rate)}) for rate in rates]
+    surrogate = Surrogate(unit.space, chosen, list(np.linspace(0, 1, 20)), seed=0)
+    expected = surrogate._forest.predict([surrogate._encode(chosen[3])])[0]
+    assert surrogate.score(chosen[3], 0) == pytest.approx(expected)
+
+
 def test_every_sampler_searches_at_equal_budget_on_every_seed(measured: Study) -> None:
     found = benchmark_unit(measured, "toy", "lora")
     assert [(s.sampler, s.seed) for s in found.searches] == [
