@@ -218,7 +218,7 @@ def _describe_setting(unit: UnitBenchmark, rows: Sequence[SamplerRow]) -> str:
     text += (
         f"A forest fitted to {fit.trainings} real trainings stood in for training; of trainings it "
         f"has not seen it foretells the score with rank correlation {fit.rank_correlation:.2f} and "
-        f"{100 * max(0.0, fit.explained):.0f} % of the variance (10-fold cross-validation)."
+        f"{100 * max(0.0, fit.explained):.0f} % of the variance (out of bag)."
     )
     if fit.rank_correlation < POOR_RANK_CORRELATION:
         text += " That is too little to carry the order of the samplers over to real trainings."

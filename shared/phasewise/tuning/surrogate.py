@@ -21,11 +21,10 @@ from phasewise.tuning.spaces import Space, build_distribution
 #: Fewer measured trainings than this cannot show the shape of a space of several parameters.
 FEWEST_TRAININGS = 20
 _TREES = 100
-_FOLDS = 10
 
 
 class Fit(NamedTuple):
-    """How well the forest foretells trainings it has not seen, by cross-validation."""
+    """How well trees foretell trainings they were not fitted to (out of bag)."""
 
     trainings: int
     rank_correlation: float  # Spearman's, of foretold and measured scores
@@ -61,10 +60,9 @@ class Surrogate:
                 f"stand in for training, got {len(chosen)}; raise search.trials"
             )
         self._space = space
-        self._forest = RandomForestRegressor(_TREES, random_state=seed % 2**32)
-        table = np.array([self._encode(each) for each in chosen])  # (trainings, features)
-        self.fit = _cross_validate(self._forest, table, np.array(scores), seed)
-        self._forest.fit(table, scores)
+        self._forest = RandomForestRegressor(_TREES, oob_score=True, random_state=seed % 2**32)
+        self._forest.fit([self._encode(each) for each in chosen], scores)
+        self.fit = _measure_fit(self._forest.oob_prediction_, np.array(scores))
 
     def score(self, chosen: Hyperparameters, _: int) -> float:
         """Returns the foretold score of a configuration; the same in searches of any seed."""
@@ -84,13 +82,8 @@ class Surrogate:
         return features
 
 
-def _cross_validate(
-    forest: object, table: NDArray[np.float64], scores: NDArray[np.float64], seed: int
-) -> Fit:
-    from sklearn.model_selection import KFold, cross_val_predict
-
-    folds = KFold(_FOLDS, shuffle=True, random_state=seed % 2**32)
-    foretold = cross_val_predict(forest, table, scores, cv=folds)
+def _measure_fit(foretold: NDArray[np.float64], scores: NDArray[np.float64]) -> Fit:
+    """Both of shape (trainings,)."""
     spread = float(((scores - scores.mean()) ** 2).sum())
     if spread == 0.0:
         raise DataError("benchmark of samplers: all trainings scored the same; nothing to search")
