@@ -58,7 +58,7 @@ SAMPLER_NAMES = [
 #: The warm-up exists beside a schedule that decays, and half of the rest is forbidden.
 CONDITIONAL: dict[str, Any] = {
     "learning_rate": {"type": "log_uniform", "min": 1e-5, "max": 1e-2},
-    "lr_scheduler_type": {"type": "categorical", "values": ["linear", "cosine", "constant"]},
+    "lr_scheduler_type": {"type": "categorical", "values": ["linear", "constant"]},
     "warmup_ratio": {
         "type": "uniform",
         "min": 0.05,

@@ -47,8 +47,9 @@ def compute_anytime(
 
 
 def draw_anytime(curves: AnytimeCurves, styles: Mapping[str, MethodStyle]) -> go.Figure:
-    """Draws the curves with their 95 % bands."""
-    figure = new_figure("trials of a search", f"best {curves.metric} so far, mean over searches")
+    """Draws the means with their 95 % bands."""
+    figure = new_figure("trials of a search", f"best {curves.metric} so far")
+    seen: set[MethodStyle] = set()
     for curve in curves.curves:
         x = list(range(1, len(curve.values) + 1))
         style = styles[curve.name]
@@ -58,9 +59,10 @@ def draw_anytime(curves: AnytimeCurves, styles: Mapping[str, MethodStyle]) -> go
             x=x,
             y=[shorten(value) for value in curve.values],
             mode="lines+markers",
-            line={"color": style.colour, "width": 2},
+            line={"color": style.colour, "width": 2, "dash": "dot" if style in seen else "solid"},
             marker={"symbol": style.symbol, "size": 5, "color": style.colour},
             name=curve.name,
             hovertemplate=f"{curve.name}, %{{x}} trials: %{{y:.4f}}<extra></extra>",
         )
+        seen.add(style)  # there are eight styles; a ninth algorithm is dotted
     return figure
