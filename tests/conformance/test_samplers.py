@@ -1,17 +1,31 @@
 """Every sampler and every pruner by name, on one synthetic surface."""
 
+import math
+import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
 import optuna
 import pytest
+from pydantic import TypeAdapter
 
 from fake_pool import FakePool, write_tuning_study
-from phasewise.settings import PrunerName, SamplerName
+from phasewise.records import Evaluation
+from phasewise.settings import (
+    Hyperparameters,
+    Parameter,
+    PrunerName,
+    SamplerName,
+    SearchSettings,
+)
 from phasewise.summaries import Optimum
-from phasewise.tuning.pruners import PRUNERS
-from phasewise.tuning.samplers import SAMPLERS, SamplerSize
+from phasewise.tuning.openbox_sampler import PYTHON_VARIABLE
+from phasewise.tuning.pruners import PRUNERS, Judge, build_pruner
+from phasewise.tuning.sampler_benchmark import run_search
+from phasewise.tuning.samplers import SAMPLERS, SamplerSize, build_sampler
 from phasewise.tuning.search import search_unit
+from phasewise.tuning.spaces import Space, suggest
 from phasewise.tuning.storage import connect
 from phasewise.tuning.units import Unit
 
@@ -27,6 +41,32 @@ MODEL_BASED = {
     "gp": 10,
     "cmaes": 5,
     "nsga2": 10,
+    "hyperopt": 4,
+    "openbox": 11,
+}
+#: Why a sampler cannot be run here; run them with hyperopt installed and the variable set.
+ABSENT = {
+    "hyperopt": None if find_spec("hyperopt") else "the extra hyperopt is not installed",
+    "openbox": None if os.environ.get(PYTHON_VARIABLE) else f"{PYTHON_VARIABLE} is not set",
+}
+SAMPLER_NAMES = [
+    pytest.param(
+        name, marks=pytest.mark.skipif(bool(ABSENT.get(name)), reason=str(ABSENT.get(name)))
+    )
+    for name in get_args(SamplerName)
+]
+#: The warm-up exists beside a schedule that decays, and half of the rest is forbidden.
+CONDITIONAL: dict[str, Any] = {
+    "learning_rate": {"type": "log_uniform", "min": 1e-5, "max": 1e-2},
+    "lr_scheduler_type": {"type": "categorical", "values": ["linear", "constant"]},
+    "warmup_ratio": {
+        "type": "uniform",
+        "min": 0.05,
+        "max": 0.2,
+        "when": "lr_scheduler_type != 'constant'",
+    },
+    "lora_rank": {"type": "log_int", "min": 2, "max": 64},
+    "lora_alpha": {"type": "int", "min": 4, "max": 64, "step": 4},
 }
 
 
@@ -45,7 +85,7 @@ def test_registries_hold_every_name() -> None:
 
 
 @pytest.mark.filterwarnings("error::optuna.exceptions.ExperimentalWarning", "error::UserWarning")
-@pytest.mark.parametrize("sampler", get_args(SamplerName))
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
 def test_sampler_draws_distinct_trials_in_range_and_resumes_as_if_never_stopped(
     tmp_path: Path, sampler: SamplerName
 ) -> None:
@@ -99,6 +139,58 @@ def test_small_discrete_space_is_not_searched_twice(tmp_path: Path, sampler: Any
     }
     _, draws = _search(tmp_path, sampler=sampler, space=space)
     assert len({str(draw) for draw in draws}) == TRIALS
+
+
+def _conditional_space() -> Space:
+    parsed = {k: TypeAdapter(Parameter).validate_python(v) for k, v in CONDITIONAL.items()}
+    default = Hyperparameters(learning_rate=4e-4, batch_size=8, epochs=3, warmup_ratio=0.06)
+    return Space(parsed, default, ("lora_alpha >= lora_rank",))
+
+
+@pytest.mark.filterwarnings("error::optuna.exceptions.ExperimentalWarning", "error::UserWarning")
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_sampler_keeps_conditions_and_constraints(sampler: SamplerName) -> None:
+    space, seen = _conditional_space(), list[Hyperparameters]()
+
+    def score(chosen: Hyperparameters, _: int) -> float | None:
+        seen.append(chosen)
+        if chosen.learning_rate > 5e-3:  # diverges
+            return None
+        return -abs(math.log10(chosen.learning_rate) + 3) - chosen.warmup_ratio
+
+    search = run_search(space, score, sampler=sampler, trials=TRIALS, seed=0, stream=3)
+    assert len(search.values) == TRIALS
+    assert len({str(each) for each in seen}) == TRIALS
+    for chosen in seen:
+        assert chosen.lora_alpha >= chosen.lora_rank
+        if chosen.lr_scheduler_type == "constant":
+            assert chosen.warmup_ratio == space.default.warmup_ratio
+    assert {each.lr_scheduler_type == "constant" for each in seen} == {True, False}
+
+
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+@pytest.mark.parametrize("pruner", ["asha", "median"])
+def test_samplers_learn_beside_pruned_trials(sampler: SamplerName, pruner: PrunerName) -> None:
+    space, size = _conditional_space(), SamplerSize(TRIALS, len(CONDITIONAL))
+    settings = SearchSettings(pruner=pruner)
+    study = optuna.create_study(direction="maximize", pruner=build_pruner(settings))
+    judge = Judge(study, pruner, lambda metrics: metrics["accuracy"])
+    for number in range(10):
+        study.sampler = build_sampler(sampler, seed=number, size=size, space=space)
+        trial = study.ask()
+        drawn = suggest(trial, space)
+        rate = float(drawn["learning_rate"])
+        score, epochs = 0.9 - 0.1 * abs(math.log10(rate) + 3), 4
+        for epoch in range(1, epochs + 1):
+            metrics = {"accuracy": score * (0.5 + 0.5 * epoch / epochs)}
+            evaluation = Evaluation(step=epoch, epoch=epoch, train_loss=None, metrics=metrics)
+            if judge.decide(trial, evaluation, epochs) == "prune":
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, score)
+    states = [trial.state.name for trial in study.trials]
+    assert set(states) == {"COMPLETE", "PRUNED"}
 
 
 @pytest.mark.parametrize("pruner", get_args(PrunerName))

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from phasewise.cli import (
     ablations,
+    benchmarking,
     evaluation,
     looking,
     models,
@@ -40,6 +41,7 @@ app.command(rich_help_panel=_USE)(models.train)
 app.command("merge-adapter", rich_help_panel=_USE)(models.merge_adapter)
 app.command(rich_help_panel=_USE)(models.predict)
 app.command(rich_help_panel=_USE)(evaluation.evaluate)
+app.command("benchmark-samplers", rich_help_panel=_USE)(benchmarking.benchmark_samplers)
 app.command("list", rich_help_panel=_LOOK)(looking.list_registry)
 
 #: Exit codes: wrong input, a run that failed for another reason, interrupted.

@@ -8,7 +8,7 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from phasewise.figures.history import last_score
-from phasewise.figures.style import MethodStyle, new_figure, shorten
+from phasewise.figures.style import MethodStyle, add_band, new_figure, shorten
 from phasewise.records import RunRecord
 from phasewise.statistics import Interval, expect_best
 
@@ -68,7 +68,7 @@ def draw_budget_curves(
             continue
         x = [shorten(step * count) for count in range(1, len(curve.values) + 1)]
         colour = styles[curve.method].colour
-        _add_band(figure, x, curve.intervals, colour)
+        add_band(figure, x, curve.intervals, colour)
         figure.add_scatter(
             x=x,
             y=[shorten(value) for value in curve.values],
@@ -79,21 +79,3 @@ def draw_budget_curves(
             hovertemplate=f"{curve.method}, %{{x}} {budget}: %{{y:.4f}}<extra></extra>",
         )
     return figure
-
-
-def _add_band(
-    figure: go.Figure, x: Sequence[float], intervals: Sequence[Interval], colour: str
-) -> None:
-    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
-    edge = [shorten(each.low) for each in intervals]
-    edge += [shorten(each.high) for each in reversed(intervals)]
-    figure.add_scatter(
-        x=[*x, *reversed(x)],
-        y=edge,
-        fill="toself",
-        fillcolor=f"rgba({red},{green},{blue},0.13)",
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        showlegend=False,
-    )

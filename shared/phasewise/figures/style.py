@@ -1,9 +1,11 @@
 """One look for all figures: a colour and a marker a method, a light and a dark ground."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
+
+from phasewise.statistics import Interval
 
 HEIGHT = 320
 #: Grey that stands out from both grounds: what belongs to no method.
@@ -116,3 +118,22 @@ def new_figure(x_title: str, y_title: str, **axes: dict[str, Any]) -> go.Figure:
 def shorten(value: float) -> float:
     """Returns a number with five digits: more than a screen shows, a third of the file size."""
     return float(f"{value:.5g}")
+
+
+def add_band(
+    figure: go.Figure, x: Sequence[float], intervals: Sequence[Interval], colour: str
+) -> None:
+    """Adds the band between the ends of intervals, in a pale shade of a colour."""
+    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    edge = [shorten(each.low) for each in intervals]
+    edge += [shorten(each.high) for each in reversed(intervals)]
+    figure.add_scatter(
+        x=[*x, *reversed(x)],
+        y=edge,
+        fill="toself",
+        fillcolor=f"rgba({red},{green},{blue},0.13)",
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+    )

@@ -94,7 +94,7 @@ def judge_tasks(tasks: Sequence[TaskEvidence]) -> tuple[Verdict, ...]:
     comparisons = [verdict.comparison for verdict in verdicts]
     corrected = correct_holm([None if each is None else each.p_value for each in comparisons])
     judged = zip(verdicts, corrected, strict=True)
-    return tuple(_put_better_first(replace(verdict, holm_p=p)) for verdict, p in judged)
+    return tuple(put_better_first(replace(verdict, holm_p=p)) for verdict, p in judged)
 
 
 def _judge_task(task: TaskEvidence) -> list[_Judged]:
@@ -181,7 +181,8 @@ def _pool(found: Sequence[_Judged]) -> Verdict:
     )
 
 
-def _put_better_first(verdict: Verdict) -> Verdict:
+def put_better_first(verdict: Verdict) -> Verdict:
+    """Returns the verdict with its sides exchanged where the second is better."""
     worse = verdict.chance < 0.5 if verdict.comparison is None else verdict.comparison.mean < 0
     if not worse:
         return verdict

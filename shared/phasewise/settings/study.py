@@ -8,7 +8,20 @@ from pydantic import Field, model_validator
 from phasewise.settings.base import Section
 from phasewise.settings.objective import parse_objective
 
-SamplerName = Literal["schedule", "tpe", "random", "qmc", "gp", "cmaes", "grid", "nsga2"]
+SamplerName = Literal[
+    "schedule",
+    "tpe",
+    "random",
+    "qmc",
+    "gp",
+    "cmaes",
+    "grid",
+    "nsga2",
+    "hyperopt",  # the extra `hyperopt`
+    "openbox",  # in an environment of its own, see tuning/openbox_sampler.py
+]
+#: Samplers that cannot search for a front.
+_ONE_OBJECTIVE = ("cmaes", "hyperopt", "openbox")
 PrunerName = Literal["none", "median", "asha", "hyperband", "wilcoxon"]
 
 
@@ -83,8 +96,10 @@ class SearchSettings(Section):
             raise ValueError(f"objective_weights: {len(weights)} given; one a name of multi:…")
         if weights is not None and min(weights) <= 0:
             raise ValueError("objective_weights must be above 0")
-        if kind == "pareto" and self.sampler == "cmaes":
-            raise ValueError("sampler cmaes has one objective; a front needs schedule, tpe, nsga2")
+        if kind == "pareto" and self.sampler in _ONE_OBJECTIVE:
+            raise ValueError(
+                f"sampler {self.sampler} has one objective; a front needs schedule, tpe, nsga2"
+            )
         return self
 
 
@@ -92,6 +107,26 @@ class ValidationSettings(Section):
     """Phase 2, for each unit."""
 
     seeds: int = Field(10, ge=2, description="Runs of the optimum, each with fresh seeds.")
+
+
+class SamplerBenchmarkSettings(Section):
+    """Search algorithms side by side, on the space of each unit."""
+
+    samplers: tuple[SamplerName, ...] = Field(
+        ("random", "qmc", "tpe", "schedule", "gp", "cmaes", "nsga2"), min_length=2
+    )
+    trials: int = Field(30, ge=1, description="Budget of each search.")
+    seeds: int = Field(20, ge=2, description="Searches of each sampler.")
+    live: bool = Field(
+        False,
+        description="Train every trial. false: a forest fitted to Phase 1's trials stands in.",
+    )
+
+    @model_validator(mode="after")
+    def _check_samplers(self) -> "SamplerBenchmarkSettings":
+        if len(set(self.samplers)) < len(self.samplers):
+            raise ValueError("samplers: one is named twice")
+        return self
 
 
 class TrainingSettings(Section):
@@ -180,6 +215,7 @@ class StudySettings(Section):
     baselines: BaselineSettings = BaselineSettings()
     search: SearchSettings = SearchSettings()
     validation: ValidationSettings = ValidationSettings()
+    sampler_benchmark: SamplerBenchmarkSettings = SamplerBenchmarkSettings()
     training: TrainingSettings = TrainingSettings()
     machine: MachineSettings = MachineSettings()
     tracking: TrackingSettings = TrackingSettings()

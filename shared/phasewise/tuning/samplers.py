@@ -18,6 +18,9 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from phasewise.settings import CategoricalParameter, RangeParameter, SamplerName, SearchSettings
+from phasewise.tuning.guest_sampler import TOLD
+from phasewise.tuning.hyperopt_sampler import HYPEROPT_STARTUP, build_hyperopt
+from phasewise.tuning.openbox_sampler import OPENBOX_STARTUP, build_openbox
 from phasewise.tuning.spaces import Space, build_distribution
 
 #: Told trials that TPE wants before it models on its own (Optuna's default).
@@ -38,7 +41,6 @@ NEARBY_DRAWS = 32
 PARALLEL_SHARE = 5
 PARALLEL_FEWEST = 2
 _COMPLETE = (TrialState.COMPLETE,)
-_TOLD = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class SamplerSize(NamedTuple):
@@ -53,7 +55,7 @@ class SamplerKind(NamedTuple):
 
     build: Callable[[int, SamplerSize], BaseSampler] | None  # from a seed; None: fixed draws only
     startup: Callable[[SamplerSize], float]  # trials in ``states`` before a draw uses a model
-    states: tuple[TrialState, ...] = _TOLD
+    states: tuple[TrialState, ...] = TOLD
     redraws: int = REDRAWS
 
 
@@ -199,6 +201,10 @@ SAMPLERS: dict[SamplerName, SamplerKind] = {
     "gp": SamplerKind(_build_gp, lambda _: GP_STARTUP, _COMPLETE, GP_REDRAWS),
     "cmaes": SamplerKind(_build_cmaes, _cmaes_population, _COMPLETE),
     "nsga2": SamplerKind(_build_nsga2, _generation, _COMPLETE),
+    "hyperopt": SamplerKind(lambda seed, _: build_hyperopt(seed), lambda _: HYPEROPT_STARTUP),
+    "openbox": SamplerKind(
+        lambda seed, _: build_openbox(seed), lambda _: OPENBOX_STARTUP, _COMPLETE, GP_REDRAWS
+    ),
 }
 
 
