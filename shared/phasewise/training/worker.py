@@ -4,6 +4,7 @@ Started by ``WorkerPool`` as ``python -m phasewise.training.worker FD MACHINE_JS
 """
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -156,8 +157,10 @@ def main() -> None:
     except (EOFError, OSError):
         return
     leave_out_bitsandbytes(first.config.unit_config.method.quantization)  # before PEFT comes
+    gc.disable()  # looking for garbage among new modules takes a seventh of their import
     from phasewise.training.packed.engine import PackedEngine
 
+    gc.enable()
     serve(connection, PackedEngine(machine), [first])
 
 
