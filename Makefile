@@ -17,7 +17,8 @@ BENCH_PEERS := ray[tune]==2.60.0
 .PHONY: run setup test bench lint format clean
 
 run: setup  ## Run the demo to its end; run it again to resume after a kill.
-	@$(DEMO) --unlock >/dev/null 2>&1 || true
+	@# Starting snakemake takes seconds: only after a kill is there anything to unlock.
+	@if [ -n "$$(ls -A .snakemake/locks 2>/dev/null)" ]; then $(DEMO) --unlock >/dev/null 2>&1 || true; fi
 	@$(DEMO)
 	@echo "report: analysis/demo/report.html"
 

@@ -40,7 +40,6 @@ from phasewise.training.device import (
 from phasewise.training.failures import describe_failure
 from phasewise.training.interface import UNPACKED_KEY, Feed, Reporter, RunJob
 from phasewise.training.responses import run_eval_set
-from phasewise.training.run_trainer import build_trainer
 from phasewise.training.run_watch import RunWatch
 from phasewise.training.warm import WarmParts
 
@@ -131,6 +130,9 @@ class TrainerEngine:
     def _train_once(
         self, job: RunJob, report: Reporter, attempt: Attempt, reported_until: int
     ) -> None:
+        # transformers' Trainer brings datasets and pandas; what trains in packs needs none of them.
+        from phasewise.training.run_trainer import build_trainer
+
         unit = job.config.unit_config
         data, _ = self._warm.data(job.config)
         watch = self._prepare(job, report, attempt, reported_until)

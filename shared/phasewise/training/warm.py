@@ -16,7 +16,7 @@ from phasewise.training.prediction import Collate, take_examples
 from phasewise.training.products import use_fastest_products
 
 #: Rows of the train sample that are scored at the end of a run: a sign of overfitting, no result.
-TRAIN_EVAL_ROWS = 100
+TRAIN_EVAL_ROWS = 50
 #: Train samples held at once: Phase 1 uses one, Phase 2 one for each seed that trains.
 _DATA_ENTRIES = 16
 

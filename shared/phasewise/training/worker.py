@@ -4,11 +4,12 @@ Started by ``WorkerPool`` as ``python -m phasewise.training.worker FD MACHINE_JS
 """
 
 import ctypes
+import gc
 import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from types import FrameType
 
@@ -36,14 +37,17 @@ class Line:
     Args:
         connection: To the pool.
         room: Tells how many runs the engine would train at once.
+        jobs: Runs that were received already.
     """
 
-    def __init__(self, connection: Connection, room: Callable[[], int]) -> None:
+    def __init__(
+        self, connection: Connection, room: Callable[[], int], jobs: Iterable[RunJob] = ()
+    ) -> None:
         self._connection = connection
         self._room = room
         self._told_room = 1
         self._open: dict[str, RunJob] = {}  # with the engine
-        self._jobs: deque[RunJob] = deque()
+        self._jobs = deque(jobs)
         self._answers: dict[str, Decision] = {}
 
     def __iter__(self) -> Iterator[RunJob | None]:
@@ -98,13 +102,18 @@ class Line:
             self._jobs.append(message)
 
 
-def serve(connection: Connection, engine: Engine) -> None:
+def serve(connection: Connection, engine: Engine, jobs: Iterable[RunJob] = ()) -> None:
     """Trains the runs that come through ``connection`` until it is closed.
 
     Sends ``Room`` whenever it changes, each ``Progress``, and each ``RunRecord`` once it is on
     disk; after an evaluation it waits for the ``Answer``.
+
+    Args:
+        connection: To the pool.
+        engine: What trains.
+        jobs: Runs that were received already; they come first.
     """
-    line = Line(connection, lambda: engine.room)
+    line = Line(connection, lambda: engine.room, jobs)
     try:
         for record in engine.train(line, line.report):
             line.end(record)
@@ -124,6 +133,17 @@ def _exit_on_term(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
+def leave_out_bitsandbytes(quantization: str) -> None:
+    """Keeps PEFT from importing bitsandbytes if the worker's unit is not quantized.
+
+    The import brings torch's compiler along and takes a fifth of a worker's start. None in
+    ``sys.modules`` makes a module count as not installed (Python reference, 5.3.1), for
+    ``find_spec`` too, by which PEFT and transformers look for it. A worker trains one unit only.
+    """
+    if quantization == "none":
+        sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
+
+
 def main() -> None:
     """Connects to the pool and serves it; see the module's docstring."""
     parent = os.getppid()
@@ -132,9 +152,16 @@ def main() -> None:
     _end_with_parent(parent)
     connection = Connection(int(sys.argv[1]))
     machine = MachineSettings.model_validate_json(sys.argv[2])
+    try:
+        first: RunJob = connection.recv()
+    except (EOFError, OSError):
+        return
+    leave_out_bitsandbytes(first.config.unit_config.method.quantization)  # before PEFT comes
+    gc.disable()  # looking for garbage among new modules takes a seventh of their import
     from phasewise.training.packed.engine import PackedEngine
 
-    serve(connection, PackedEngine(machine))
+    gc.enable()
+    serve(connection, PackedEngine(machine), [first])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +16,21 @@ from phasewise.settings import MachineSettings, Study
 from phasewise.training.interface import RunJob
 from phasewise.training.packed.engine import PackedEngine
 from phasewise.training.pool import PoolEvent, WorkerPool
+from phasewise.training.worker import leave_out_bitsandbytes
 
 _SECONDS = 120.0
 _MACHINE = MachineSettings(device="cpu")
+#: Prints which of the slow modules a worker of an unquantized unit has when it can train.
+_START = """
+import sys
+from phasewise.training.worker import leave_out_bitsandbytes
+
+leave_out_bitsandbytes("none")
+from phasewise.training.packed.engine import PackedEngine
+
+slow = ["bitsandbytes.nn", "torch._inductor.lowering", "datasets", "pandas", "sklearn"]
+print([name for name in slow if name in sys.modules])
+"""
 
 
 @pytest.fixture
@@ -68,3 +82,19 @@ def test_killed_runs_leave_nothing_and_their_repetition_equals_an_undisturbed_ru
     (alone,) = PackedEngine(_MACHINE).train([job], lambda progress: "continue")
     assert alone.evaluations == record.evaluations
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_worker_of_an_unquantized_unit_starts_without_what_only_others_need() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _START], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_a_quantized_unit_keeps_bitsandbytes(
+    quantization: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "bitsandbytes", raising=False)
+    leave_out_bitsandbytes(quantization)
+    assert "bitsandbytes" not in sys.modules
