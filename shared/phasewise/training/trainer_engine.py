@@ -130,8 +130,7 @@ class TrainerEngine:
     def _train_once(
         self, job: RunJob, report: Reporter, attempt: Attempt, reported_until: int
     ) -> None:
-        # transformers' Trainer brings datasets and pandas; what trains in packs needs none of them.
-        from phasewise.training.run_trainer import build_trainer
+        from phasewise.training.run_trainer import build_trainer  # brings datasets and pandas
 
         unit = job.config.unit_config
         data, _ = self._warm.data(job.config)
@@ -215,10 +214,9 @@ class TrainerEngine:
             run_label=config.label,
             reason=f"final score of a {config.phase} run",
         )
-        assert attempt.watch is not None
-        assert attempt.watch.last_scored is not None
-        threshold = attempt.watch.last_scored.threshold
-        scored = self._score(job, data, report_set, attempt.model, threshold, writes=True)
+        last = attempt.watch.last_scored if attempt.watch else None
+        assert last is not None
+        scored = self._score(job, data, report_set, attempt.model, last.threshold, writes=True)
         write_predictions(job.folder / PREDICTIONS_FILE, scored.predictions)
         return scored
 
