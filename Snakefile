@@ -1,6 +1,6 @@
 """Phasewise: Phase 0 baselines -> Phase 1 search -> Phase 2 validation -> report.
 
-snakemake --profile demo             # the demo, about 12 minutes on 2 CPU cores
+snakemake --profile demo             # the demo, some minutes on 2 CPU cores
 snakemake --profile vm1              # the units of one VM (after `make setup`)
 snakemake --profile vm1 -n phase1    # what Phase 1 would run, without running it
 snakemake --profile demo --report report.zip   # everything the report shows, with its captions
