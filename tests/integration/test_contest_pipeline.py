@@ -1,5 +1,6 @@
 """Reference system 002 for real: search, optimum, final model, merged model, submission."""
 
+import contextlib
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +10,19 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from typer.testing import CliRunner
 
+from phasewise.cli import searching
 from phasewise.cli.app import app
-from phasewise.records import read_record
+from phasewise.records import read_record, write_record
 from phasewise.runs import UnitPaths
-from phasewise.settings import load_study
+from phasewise.settings import MachineSettings, load_study
 from phasewise.summaries import read_optimum
+from phasewise.training.interface import Decision, RunJob
+from phasewise.training.pool import PoolEvent
+from phasewise.training.trainer_engine import TrainerEngine
+from phasewise.tuning import units
 from phasewise.tuning.file_study import TASK
 from tiny_models import write_tiny_decoder
 
@@ -42,6 +48,33 @@ _ODD = [
 MAX_LENGTH = 32
 
 
+class InlinePool:
+    """Trains in this process, since every worker costs seconds of loading; prunes nothing.
+
+    Real workers are at work in ``test_llm_guide.py``.
+    """
+
+    size = 1
+
+    def __init__(self, engine: TrainerEngine) -> None:
+        self._engine = engine
+        self._jobs: list[RunJob] = []
+
+    def submit(self, job: RunJob, *, alone: bool = False) -> None:
+        self._jobs.append(job)
+
+    def wait(self, timeout: float | None = None) -> list[PoolEvent]:
+        job = self._jobs.pop()
+        (record,) = self._engine.train([job], lambda progress: "continue")
+        write_record(job.folder, record)
+        return [PoolEvent(job, record=record)]
+
+    def answer(self, job: RunJob, decision: Decision) -> None:
+        raise AssertionError("no evaluation was reported")
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class Contest:
     """A contest's files.
@@ -63,7 +96,9 @@ class Contest:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
             patch.setenv("PHASEWISE_CACHE", str(self.folder / "cache"))
-            patch.setenv("WANDB_MODE", "disabled")
+            patch.setattr(searching, "tracking", lambda _: contextlib.nullcontext())
+            engine = TrainerEngine(MachineSettings(device="cpu"))
+            patch.setattr(units, "worker_pool_factory", lambda *_: lambda: InlinePool(engine))
             done = CliRunner().invoke(app, [str(word) for word in words])
         assert done.exit_code == 0, f"{done.output}\n{done.exception!r}"
         return done.stdout
@@ -154,14 +189,17 @@ def test_the_submission_is_the_merged_models_row_by_row(contest: Contest) -> Non
     found = _predict(contest, "submission.csv", "--model", "merged")
     assert found.shape == (13, len(contest.labels))
     np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-12)
-    np.testing.assert_allclose(found, _expected(contest), atol=1e-5)
-    assert found.std(axis=0).max() > 1e-4, "rows must be told apart for their order to count"
-    assert [str(each) for each in _labels_of(contest)] == list(contest.labels)
+    expected = _expected(contest)
+    np.testing.assert_allclose(found, expected, atol=5e-3)  # products may be in bfloat16
+    widest = int(expected.std(axis=0).argmax())
+    in_order = np.corrcoef(found[:, widest], expected[:, widest])[0, 1]
+    assert in_order > 0.99, "a row is not where its text was"
+    assert _labels_of(contest) == contest.labels
 
 
-def _labels_of(contest: Contest) -> list[str]:
-    model = AutoModelForSequenceClassification.from_pretrained(contest.folder / "merged")
-    return [model.config.id2label[index] for index in range(len(contest.labels))]
+def _labels_of(contest: Contest) -> tuple[str, ...]:
+    config = AutoConfig.from_pretrained(contest.folder / "merged")
+    return tuple(config.id2label[index] for index in range(len(contest.labels)))
 
 
 def test_an_ensemble_on_the_command_line_is_the_mean(contest: Contest) -> None:

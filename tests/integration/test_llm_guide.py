@@ -1,5 +1,6 @@
 """Reference system 001: its documented call on JSONL files, for real, and what it leaves."""
 
+import contextlib
 import csv
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from phasewise.cli import searching
 from phasewise.cli.app import app
 from tiny_models import write_tiny_decoder
 
@@ -88,7 +90,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("PHASEWISE_CACHE", str(folder / "cache"))
-        patch.setenv("WANDB_MODE", "disabled")
+        patch.setattr(searching, "tracking", lambda _: contextlib.nullcontext())
         done = CliRunner().invoke(app, ["search", *words])
     assert done.exit_code == 0, done.output
     return output, done.stdout
