@@ -27,6 +27,9 @@ SPACE = {
     "epochs": {"type": "int", "min": 1, "max": 3},
 }
 
+#: Libraries beside Optuna: tests/conformance/test_samplers.py tries them where they are installed.
+GUESTS = {"hyperopt", "openbox"}
+
 
 def write_study(folder: Path, constraints: list[str], **search: Any) -> Study:
     study = write_tuning_study(folder, **search)
@@ -41,7 +44,7 @@ def drawn(study: Study) -> list[dict[str, Any]]:
     return [trial.params for trial in loaded.trials]
 
 
-@pytest.mark.parametrize("sampler", get_args(SamplerName))
+@pytest.mark.parametrize("sampler", sorted(set(get_args(SamplerName)) - GUESTS))
 def test_every_draw_meets_conditions_and_constraints(tmp_path: Path, sampler: SamplerName) -> None:
     study = write_study(
         tmp_path, ["lora_alpha >= 1.5 * r"], sampler=sampler, trials=12, confirm_top=1
