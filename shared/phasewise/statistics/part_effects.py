@@ -54,18 +54,7 @@ def estimate_part_effects(
             or nothing is left to estimate the error from.
     """
     values = as_scores(scores)
-    n, k = design.shape
-    if values.ndim != 2 or len(values) != n or len(names) != k:
-        raise RecordError(
-            f"effects of parts: expected {n} configurations of {k} parts, got {len(names)} names "
-            f"and scores of shape {values.shape}"
-        )
-    matrix = np.column_stack([np.ones(n), design.astype(float)])  # (configurations, 1 + parts)
-    if np.linalg.matrix_rank(matrix) <= k:
-        raise RecordError(
-            "effects of parts: the configurations cannot tell the parts apart (a part is always "
-            "on or off, or goes with another); use a balanced design"
-        )
+    matrix = _design_matrix(names, design, values)
     blocked = values - values.mean(axis=0)  # relative to the mean of each seed
     means = blocked.mean(axis=1)
     solution = np.linalg.lstsq(matrix, means, rcond=None)[0]
@@ -93,10 +82,29 @@ def estimate_part_effects(
         standard_error=tuple(float(error) for error in errors),
         freedom=freedom,
         error_from=source,
-        configurations=n,
+        configurations=len(values),
         seeds=values.shape[1],
         confounded=_confounded(names, design),
     )
+
+
+def _design_matrix(
+    names: Sequence[str], design: NDArray[np.bool_], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Returns (configurations, 1 + parts), a column of ones first, or refuses the design."""
+    n, k = design.shape
+    if values.ndim != 2 or len(values) != n or len(names) != k:
+        raise RecordError(
+            f"effects of parts: expected {n} configurations of {k} parts, got {len(names)} names "
+            f"and scores of shape {values.shape}"
+        )
+    matrix = np.column_stack([np.ones(n), design.astype(float)])
+    if np.linalg.matrix_rank(matrix) <= k:
+        raise RecordError(
+            "effects of parts: the configurations cannot tell the parts apart (a part is always "
+            "on or off, or goes with another); use a balanced design"
+        )
+    return matrix
 
 
 def split_linearly(

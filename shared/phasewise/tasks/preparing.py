@@ -70,11 +70,7 @@ def prepare_data(
     chosen = _draw(table, kept, num_samples, generator)
     stem = f"{task.name}_{len(chosen) if num_samples != ALL_ROWS else 'full'}_sample"
     parts = _split(chosen, train_share, generator)
-    files = {}
-    for part, indices in parts.items():
-        name = stem if part == "sample" else f"{stem}_{part}"
-        files[part] = output_dir / f"{name}.jsonl"
-        write_atomically(files[part], "".join(_line(table.rows[index]) for index in indices))
+    files = _write_parts(table, parts, output_dir / stem)
     manifest = output_dir / f"{stem}.manifest.json"
     content = {
         "task": task.name,
@@ -87,17 +83,31 @@ def prepare_data(
         "num_samples": num_samples,
         "train_share": train_share,
         "files": {
-            path.name: {
-                "part": part,
-                "rows": len(parts[part]),
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            }
-            for part, path in files.items()
+            path.name: _describe_file(path, part, len(parts[part])) for part, path in files.items()
         },
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_json(manifest, content)
     return Prepared(files, manifest, len(table.rows), len(table.rows) - len(kept))
+
+
+def _write_parts(
+    table: RowTable, parts: Mapping[str, Sequence[int]], stem: Path
+) -> dict[str, Path]:
+    files = {}
+    for part, indices in parts.items():
+        name = stem.name if part == "sample" else f"{stem.name}_{part}"
+        files[part] = stem.with_name(f"{name}.jsonl")
+        write_atomically(files[part], "".join(_line(table.rows[index]) for index in indices))
+    return files
+
+
+def _describe_file(path: Path, part: str, rows: int) -> dict[str, Any]:
+    return {
+        "part": part,
+        "rows": rows,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
 
 
 def _check(num_samples: int, train_share: float | None) -> None:
