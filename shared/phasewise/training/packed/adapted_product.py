@@ -45,6 +45,9 @@ class _Job(NamedTuple):
 
     multiply: _Multiply
     dtype: torch.dtype
+    """Of the frozen product."""
+    pair_dtype: torch.dtype
+    """Of the pairs' products."""
     pairs: Sequence[PairOnRows]
     norms: list[torch.Tensor | None]
 
@@ -64,7 +67,9 @@ def apply_pairs(
     if type(frozen) is OneDnnLinear and dtype == torch.float32:
         product = multiply
     norms = [None if p.pair.magnitude is None else p.pair.row_norms(frozen) for p in pairs]
-    job = _Job(product, dtype, pairs, norms)
+    # On a CPU a product in bfloat16 is compiled for each new shape: more than a small one saves.
+    pair_dtype = torch.float32 if rows.device.type == "cpu" else dtype
+    job = _Job(product, dtype, pair_dtype, pairs, norms)
     tensors = [t for p in pairs for t in (p.pair.down, p.pair.up, p.pair.magnitude)]
     with torch.autocast(rows.device.type, enabled=False):
         out: torch.Tensor = _AdaptedProduct.apply(  # type: ignore[no-untyped-call]
@@ -90,12 +95,13 @@ class _AdaptedProduct(torch.autograd.Function):
         out = job.multiply(rows, weight, None if scaled else bias)
         lows, keeps, bare = [], [], []
         for index, (start, end, pair, generator) in enumerate(job.pairs):
-            own, keep = rows[start:end], None
+            own, keep = rows[start:end].to(job.pair_dtype), None
             if pair.dropout > 0 and generator is not None:
                 keep = draw_keep(own.shape, pair.dropout, generator, own)
                 own = own * keep
-            low = own @ pair.down.to(job.dtype).T
-            part = out[start:end].addmm_(low, pair.up.to(job.dtype).T, alpha=pair.scaling)
+            low = own @ pair.down.to(job.pair_dtype).T
+            part = out[start:end]
+            _add_product(part, low.mul_(pair.scaling), pair.up.to(job.pair_dtype).T)
             bare.append(_scale_rows(part, pair, job.norms[index]))
             lows.append(low)
             keeps.append(keep)
@@ -114,19 +120,27 @@ class _AdaptedProduct(torch.autograd.Function):
         passed = job.multiply(grad, weight.t(), None) if ctx.needs_input_grad[0] else None
         out: list[torch.Tensor | None] = []
         for index, (start, end, pair, _) in enumerate(job.pairs):
-            down, up = (matrix.to(job.dtype) for matrix in tensors[3 * index : 3 * index + 2])
-            own, kept, keep = grad[start:end], rows[start:end], keeps[index]
+            down, up = (matrix.to(job.pair_dtype) for matrix in tensors[3 * index : 3 * index + 2])
+            own, kept = (all_[start:end].to(job.pair_dtype) for all_ in (grad, rows))
+            keep = keeps[index]
             grad_low = (own @ up).mul_(pair.scaling)
             to_down = grad_low.T @ (kept if keep is None else kept * keep)
-            to_up = (own.T @ lows[index]).mul_(pair.scaling)
+            to_up = own.T @ lows[index]
             out += [to_down.to(pair.down.dtype), to_up.to(pair.up.dtype), for_magnitudes[index]]
             if passed is None:
                 continue
             if keep is None:
-                passed[start:end].addmm_(grad_low, down)
+                _add_product(passed[start:end], grad_low, down)
             else:
-                passed[start:end].addcmul_(grad_low @ down, keep)
+                passed[start:end] += (grad_low @ down).mul_(keep)
         return passed, None, None, None, *out
+
+
+def _add_product(rows: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
+    if rows.dtype == left.dtype:
+        rows.addmm_(left, right)
+    else:
+        rows += left @ right
 
 
 def _scale_rows(

@@ -82,6 +82,9 @@ def attend(
     if layout.held is not None:
         return _attend_held(module, query, layout.held, dropout, scaling), None
     grouping = _find_groups(layout, query.device)
+    dtype = query.dtype
+    if dropout > 0:
+        query, key, value = _in_product_dtype(query, key, value)
     noise = _draw_noise(layout, layout.lengths, dropout, query) if dropout > 0 else None
     parts = []
     for group, *own in zip(grouping.groups, *map(grouping.split, (query, key, value)), strict=True):
@@ -89,7 +92,15 @@ def attend(
         factors = None if noise is None else _place_noise(noise, group, q, k)
         out = _attend_group(module, q, k, v, group, scaling, causal, factors)
         parts.append(take_tokens(out.reshape(-1, *out.shape[2:]), group.places))
-    return grouping.join(parts).unsqueeze(0), None
+    return grouping.join(parts).unsqueeze(0).to(dtype), None
+
+
+def _in_product_dtype(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    """Returns them as small products take them.
+
+    On a CPU a product in bfloat16 is compiled for each new shape, which takes longer than itself.
+    """
+    return [tensor.float() if tensor.device.type == "cpu" else tensor for tensor in tensors]
 
 
 def _attend_held(
@@ -141,15 +152,18 @@ def _make_groups(layout: Layout, device: torch.device) -> _Grouping:
     groups, held = [], list[int]()
     for rows in map(sorted, chosen):
         own = [lengths[row] for row in rows]
-        places = find_places(own, device)
+        alone = len(chosen) == 1
+        places = find_places(own, device, layout.filler if alone else 0)
         held += [starts[row] + token for row in rows for token in range(lengths[row])]
         keys = None
         if places.padding is not None:
-            keys = ~places.padding.view(len(rows), 1, 1, max(own))
+            keys = torch.arange(max(own)) < torch.tensor(own).unsqueeze(1)
+            keys = keys.view(len(rows), 1, 1, max(own)).to(device)
         groups.append(_Group(rows, own, places, keys))
     order = torch.tensor(held)
+    of_token = torch.cat([order.argsort(), order.new_zeros(layout.filler)])
     sizes = [sum(group.lengths) for group in groups]
-    return _Grouping(groups, sizes, Places(order.argsort().to(device), order.to(device), None))
+    return _Grouping(groups, sizes, Places(of_token.to(device), order.to(device), None))
 
 
 def _pad(tokens: torch.Tensor, group: _Group) -> torch.Tensor:
@@ -180,14 +194,16 @@ def _attend_group(
         return out
     repeats = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
-    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    if causal:
-        hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-        scores = scores.masked_fill(hidden, float("-inf"))
-    elif group.keys is not None:
-        scores = scores.masked_fill(~group.keys, float("-inf"))
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype) * factors
-    return (weights @ value).transpose(1, 2)
+    with torch.autocast(query.device.type, enabled=False):
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        scores = (query * scale) @ key.transpose(2, 3)
+        if causal:
+            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+            scores.masked_fill_(hidden, float("-inf"))
+        elif group.keys is not None:
+            scores.masked_fill_(~group.keys, float("-inf"))
+        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype) * factors
+        return (weights @ value).transpose(1, 2)
 
 
 def _draw_noise(

@@ -6,6 +6,7 @@ again for the tokens that count.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -77,7 +78,7 @@ def _capture(
     args: tuple[Any, ...],
     keywords: dict[str, Any],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    capturing = Layout(layout.shares, layout.lengths, layout.mask, layout.memo, captures=True)
+    capturing = replace(layout, captures=True)
     try:
         with use_layout(capturing):
             whole(states, *args, **keywords)

@@ -112,8 +112,10 @@ class PackedDropout(nn.Module):
                 own[:, : share.longest] = drawn
                 own[:, share.longest :] = 0
             return inputs * factors
-        flat = factors.view(-1, inputs.shape[-1])
+        flat, end = factors.view(-1, inputs.shape[-1]), 0
         for span in layout.spans(inputs):
             part = flat[span.start : span.end]
-            part.bernoulli_(1 - self.p, generator=span.member.generator)
-        return inputs * factors.div_(1 - self.p)
+            part.copy_(draw_keep(part.shape, self.p, span.member.generator, inputs))
+            end = span.end
+        flat[end:] = 1  # filler
+        return inputs * factors

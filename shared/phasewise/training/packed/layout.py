@@ -12,6 +12,10 @@ import torch
 
 from phasewise.training.packed.low_rank import LowRank
 
+#: A CPU's products and activations are compiled for each new number of rows, which takes as long
+#: as some of them: with numbers that recur they are found again.
+_ROUND_TO = 32
+
 
 class CannotPackError(Exception):
     """A run, a method or a model computes in a way that this engine does not reproduce."""
@@ -70,6 +74,8 @@ class Layout:
         memo: What layers computed of it, for the next one.
         captures: Whether attention is to hand out its keys and values instead.
         held: Where the batch has one token a row: what they attend to.
+        filler: Tokens at the end of the flat sequence that belong to nobody, so that its length is
+            one of few; copies of the first token that nothing reads.
     """
 
     shares: tuple[Share, ...]
@@ -78,6 +84,7 @@ class Layout:
     memo: dict[object, Any] = field(default_factory=dict)
     captures: bool = False
     held: Held | None = None
+    filler: int = 0
 
     @property
     def rows(self) -> int:
@@ -91,8 +98,8 @@ class Layout:
 
     @cached_property
     def total(self) -> int:
-        """Tokens of all members, padding not counted."""
-        return sum(self.lengths)
+        """Length of the flat sequence: tokens of all members, without padding, and filler."""
+        return sum(self.lengths) + self.filler
 
     def is_flat(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is (1, tokens, ...) rather than (rows, ...)."""
@@ -133,7 +140,8 @@ def build_layout(members: Sequence[tuple[Member, int]], mask: torch.Tensor) -> L
         own = lengths[row : row + rows]
         shares.append(Share(member, row, rows, token, sum(own), max(own)))
         row, token = row + rows, token + sum(own)
-    return Layout(tuple(shares), lengths, mask)
+    filler = -token % _ROUND_TO if mask.device.type == "cpu" else 0
+    return Layout(tuple(shares), lengths, mask, filler=filler)
 
 
 _CURRENT: ContextVar[Layout] = ContextVar("phasewise_packed_layout")

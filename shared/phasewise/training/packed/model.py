@@ -195,7 +195,7 @@ def _head_weights(module: Any) -> dict[str, torch.Tensor]:
 def _row_places(layout: Layout) -> Places:
     known: Places | None = layout.memo.get("rows")
     if known is None:
-        known = find_places(layout.lengths, layout.mask.device)
+        known = find_places(layout.lengths, layout.mask.device, layout.filler)
         layout.memo["rows"] = known
     return known
 

@@ -12,9 +12,10 @@ class Places:
     """Where the tokens of some rows stand in a padded batch of them.
 
     Attributes:
-        of_token: int64 (tokens,), each token's place in the flattened padded batch.
+        of_token: int64 (tokens,), each token's place in the flattened padded batch; filler after
+            the last token names the first place.
         of_place: int64 (rows * width,), each place's token; padding names a token of its own row.
-        padding: bool (rows * width,), or None where no row is shorter than the others.
+        padding: int64, the places that are padding; None where no row is shorter than the others.
     """
 
     of_token: torch.Tensor
@@ -22,22 +23,24 @@ class Places:
     padding: torch.Tensor | None
 
 
-def find_places(lengths: Sequence[int], device: torch.device) -> Places:
+def find_places(lengths: Sequence[int], device: torch.device, filler: int = 0) -> Places:
     """Returns the places of rows in a batch as wide as the longest of them.
 
     Args:
         lengths: Tokens of each row; the rows follow each other in the sequence.
         device: Of the result.
+        filler: Tokens after those of the rows that belong to none (see ``Layout.filler``).
     """
     width, length = max(lengths), torch.tensor(lengths).unsqueeze(1)
     column = torch.arange(width).unsqueeze(0)
     places = (length.cumsum(0) - length + torch.minimum(column, length - 1)).flatten()
-    padding = (column >= length).flatten()
-    of_token = (~padding).nonzero().flatten()
+    is_padding = (column >= length).flatten()
+    of_token = torch.cat([(~is_padding).nonzero().flatten(), places.new_zeros(filler)])
+    padding = is_padding.nonzero().flatten() if min(lengths) < width else None
     return Places(
         of_token.to(device),
         places.to(device),
-        padding.to(device) if min(lengths) < width else None,
+        None if padding is None else padding.to(device),
     )
 
 
@@ -48,20 +51,20 @@ def take_tokens(padded: torch.Tensor, places: Places) -> torch.Tensor:
 
 
 def take_places(tokens: torch.Tensor, places: Places) -> torch.Tensor:
-    """Returns (rows * width, ...) of (tokens, ...), zeros for padding."""
+    """Returns (rows * width, ...) of (tokens, ...); in the place of padding stands another token.
+
+    What is computed of padding must not be read: attention masks it, heads look at one token. Its
+    gradient is taken for zero.
+    """
     taken: torch.Tensor = _TakePlaces.apply(tokens, places)  # type: ignore[no-untyped-call]
     return taken
 
 
-def _select_places(tokens: torch.Tensor, places: Places) -> torch.Tensor:
-    padded = tokens.index_select(0, places.of_place)
-    if places.padding is not None:
-        padded[places.padding] = 0
-    return padded
-
-
 class _TakeTokens(torch.autograd.Function):
-    """Each token stands in one place, so the gradient is a selection too, not a sum."""
+    """Each token stands in one place, so the gradient is a selection too, not a sum.
+
+    Filler's gradient is dropped.
+    """
 
     @staticmethod
     def forward(ctx: Any, padded: torch.Tensor, places: Places) -> torch.Tensor:
@@ -70,14 +73,18 @@ class _TakeTokens(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return _select_places(grads[0].contiguous(), ctx.places), None
+        places: Places = ctx.places
+        padded = grads[0].contiguous().index_select(0, places.of_place)
+        if places.padding is not None:
+            padded.index_fill_(0, places.padding, 0)
+        return padded, None
 
 
 class _TakePlaces(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tokens: torch.Tensor, places: Places) -> torch.Tensor:
         ctx.places = places
-        return _select_places(tokens, places)
+        return tokens.index_select(0, places.of_place)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
