@@ -174,10 +174,10 @@ class WorkerServer:
 
 
 def code_identity() -> str:
-    """Returns what the code of a worker follows from: interpreter, package, folder."""
+    """Returns what the code of a worker follows from: environment, package, folder."""
     package = Path(phasewise.__file__).parent
     newest = max(path.stat().st_mtime_ns for path in package.rglob("*.py"))
-    return f"{sys.executable} {package} {newest} {os.getcwd()}"
+    return f"{sys.prefix} {package} {newest} {os.getcwd()}"
 
 
 def peer_user(connection: socket.socket) -> int:
