@@ -69,6 +69,7 @@ class WorkerServer:
         self._owner: int | None = owner
         self._identity = code_identity()
         self._environment: dict[str, str] | None = None  # of every worker, once there is one
+        self._cuda_is_spoilt = False
         self._children: dict[int, _Child] = {}  # by what tells that the process has ended
         self._clients: dict[socket.socket, _Child] = {}  # whose controllers live
 
@@ -107,7 +108,6 @@ class WorkerServer:
                 client.send(REFUSED)
                 return
             client.send(ACCEPTED)
-            self._preload(request.environment)
             self._fork(request, client, *files)
         finally:
             for file in files:
@@ -118,12 +118,14 @@ class WorkerServer:
             return False
         if self._environment is None:
             here = _only(os.environ, _READ_AT_START)
-            return here == _only(request.environment, _READ_AT_START)
-        return _shared(request.environment) == self._environment
+            if here != _only(request.environment, _READ_AT_START):
+                return False
+            self._preload(request.environment)
+        if self._environment != _shared(request.environment):
+            return False
+        return not (self._cuda_is_spoilt and request.environment.get("CUDA_VISIBLE_DEVICES"))
 
     def _preload(self, environment: dict[str, str]) -> None:
-        if self._environment is not None:
-            return
         self._environment = _shared(environment)
         os.environ.clear()
         os.environ.update(environment)
@@ -134,6 +136,7 @@ class WorkerServer:
                 import_module(name)
         gc.freeze()  # no worker's collections touch, and so copy, what all share
         gc.enable()
+        self._cuda_is_spoilt = _is_cuda_spoilt()
 
     def _fork(self, request: Request, client: socket.socket, pipe: int, log: int) -> None:
         process = get_context("fork").Process(
@@ -185,6 +188,14 @@ def peer_user(connection: socket.socket) -> int:
     size = struct.calcsize("3i")
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     return int(struct.unpack("3i", credentials)[1])
+
+
+def _is_cuda_spoilt() -> bool:
+    """Whether an import has touched CUDA, which no forked process could then use; asks one."""
+    if (process := os.fork()) == 0:
+        torch = sys.modules.get("torch")
+        os._exit(int(torch is not None and torch.cuda._is_in_bad_fork()))
+    return os.waitpid(process, 0)[1] != 0
 
 
 def _only(environment: Any, prefixes: tuple[str, ...]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Workers forked from a server: they equal programs, die like programs, and leave nothing."""
 
+import gc
 import os
 import pickle
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import torch
 import yaml
 
 from phasewise.runs import RunConfig, build_seeds, build_unit
@@ -26,6 +28,7 @@ from phasewise.training.worker_process import (
     ForkedProcess,
     share_server,
 )
+from phasewise.training.worker_server import Request, WorkerServer, code_identity
 
 _SECONDS = 120.0
 _MACHINE = MachineSettings(device="cpu")
@@ -202,3 +205,19 @@ def test_a_client_that_speaks_otherwise_is_turned_away(
     with _open_pool(environment) as pool:
         pool.submit(job)
         assert _forked_pid(pool)
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_a_worker_for_a_gpu_is_forked_only_while_no_import_has_touched_cuda(
+    touched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: touched)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    listener, owner = socket.socketpair()
+    with listener, owner, mock.patch.dict(os.environ):
+        server = WorkerServer(listener, owner.fileno())
+        for gpu, is_forked in (("", True), ("0", not touched)):
+            environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
+            request = Request(code_identity(), "", environment)
+            assert server._can_fork(request) == is_forked
+    gc.unfreeze()
