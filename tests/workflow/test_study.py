@@ -54,6 +54,12 @@ def _processes(folder: Path, *words: str) -> list[int]:
     return found
 
 
+def _workers(folder: Path) -> list[int]:
+    """Returns the workers that a server has forked, and the server, which has the same command."""
+    found = _processes(folder, "training.worker_server")
+    return found if len(found) > 1 else []
+
+
 def _kill(processes: list[int]) -> None:
     for process in processes:
         try:
@@ -73,10 +79,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = snakemake_command(folder, "test", study, "all")
     with (folder / "killed.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
-        searching = lambda: [  # noqa: E731
-            pid for pid in _processes(folder, "training.worker") if _trial_records(folder)
-        ]
-        _kill(_wait_for(searching, process))  # the workers: costs a retry
+        searching = lambda: _workers(folder) if _trial_records(folder) else []  # noqa: E731
+        _kill(_wait_for(searching, process))  # costs a retry
         time.sleep(1)
         _kill(_processes(folder, "phasewise", "search"))  # the controllers, and then snakemake
         _kill([process.pid])

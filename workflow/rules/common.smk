@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 from phasewise.errors import PhasewiseError
 from phasewise.runs import phase_hash, task_hash
 from phasewise.settings import load_study
+from phasewise.training.worker_process import share_server
 
 STUDY_FILE = config.get("study", "shared/config.yaml")
 VM = config.get("vm")
@@ -41,6 +42,12 @@ REPORT = ANALYSIS + "/report.html"
 
 # Jobs find the `phasewise` of the environment that snakemake itself runs in.
 shell.prefix(f"export PATH='{Path(sys.executable).parent}':$PATH; ")
+
+
+onstart:
+    # Workers of all local jobs are forked from one process that has imported torch once.
+    if workflow.local_exec and workflow.is_main_process:
+        share_server()
 
 
 wildcard_constraints:

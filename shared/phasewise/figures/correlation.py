@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
-from scipy import stats
+import scipy
 
 from phasewise.figures.searched import SearchedTrials
 from phasewise.figures.style import new_figure
@@ -82,5 +82,5 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> float:
     if both.sum() < _FEWEST_PAIRS:
         return float("nan")
     with warnings.catch_warnings():  # a constant column gives NaN, which is what is wanted
-        warnings.simplefilter("ignore", stats.ConstantInputWarning)
-        return float(stats.spearmanr(first[both], second[both]).statistic)
+        warnings.simplefilter("ignore", scipy.stats.ConstantInputWarning)
+        return float(scipy.stats.spearmanr(first[both], second[both]).statistic)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from phasewise.report.evidence import TaskEvidence
 from phasewise.report.example_values import SeedKey, Values, tabulate
@@ -205,4 +205,4 @@ def _welch_p(first: Sequence[float], second: Sequence[float]) -> float | None:
     """None where it is not defined: a single run, or no spread on either side."""
     if min(len(first), len(second)) < 2 or not (np.ptp(first) or np.ptp(second)):
         return None
-    return float(stats.ttest_ind(first, second, equal_var=False).pvalue)
+    return float(scipy.stats.ttest_ind(first, second, equal_var=False).pvalue)

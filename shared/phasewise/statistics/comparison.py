@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from phasewise.errors import RecordError
 from phasewise.statistics.detectable import detectable_difference
@@ -210,9 +210,9 @@ def _judge(
     by_seed: Array, examples: int | None, from_seeds: float, from_examples: float, freedom: float
 ) -> Comparison:
     mean, error = float(by_seed.mean()), (from_seeds + from_examples) ** 0.5
-    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
+    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
     if error > 1e-12:
-        p = float(2 * stats.t.sf(abs(mean) / error, freedom))
+        p = float(2 * scipy.stats.t.sf(abs(mean) / error, freedom))
     else:  # no spread to measure the noise by: no more than the signs count
         p = 1.0 if abs(mean) < 1e-12 else float(2.0 ** (1 - len(by_seed)))
     interval = Interval(mean - half, mean + half)

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from phasewise.errors import RecordError
 from phasewise.statistics.seeds import LEVEL, Interval, as_scores
@@ -49,6 +49,6 @@ def predict_total(
     variance = float(residuals @ residuals) / freedom
     sums = wanted.sum(axis=0)  # (1 + amounts,)
     spread = float(sums @ np.linalg.pinv(matrix.T @ matrix) @ sums) + len(wanted)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * (variance * spread) ** 0.5
+    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, freedom)) * (variance * spread) ** 0.5
     total = float(sums @ solution)
     return TotalCost(total, Interval(max(0.0, total - half), total + half))

@@ -3,8 +3,8 @@
 from itertools import combinations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import linalg
 
 from phasewise.errors import ConfigError
 
@@ -69,7 +69,7 @@ def balanced_design(factors: int, runs: int) -> NDArray[np.bool_]:
 def _hadamard(runs: int) -> NDArray[np.float64]:
     """Returns a Hadamard matrix whose first row and column are +1: (runs, runs)."""
     if runs not in _FIRST_ROWS:
-        return np.asarray(linalg.hadamard(runs), dtype=float)
+        return np.asarray(scipy.linalg.hadamard(runs), dtype=float)
     first = np.array([1.0 if sign == "+" else -1.0 for sign in _FIRST_ROWS[runs]])
     rows = [-np.roll(first, shift) for shift in range(runs - 1)]
     table = np.vstack([np.ones(runs - 1), *rows])

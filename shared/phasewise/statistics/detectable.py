@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from scipy import optimize, stats
+import scipy
 
 from phasewise.errors import ConfigError
 from phasewise.statistics.power import ALPHA, MOST_SEEDS, POWER
@@ -107,13 +107,14 @@ def _first(reaches: Callable[[int], bool], most: int) -> int | None:
 @lru_cache(maxsize=4096)
 def _detectable_in_errors(freedom: float) -> float:
     freedom = max(freedom, 1.0)
-    errors = np.sqrt(stats.chi2.ppf(_QUANTILES, freedom) / freedom)  # (nodes,) estimate / truth
-    critical = stats.t.ppf(1 - ALPHA / 2, freedom)
+    squares = scipy.stats.chi2.ppf(_QUANTILES, freedom) / freedom
+    errors = np.sqrt(squares)  # (nodes,) estimate / truth
+    critical = scipy.stats.t.ppf(1 - ALPHA / 2, freedom)
 
     def shortfall(factor: float) -> float:
         # Beyond a shift of 200 the chance is one, and SciPy's noncentral t loses its digits.
         shift = np.minimum(factor * errors, 200.0)
-        found = np.nan_to_num(stats.nct.sf(critical, freedom, shift), nan=1.0)
+        found = np.nan_to_num(scipy.stats.nct.sf(critical, freedom, shift), nan=1.0)
         return float(found @ _WEIGHTS) - POWER
 
-    return float(optimize.brentq(shortfall, 0.0, 2000.0, xtol=1e-4))
+    return float(scipy.optimize.brentq(shortfall, 0.0, 2000.0, xtol=1e-4))

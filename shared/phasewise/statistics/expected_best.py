@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from phasewise.statistics.seeds import LEVEL, Interval, as_scores
 
@@ -60,9 +60,13 @@ def _subset_weights(n: int) -> NDArray[np.float64]:
     possible = rank >= k
     over = np.where(possible, rank, k)
     logs = (
-        gammaln(over)
-        - gammaln(k)
-        - gammaln(over - k + 1)
-        - (gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
+        scipy.special.gammaln(over)
+        - scipy.special.gammaln(k)
+        - scipy.special.gammaln(over - k + 1)
+        - (
+            scipy.special.gammaln(n + 1)
+            - scipy.special.gammaln(k + 1)
+            - scipy.special.gammaln(n - k + 1)
+        )
     )
     return np.asarray(np.where(possible, np.exp(logs), 0.0), dtype=np.float64)

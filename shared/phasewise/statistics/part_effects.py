@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from phasewise.errors import RecordError
 from phasewise.statistics.comparison import correct_holm
@@ -60,9 +60,9 @@ def estimate_part_effects(
     solution = np.linalg.lstsq(matrix, means, rcond=None)[0]
     variance, freedom, source = _error(matrix, means, solution, blocked)
     errors = np.sqrt(variance * np.diag(np.linalg.inv(matrix.T @ matrix)))[1:]
-    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * errors
+    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, freedom)) * errors
     with np.errstate(divide="ignore", invalid="ignore"):
-        p_values = 2 * stats.t.sf(np.abs(solution[1:] / errors), freedom)
+        p_values = 2 * scipy.stats.t.sf(np.abs(solution[1:] / errors), freedom)
     p_values = np.nan_to_num(p_values, nan=1.0)  # no effect and no error: nothing to be seen
     holm = correct_holm([float(p) for p in p_values])
     averages = values.mean(axis=1)

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from scipy import integrate, optimize, stats
+import scipy
 
 from phasewise.errors import ConfigError
 
@@ -47,13 +47,13 @@ def welch_power(difference_in_sds: float, seeds: int) -> float:
         difference_in_sds: True difference over the SD over seeds; its sign does not matter.
         seeds: Runs of each configuration, at least 2.
     """
-    share = stats.beta.ppf(_QUANTILES, (seeds - 1) / 2, (seeds - 1) / 2)  # (nodes,)
-    critical = stats.t.ppf(1 - ALPHA / 2, (seeds - 1) / (share**2 + (1 - share) ** 2))
+    share = scipy.stats.beta.ppf(_QUANTILES, (seeds - 1) / 2, (seeds - 1) / 2)  # (nodes,)
+    critical = scipy.stats.t.ppf(1 - ALPHA / 2, (seeds - 1) / (share**2 + (1 - share) ** 2))
     shift = abs(difference_in_sds) * math.sqrt(seeds / 2)
     freedom = 2 * seeds - 2
-    right_side = stats.nct.sf(critical, freedom, shift)
+    right_side = scipy.stats.nct.sf(critical, freedom, shift)
     # SciPy's far tail underflows to NaN where the wrong side's chance is below 1e-15.
-    wrong_side = np.nan_to_num(stats.nct.cdf(-critical, freedom, shift), nan=0.0)
+    wrong_side = np.nan_to_num(scipy.stats.nct.cdf(-critical, freedom, shift), nan=0.0)
     return float((right_side + wrong_side) @ _WEIGHTS)
 
 
@@ -104,12 +104,14 @@ def expected_gap(configurations: int, sd: float) -> float:
     _check_sd(sd)
     if configurations < 2:
         return 0.0
-    value, _ = integrate.quad(lambda x: _range_integrand(x, configurations), -math.inf, math.inf)
+    value, _ = scipy.integrate.quad(
+        lambda x: _range_integrand(x, configurations), -math.inf, math.inf
+    )
     return sd * float(value)
 
 
 def _range_integrand(x: float, k: int) -> float:
-    below = float(stats.norm.cdf(x))
+    below = float(scipy.stats.norm.cdf(x))
     return 1.0 - below**k - (1.0 - below) ** k
 
 
@@ -117,7 +119,7 @@ def _detectable_in_sds(seeds: int) -> float:
     if seeds < 2:
         return math.inf
     high = 12 * math.sqrt(2 / seeds)  # a shift of 12: certain to be found, even by 2 seeds
-    found = optimize.brentq(lambda d: welch_power(d, seeds) - POWER, 0.0, high, xtol=1e-9)
+    found = scipy.optimize.brentq(lambda d: welch_power(d, seeds) - POWER, 0.0, high, xtol=1e-9)
     return float(found)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from phasewise.errors import RecordError
 from phasewise.summaries import ScoreSummary
@@ -50,7 +50,7 @@ def t_interval(scores: Sequence[float], level: float = LEVEL) -> Interval | None
     n = len(values)
     if n < 2:
         return None
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * float(values.std(ddof=1)) / n**0.5
+    half = float(scipy.stats.t.ppf((1 + level) / 2, n - 1)) * float(values.std(ddof=1)) / n**0.5
     mean = float(values.mean())
     return Interval(mean - half, mean + half)
 
@@ -77,7 +77,7 @@ def bootstrap_interval(
     if np.all(values == values[0]):
         mean = float(values.mean())
         return Interval(mean, mean)
-    result = stats.bootstrap(
+    result = scipy.stats.bootstrap(
         tuple(values.T),
         lambda *tasks, axis: np.mean([task.mean(axis=axis) for task in tasks], axis=0),
         n_resamples=RESAMPLES,
@@ -107,7 +107,7 @@ def pooled_sd(groups: Sequence[Sequence[float]]) -> float | None:
 
 def sign_flip_p(differences: np.ndarray) -> float:
     """Returns the two-sided p under random signs: exact up to 13 pairs, 9,999 draws above."""
-    result = stats.permutation_test(
+    result = scipy.stats.permutation_test(
         (differences, np.zeros_like(differences)),
         lambda a, b, axis: np.mean(a - b, axis=axis),
         permutation_type="samples",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import optimize, stats
+import scipy
 
 from phasewise.errors import RecordError
 from phasewise.statistics.seeds import LEVEL, Interval, as_scores
@@ -26,7 +26,7 @@ def chance_of_better(first: Sequence[float], second: Sequence[float]) -> float:
         raise RecordError(
             f"P(A > B): expected runs on both sides, got {len(left)} and {len(right)}"
         )
-    return float(stats.mannwhitneyu(left, right).statistic) / (len(left) * len(right))
+    return float(scipy.stats.mannwhitneyu(left, right).statistic) / (len(left) * len(right))
 
 
 def chance_interval(chance: float, first_runs: int, second_runs: int) -> Interval | None:
@@ -40,7 +40,7 @@ def chance_interval(chance: float, first_runs: int, second_runs: int) -> Interva
     """
     if min(first_runs, second_runs) < 2:
         return None
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    z = float(scipy.stats.norm.ppf((1 + LEVEL) / 2))
     weight = (first_runs + second_runs) / 2 - 1
 
     def excess(theta: float) -> float:
@@ -50,8 +50,8 @@ def chance_interval(chance: float, first_runs: int, second_runs: int) -> Interva
 
     # At 0 and 1 the variance vanishes, which is a root of its own beside the one that is wanted.
     middle = min(max(chance, 1e-9), 1 - 1e-9)
-    low = 0.0 if chance <= 0 else float(optimize.brentq(excess, 1e-12, middle))
-    high = 1.0 if chance >= 1 else float(optimize.brentq(excess, middle, 1 - 1e-12))
+    low = 0.0 if chance <= 0 else float(scipy.optimize.brentq(excess, 1e-12, middle))
+    high = 1.0 if chance >= 1 else float(scipy.optimize.brentq(excess, middle, 1 - 1e-12))
     return Interval(low, high)
 
 
@@ -93,11 +93,11 @@ def interquartile_mean(
     groups = [as_scores(task) for task in tasks]
     if not groups or any(not len(group) for group in groups):
         raise RecordError("interquartile mean: expected at least one run of every task")
-    value = float(stats.trim_mean(np.concatenate(groups), 0.25))
+    value = float(scipy.stats.trim_mean(np.concatenate(groups), 0.25))
     if any(len(group) < 2 for group in groups):
         return value, None
     rng = np.random.default_rng(seed)
     drawn = [rng.choice(group, size=(_RESAMPLES, len(group))) for group in groups]
-    means = stats.trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1)  # (resamples,)
+    means = scipy.stats.trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1)  # (resamples,)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return value, Interval(float(low), float(high))

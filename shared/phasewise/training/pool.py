@@ -3,10 +3,8 @@
 Imports no torch, so that a controller stays small and starts at once.
 """
 
-import os
 import signal
 import subprocess
-import sys
 from collections import deque
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
@@ -21,6 +19,7 @@ from phasewise.records import RunRecord
 from phasewise.settings import MachineSettings
 from phasewise.training.hardware import find_gpus
 from phasewise.training.interface import Answer, Decision, Progress, Room, RunJob
+from phasewise.training.worker_process import WORKER_COMMAND, WorkerProcess, start_worker
 
 #: A worker that was asked to end has this long before it is killed.
 _GRACE_SECONDS = 5.0
@@ -43,7 +42,7 @@ class PoolEvent(NamedTuple):
 class _Worker:
     """One child process, with the runs that it was given and has not ended, by name."""
 
-    process: subprocess.Popen[bytes]
+    process: WorkerProcess
     connection: Connection
     gpu: str | None
     room: int = 1  # runs that it would train at once; it says so once it knows
@@ -73,7 +72,7 @@ class WorkerPool:
         self,
         machine: MachineSettings,
         log: Path | None = None,
-        command: tuple[str, ...] = (sys.executable, "-m", "phasewise.training.worker"),
+        command: tuple[str, ...] = WORKER_COMMAND,
     ) -> None:
         self._machine = machine
         self._log = log
@@ -166,7 +165,9 @@ class WorkerPool:
                 default=None,
             )
             if len(self._workers) < self._most_workers and (worker is None or worker.jobs):
-                worker = self._start_worker()
+                # A server forks workers without what only quantized units need.
+                quantization = job.config.unit_config.method.quantization
+                worker = self._start_worker(may_fork=quantization == "none")
             if worker is None:
                 return
             if _send(worker, job):
@@ -178,29 +179,20 @@ class WorkerPool:
             else:  # its death will be told with those of its runs
                 return
 
-    def _start_worker(self) -> _Worker:
+    def _start_worker(self, may_fork: bool) -> _Worker:
         mine, theirs = Pipe()
         gpu = self._next_gpu()
-        command = [*self._command, str(theirs.fileno()), self._machine.model_dump_json()]
-        if self._log is not None:
-            self._log.parent.mkdir(parents=True, exist_ok=True)
-        log = self._log.open("ab") if self._log is not None else None
         try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log if log is not None else subprocess.DEVNULL,
-                stderr=subprocess.STDOUT,
-                env=_environment(self._machine.threads, gpu),
-                pass_fds=[theirs.fileno()],
+            process = start_worker(
+                self._command, self._machine, theirs, gpu=gpu, log=self._log, may_fork=may_fork
             )
         except OSError as error:
             mine.close()
-            raise WorkerError(f"cannot start a worker process ({command[0]}): {error}") from error
+            raise WorkerError(
+                f"cannot start a worker process ({self._command[0]}): {error}"
+            ) from error
         finally:
             theirs.close()
-            if log is not None:
-                log.close()
         worker = _Worker(process, mine, gpu)
         self._workers.append(worker)
         return worker
@@ -247,21 +239,6 @@ class WorkerPool:
         return f": {lines[-1]}" if lines else ""
 
 
-def _environment(threads: int, gpu: str | None) -> dict[str, str]:
-    """Returns a worker's environment; all of it must stand before torch is imported."""
-    count = str(threads)
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
-        "OPENBLAS_NUM_THREADS": count,
-        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads of two workers starve each other
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "CUDA_VISIBLE_DEVICES": gpu if gpu is not None else "",
-    }
-
-
 def _send(worker: _Worker, message: RunJob | Answer) -> bool:
     """Returns whether the worker could still be reached; its death is told by the pipe."""
     try:
@@ -271,7 +248,7 @@ def _send(worker: _Worker, message: RunJob | Answer) -> bool:
     return True
 
 
-def _reap(process: subprocess.Popen[bytes], seconds: float) -> int:
+def _reap(process: WorkerProcess, seconds: float) -> int:
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:

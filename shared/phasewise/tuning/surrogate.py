@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
-from scipy import stats
 
 from phasewise.errors import DataError
 from phasewise.settings import Hyperparameters, Scalar
@@ -88,5 +88,5 @@ def _measure_fit(foretold: NDArray[np.float64], scores: NDArray[np.float64]) -> 
     if spread == 0.0:
         raise DataError("benchmark of samplers: all trainings scored the same; nothing to search")
     error = float(((scores - foretold) ** 2).sum())
-    rank = float(stats.spearmanr(foretold, scores).statistic)
+    rank = float(scipy.stats.spearmanr(foretold, scores).statistic)
     return Fit(len(scores), rank, 1 - error / spread)

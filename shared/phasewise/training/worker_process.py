@@ -1,0 +1,201 @@
+"""How a worker's process is started: as a program, or forked by a worker server if there is one."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+from secrets import token_hex
+from typing import Protocol
+
+from phasewise.settings import MachineSettings
+from phasewise.training.worker_server import ACCEPTED, Request, code_identity, peer_user
+
+#: Variable that names the server of a Snakemake run to the commands in it.
+SERVER_VARIABLE = "PHASEWISE_WORKER_SERVER"
+#: How a worker is started as a program, without its pipe and machine.
+WORKER_COMMAND = (sys.executable, "-m", "phasewise.training.worker")
+#: Seconds for the server's answer: it may be importing torch for another worker just then.
+_PATIENCE = 60.0
+
+
+class WorkerProcess(Protocol):
+    """What the pool needs of a worker's process; ``subprocess.Popen`` has it."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Returns the exit code, negative for a signal; see ``subprocess.Popen.wait``."""
+
+    def terminate(self) -> None:
+        """Sends SIGTERM, unless it has ended."""
+
+    def kill(self) -> None:
+        """Sends SIGKILL, unless it has ended."""
+
+
+class ForkedProcess:
+    """A worker forked by a server, which alone may wait for it and tells how it ended.
+
+    Args:
+        server: The connection that the worker was asked for through.
+    """
+
+    def __init__(self, server: socket.socket) -> None:
+        self._server = server
+        self._numbers: list[int] = []  # what the server has told: process id, exit code
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._number(0, None)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Returns the exit code, negative for a signal.
+
+        Raises:
+            subprocess.TimeoutExpired: It still runs after so many seconds.
+        """
+        code = self._number(1, timeout)
+        self._server.close()
+        return code
+
+    def terminate(self) -> None:
+        """Sends SIGTERM, unless it has ended."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Sends SIGKILL, unless it has ended."""
+        self._signal(signal.SIGKILL)
+
+    def _number(self, place: int, timeout: float | None) -> int:
+        while len(self._numbers) <= place:
+            self._server.settimeout(timeout)
+            try:
+                told = self._server.recv(32)
+            except TimeoutError:
+                raise subprocess.TimeoutExpired("worker", timeout or 0.0) from None
+            except OSError:
+                told = b""
+            # Its server has died, and the worker with it: the kernel sent it SIGTERM.
+            self._numbers.append(int(told) if told else -signal.SIGTERM)
+        return self._numbers[place]
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            self._server.send(bytes([number]))
+        except OSError:
+            return
+
+
+def start_worker(
+    command: tuple[str, ...],
+    machine: MachineSettings,
+    pipe: Connection,
+    *,
+    gpu: str | None,
+    log: Path | None,
+    may_fork: bool,
+) -> WorkerProcess:
+    """Starts a worker.
+
+    Args:
+        command: The program, without its pipe and machine.
+        machine: Threads, device; handed to the worker.
+        pipe: The worker's end; the caller closes its own copy.
+        gpu: Its only visible GPU; None: it sees none.
+        log: File that its output is appended to; None: it is dropped.
+        may_fork: Whether a server may fork it, if one is running.
+
+    Raises:
+        OSError: The program or the log cannot be opened.
+    """
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    environment = _environment(machine.threads, gpu)
+    with open(os.devnull if log is None else log, "ab") as output:
+        name = os.environ.get(SERVER_VARIABLE)
+        if name and may_fork and command == WORKER_COMMAND:
+            request = Request(code_identity(), machine.model_dump_json(), environment)
+            forked = _ask(name, request, pipe.fileno(), output.fileno())
+            if forked is not None:
+                return forked
+        return subprocess.Popen(
+            [*command, str(pipe.fileno()), machine.model_dump_json()],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            pass_fds=[pipe.fileno()],
+        )
+
+
+def _ask(name: str, request: Request, pipe: int, log: int) -> ForkedProcess | None:
+    """Returns the worker that a server has promised to fork; None if there is no such server."""
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        server.settimeout(_PATIENCE)
+        server.connect(_address(name))
+        if peer_user(server) == os.geteuid():
+            socket.send_fds(server, [json.dumps(request._asdict()).encode()], [pipe, log])
+            if server.recv(len(ACCEPTED)) == ACCEPTED:
+                return ForkedProcess(server)
+    except OSError:  # another machine or container, or it has ended
+        pass
+    server.close()
+    return None
+
+
+def share_server() -> "subprocess.Popen[bytes] | None":
+    """Starts a worker server for all commands that this process starts.
+
+    Returns:
+        The server, which ends once its standard input is closed, at the latest by this process's
+        end; None where there are no abstract Unix sockets: then each worker is a program.
+    """
+    if sys.platform != "linux":
+        return None
+    name = f"phasewise-{os.getpid()}-{token_hex(8)}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(_address(name))
+        listener.listen()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "phasewise.training.worker_server", str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+            start_new_session=True,  # Ctrl-C reaches the controllers, which decide
+        )
+    _servers.append(process)
+    os.environ[SERVER_VARIABLE] = name
+    return process
+
+
+#: Held, so that their standard input stays open as long as this process lives.
+_servers: list["subprocess.Popen[bytes]"] = []
+
+
+def _address(name: str) -> bytes:
+    """Returns a name that leaves no file behind (man 7 unix, abstract)."""
+    return b"\0" + name.encode()
+
+
+def _environment(threads: int, gpu: str | None) -> dict[str, str]:
+    """Returns a worker's environment; all of it must stand before torch is imported."""
+    count = str(threads)
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads of two workers starve each other
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "CUDA_VISIBLE_DEVICES": gpu if gpu is not None else "",
+    }
