@@ -24,6 +24,7 @@ from phasewise.cli.asking import (
     TrainRows,
     gather,
     run_search,
+    tell_data,
 )
 from phasewise.cli.looking import plan
 from phasewise.errors import PhasewiseError
@@ -72,6 +73,7 @@ def ablate(
         plan(path, ALL_SHARD, pilot=estimate)
         return
     loaded = load_study(path)
+    tell_data(loaded)
     troubles: dict[str, str] = {}
     for task_name, method in loaded.units_of(ALL_SHARD):
         log = output_dir / "logs" / f"{task_name}_{method}.log"

@@ -7,6 +7,7 @@ import typer
 import yaml
 
 from phasewise.errors import ConfigError, suggest_nearest
+from phasewise.runs import build_seeds, build_unit
 from phasewise.settings import Hyperparameters, Study
 from phasewise.settings.space_names import short_names
 from phasewise.tuning.derived_study import Asked
@@ -81,6 +82,30 @@ def read_fixed(texts: list[str]) -> dict[str, Any]:
                 number = value.strip()
         fixed[names[name.strip()]] = number
     return fixed
+
+
+def tell_data(study: Study) -> None:
+    """Reads and checks all data of a study, and prints what a person should know about them.
+
+    Instruction tasks are tokenised for it, once for all runs: how many prompts and responses
+    ``max_length`` cuts is told before anything is trained on them.
+
+    Raises:
+        DataError: The data are missing, malformed, too few, or shared between sets.
+    """
+    from phasewise.tasks.data import check_task_data, load_task_data
+
+    for name, task in study.tasks.items():
+        unit = build_unit(study, name, next(iter(study.methods)))
+        messages = check_task_data(task, unit.data_dir, unit.split_seed).messages
+        if task.kind == "instruction":
+            from phasewise.methods.models import load_tokenizer
+
+            seeds = build_seeds(study.settings.seed, "phase0", name, 0)
+            tokenizer = load_tokenizer(study.settings.model)
+            messages = load_task_data(unit, tokenizer, seeds.subset).messages
+        for message in messages:
+            typer.echo(f"{name}: {message}")
 
 
 def run_search(study: Study, task: str, method: str, log: Path | None) -> Any:

@@ -23,6 +23,7 @@ from phasewise.cli.asking import (
     TrainRows,
     gather,
     run_search,
+    tell_data,
 )
 from phasewise.cli.looking import plan
 from phasewise.errors import ConfigError
@@ -122,6 +123,7 @@ def _search(study: Study, output_dir: Path, prefix: str = "") -> Any:
     task, method = _only_unit(study)
     log = output_dir / "logs" / f"{prefix}{task}_{method}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    tell_data(study)
     return run_search(study, task, method, log)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from phasewise.cli.asking import tell_data
 from phasewise.cli.options import DEFAULT_STUDY, LogOption, require_unit
 from phasewise.cli.phases import tracking
 from phasewise.errors import ConfigError
@@ -219,6 +220,7 @@ def _search_files(flags: _Flags, method: str, log: Path | None) -> None:
         )
     )
     study = load_study(path)
+    tell_data(study)
     with tracking(study) as mirror:
         run_defaults(study, TASK, method, log=log, on_record=mirror)
     optimum = _search_unit(study, TASK, method, log)

@@ -14,9 +14,12 @@ from typer.testing import CliRunner
 from fake_pool import FakePool
 from phasewise.cli import searching
 from phasewise.cli.app import app
+from phasewise.cli.asking import tell_data
 from phasewise.errors import ConfigError, DataError
 from phasewise.settings import load_study
 from phasewise.tuning import units
+from phasewise.tuning.file_study import FileStudy, write_file_study
+from tiny_models import write_tiny_decoder
 
 SPACE = """\
 training:
@@ -154,6 +157,27 @@ def test_weights_limit_and_parallel_trials_reach_the_study(search: Search, tmp_p
 def test_bad_flags_are_refused(search: Search, changes: dict, message: str) -> None:
     with pytest.raises((ConfigError, DataError), match=message):
         search(**changes)
+
+
+def test_prompts_that_are_cut_are_counted_by_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PHASEWISE_CACHE", str(tmp_path / "cache"))
+    for name, numbers in (("train", range(30)), ("val", range(30, 40))):
+        rows = [{"ask": "w" * (200 if n == 33 else 9) + str(n), "answer": "y"} for n in numbers]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    study = FileStudy(
+        base_model=str(write_tiny_decoder(tmp_path / "llama")),
+        train_file=tmp_path / "train.jsonl",
+        validation_file=tmp_path / "val.jsonl",
+        output_dir=tmp_path / "out",
+        prompt_template="{ask}",
+        max_length=64,
+    )
+    tell_data(load_study(write_file_study(study)))
+    told = capsys.readouterr().out
+    assert "dataset: search set: 1 of 10 prompts: start cut to fit max_length 64 (line 4)" in told
+    assert "train sample" not in told
 
 
 def test_a_unit_of_a_study_needs_both_names() -> None:
