@@ -237,7 +237,8 @@ def test_cached_sets_tell_what_was_cut(
         data = load_task_data(unit, bytes_tokenizer, subset_seed=1)
         assert len(data.train) == 6
         assert (
-            sum(" of 4 prompts" in text or " of 6 prompts" in text for text in data.messages) == 2
+            sum(" of 4 responses" in text or " of 6 responses" in text for text in data.messages)
+            == 2
         )
         assert data.train_examples[0].line > 0
 
