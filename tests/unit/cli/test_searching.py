@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,39 @@ def test_documented_call_leaves_the_documented_files(search: Search, tmp_path: P
     assert "(higher is better)" in done.stdout
     printed = json.loads(done.stdout.partition("configuration:\n")[2].partition("\n\n")[0])
     assert printed == {"training": best["training"], "lora": best["lora"]}
+
+
+def test_a_refined_search_follows_in_one_command(search: Search, tmp_path: Path) -> None:
+    done = search("--refine-trials", "5")
+    refined = load_study(tmp_path / "out" / "refined" / "study.yaml")
+    assert refined.settings.search.trials == 5
+    best = yaml.safe_load((tmp_path / "out" / "best_config.yaml").read_text())
+    again = yaml.safe_load((tmp_path / "out" / "refined" / "best_config.yaml").read_text())
+    assert again["result"]["best_value"] >= best["result"]["best_value"]
+    assert done.output.count("Best hyperparameter configuration:") == 2
+    with (tmp_path / "out" / "refined" / "trials_summary.csv").open(newline="") as stream:
+        first, *_ = csv.DictReader(stream)
+    assert float(first["training.learning_rate"]) == pytest.approx(
+        best["training"]["learning_rate"]
+    )
+    with pytest.raises(ConfigError, match="--refine-trials narrows ranges around the best of one"):
+        search("--refine-trials", "5", optimization_objective="multi:eval_loss,eval_accuracy")
+
+
+def test_a_study_that_refines_another_searches_that_one_first(
+    search: Search, tmp_path: Path
+) -> None:
+    search("--refine-trials", "5")
+    refined = tmp_path / "out" / "refined"
+    shutil.rmtree(tmp_path / "out" / "experiments")
+    shutil.rmtree(tmp_path / "out" / "analysis")
+    shutil.rmtree(refined / "analysis")
+    words = ["--study", str(refined / "study.yaml"), "--task", "dataset", "--method", "lora"]
+    done = CliRunner().invoke(app, ["search", *words])
+    assert done.exit_code == 0, f"{done.output}{done.exception!r}"
+    assert "whose search of the unit comes first" in done.output
+    again = CliRunner().invoke(app, ["search", *words])
+    assert "comes first" not in again.output
 
 
 def test_study_is_an_ordinary_one_and_a_second_call_trains_nothing(
