@@ -6,26 +6,7 @@ from typing import Annotated
 
 import typer
 
-from phasewise.cli.asking import (
-    DatasetFile,
-    Device,
-    DryRun,
-    Estimate,
-    Fixed,
-    Layers,
-    MaxLength,
-    ModelSource,
-    OutputDir,
-    ReportRows,
-    SearchRows,
-    Seed,
-    StudySource,
-    TaskName,
-    TrainRows,
-    gather,
-    run_search,
-    tell_data,
-)
+from phasewise.cli import asking
 from phasewise.cli.looking import plan
 from phasewise.errors import PhasewiseError
 from phasewise.settings import ALL_SHARD, load_study
@@ -33,27 +14,27 @@ from phasewise.settings import ALL_SHARD, load_study
 
 def ablate(
     suite: Annotated[str, typer.Argument(help="A name of `phasewise list suites`, or a file.")],
-    output_dir: OutputDir = Path("results"),
-    study: StudySource = None,
-    base_model: ModelSource = None,
-    task: TaskName = None,
-    dataset: DatasetFile = None,
-    layers: Layers = None,
-    train_rows: TrainRows = None,
-    search_rows: SearchRows = None,
-    report_rows: ReportRows = None,
-    max_length: MaxLength = None,
-    device: Device = None,
-    seed: Seed = None,
-    fixed: Fixed = None,
+    output_dir: asking.OutputDir = Path("results"),
+    study: asking.StudySource = None,
+    base_model: asking.ModelSource = None,
+    task: asking.TaskName = None,
+    dataset: asking.DatasetFile = None,
+    layers: asking.Layers = None,
+    train_rows: asking.TrainRows = None,
+    search_rows: asking.SearchRows = None,
+    report_rows: asking.ReportRows = None,
+    max_length: asking.MaxLength = None,
+    device: asking.Device = None,
+    seed: asking.Seed = None,
+    fixed: asking.Fixed = None,
     experiment: Annotated[
         list[str] | None, typer.Option(help="Only this experiment; may be repeated.")
     ] = None,
     continue_on_error: Annotated[
         bool, typer.Option("--continue-on-error", help="Go on with the other methods.")
     ] = False,
-    dry_run: DryRun = False,
-    estimate: Estimate = False,
+    dry_run: asking.DryRun = False,
+    estimate: asking.Estimate = False,
 ) -> None:
     """Run a suite: ranks, modules, precisions, or your own; run it again to resume."""
     given = dict(locals())
@@ -62,7 +43,7 @@ def ablate(
     from phasewise.tuning.ablation_study import write_ablation_study
 
     read = keep_experiments(load_suite(suite), experiment)
-    asked = gather(given)
+    asked = asking.gather(given)
     asked = replace(
         asked,
         base_model=asked.base_model or (read.base_model if study is None else None),
@@ -73,13 +54,11 @@ def ablate(
         plan(path, ALL_SHARD, pilot=estimate)
         return
     loaded = load_study(path)
-    tell_data(loaded)
+    asking.tell_data(loaded)
     troubles: dict[str, str] = {}
     for task_name, method in loaded.units_of(ALL_SHARD):
-        log = output_dir / "logs" / f"{task_name}_{method}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
         try:
-            run_search(loaded, task_name, method, log)
+            asking.run_search(loaded, task_name, method, output_dir)
         except PhasewiseError as error:
             if not continue_on_error:
                 raise

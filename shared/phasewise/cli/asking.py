@@ -108,8 +108,13 @@ def tell_data(study: Study) -> None:
             typer.echo(f"{name}: {message}")
 
 
-def run_search(study: Study, task: str, method: str, log: Path | None) -> Any:
-    """Runs Phase 0 and Phase 1 of a unit, or finishes them; returns its optimum."""
+def run_search(study: Study, task: str, method: str, output_dir: Path, prefix: str = "") -> Any:
+    """Runs Phase 0 and Phase 1 of a unit, or finishes them; returns its optimum.
+
+    Progress lines go to ``output_dir/logs/``, to a file named for the unit, after ``prefix``.
+    """
+    log = output_dir / "logs" / f"{prefix}{task}_{method}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     from phasewise.cli.phases import tracking
     from phasewise.tuning.phases import run_defaults
     from phasewise.tuning.search import search_unit
