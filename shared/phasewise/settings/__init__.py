@@ -2,7 +2,7 @@
 
 from phasewise.settings.base import Section, merge_mappings, read_yaml
 from phasewise.settings.expressions import expression_names, is_true
-from phasewise.settings.hyperparameters import Hyperparameters, Schedule
+from phasewise.settings.hyperparameters import Hyperparameters, Sampling, Schedule
 from phasewise.settings.loading import (
     REGISTRY,
     Study,
@@ -85,6 +85,7 @@ __all__ = [
     "ResourceSettings",
     "SamplerBenchmarkSettings",
     "SamplerName",
+    "Sampling",
     "Scalar",
     "Schedule",
     "SearchSettings",

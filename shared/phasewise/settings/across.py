@@ -108,10 +108,22 @@ def _check_hyperparameters(study: "Study", task: str, method: str) -> None:
         for value in example_values(parameter):
             place = Path(f"{study.path}: search space of '{method}'")
             parse_section(Hyperparameters, {**values, name: value}, place)
+            if (name, value) == ("sampling", "balanced"):
+                _check_classes(study.tasks[task], f"{place}: sampling")
             if name == "max_length":
                 _check_windows(study.tasks[task], value, f"{place}: max_length")
+    if values.get("sampling") == "balanced":
+        _check_classes(study.tasks[task], f"{where}: sampling")
     if values.get("max_length") is not None:
         _check_windows(study.tasks[task], values["max_length"], f"{where}: max_length")
+
+
+def _check_classes(task: TaskSettings, key: str) -> None:
+    if task.kind != "classification":
+        raise ConfigError(
+            f"{key} balanced: task '{task.name}' is {task.kind}, which has no classes to balance; "
+            "expected shuffle"
+        )
 
 
 def _check_windows(task: TaskSettings, length: Any, key: str) -> None:
