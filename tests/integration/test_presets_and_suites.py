@@ -12,10 +12,13 @@ from typing import Any
 import optuna
 import pytest
 import yaml
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from phasewise.cli.app import app
 from phasewise.settings import load_study
+from phasewise.summaries import read_optimum
 from phasewise.tracking import experiments
 from tiny_models import write_tiny_bert, write_tiny_decoder
 
@@ -118,7 +121,8 @@ def test_a_suite_leaves_what_the_efficiency_study_names(call: Call) -> None:
     }
     study = _write_study("sums", write_tiny_decoder(Path("llama")), task, rows)
     kept = ["--experiment", "r4", "--experiment", "r16"]
-    said = call("ablate", "rank_sweep", "--study", study, *kept, "--fixed", "epochs=1")
+    words = ["--study", study, *kept, "--fixed", "epochs=1", "--final-models"]
+    said = call("ablate", "rank_sweep", *words)
 
     out = Path("results")
     assert str(out / "RESULTS.md") in said
@@ -146,4 +150,15 @@ def test_a_suite_leaves_what_the_efficiency_study_names(call: Call) -> None:
     assert weights["r16"] == {4 * next(iter(weights["r4"]))}
     assert all(e["peak_memory_mb"] > 0 and e["adapter_bytes"] > 0 for e in done)
     assert len({e["score"] for e in by_rank["r4"]}) == 3, "each seed scores for itself"
+    for name, rank in (("r4", 4), ("r16", 16)):
+        folder = out / "output" / f"rank_ablation_{name}" / "final_model"
+        assert str(folder) in said
+        adapter = PeftModel.from_pretrained(
+            AutoModelForCausalLM.from_pretrained("llama"), folder
+        ).peft_config["default"]
+        assert (adapter.r, adapter.lora_alpha) == (rank, 2 * rank)
+        own = read_optimum(folder.parent / "optimal.yaml")
+        assert own is not None
+        trial = next(e for e in by_rank[name] if e["run"].startswith("trial"))
+        assert own.best_value == trial["score"]
     assert load_study(out / "study.yaml").settings.training.engine == "trainer"

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from phasewise.cli import asking
-from phasewise.cli.looking import plan
 from phasewise.errors import PhasewiseError
 from phasewise.settings import ALL_SHARD, load_study
 
@@ -33,6 +32,10 @@ def ablate(
     continue_on_error: Annotated[
         bool, typer.Option("--continue-on-error", help="Go on with the other methods.")
     ] = False,
+    final_models: Annotated[
+        bool,
+        typer.Option("--final-models", help="Then train a model of each experiment to keep."),
+    ] = False,
     dry_run: asking.DryRun = False,
     estimate: asking.Estimate = False,
 ) -> None:
@@ -51,7 +54,7 @@ def ablate(
     )
     path = write_ablation_study(read, asked)
     if dry_run or estimate:
-        plan(path, ALL_SHARD, pilot=estimate)
+        asking.preview(path, pilot=estimate)
         return
     loaded = load_study(path)
     asking.tell_data(loaded)
@@ -66,3 +69,8 @@ def ablate(
             typer.echo(f"{task_name}/{method} failed, going on: {error}", err=True)
     for file in write_ablation_outputs(read, loaded, output_dir, troubles=troubles):
         typer.echo(str(file))
+    if final_models:
+        from phasewise.inference.experiment_models import train_experiment_models
+
+        for folder in train_experiment_models(read, loaded, output_dir, typer.echo):
+            typer.echo(str(folder))

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from phasewise.cli.looking import plan
 from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.runs import build_seeds, build_unit
-from phasewise.settings import Hyperparameters, Study
+from phasewise.settings import ALL_SHARD, Hyperparameters, Study
 from phasewise.settings.space_names import short_names
 from phasewise.tuning.derived_study import Asked
 
@@ -106,6 +107,14 @@ def tell_data(study: Study) -> None:
             messages = load_task_data(unit, tokenizer, seeds.subset).messages
         for message in messages:
             typer.echo(f"{name}: {message}")
+
+
+def preview(path: Path, *, pilot: bool) -> None:
+    """Prints the plan of a study that a command has written, and what the command runs of it."""
+    plan(path, ALL_SHARD, pilot=pilot)
+    typer.echo(
+        f"this command runs Phases 0 and 1; Phase 2 of a unit: phasewise validate --study {path}"
+    )
 
 
 def run_search(study: Study, task: str, method: str, output_dir: Path, prefix: str = "") -> Any:

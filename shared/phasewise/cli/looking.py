@@ -88,7 +88,8 @@ def plan(
     for (task, method), choice in zip(units, choices, strict=True):
         if choice.obstacle:
             console.print(f"{task}/{method} trains one run at a time: {choice.obstacle}")
-    console.print(f"{len(units)} units, {len(units) * sum(counts)} trainings")
+    units_word = "1 unit" if len(units) == 1 else f"{len(units)} units"
+    console.print(f"{units_word}, {len(units) * sum(counts)} trainings")
     if measured := [each for each in seconds if each is not None]:
         total = sum(measured) * sum(counts) / 3600
         console.print(

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 
 from phasewise.cli import asking
-from phasewise.cli.looking import plan
 from phasewise.errors import ConfigError
 from phasewise.settings import ALL_SHARD, Study, load_study
 from phasewise.settings.presets import load_preset
@@ -124,6 +123,6 @@ def _preview(
         most = resolved.trials if only else None
         path, design = write_design_study(resolved, asked, seeds=seeds, most_runs=most)
         typer.echo(f"{len(design.subsets)} configurations of {', '.join(design.parts)}")
-        plan(path, ALL_SHARD, pilot=pilot)
+        asking.preview(path, pilot=pilot)
     if not only:
-        plan(write_search_study(resolved, asked), ALL_SHARD, pilot=pilot)
+        asking.preview(write_search_study(resolved, asked), pilot=pilot)
