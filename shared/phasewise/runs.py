@@ -72,7 +72,7 @@ class RunConfig(Section):
         unit = unit_meaning(self.unit_config)
         content = {
             "unit": unit,
-            "hyperparameters": self.hyperparameters.model_dump(mode="json"),
+            "hyperparameters": _describe_draw(self.hyperparameters),
             "seeds": self.seeds.model_dump(mode="json"),
             "opens_report_set": self.opens_report_set,
         }
@@ -82,6 +82,14 @@ class RunConfig(Section):
     def label(self) -> str:
         """``task/method name``, for messages."""
         return f"{self.unit_config.unit} {self.name}"
+
+
+def _describe_draw(hyperparameters: Hyperparameters) -> dict[str, Any]:
+    """Returns what was drawn; sampling only where it was, so that other runs' hashes stay."""
+    content = hyperparameters.model_dump(mode="json")
+    if content["sampling"] is None:
+        del content["sampling"]
+    return content
 
 
 def hash_content(content: object) -> str:

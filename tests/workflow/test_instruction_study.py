@@ -73,3 +73,7 @@ def test_a_study_of_a_loss_goes_from_baseline_to_report(study: Study) -> None:
     text = (build_report(study, study.units_of("all")).parent / "RESULTS.md").read_text("utf-8")
     assert "eval_loss" in text
     assert "zero-shot" in text
+    assert "best-worst gap above 5 % of the default's eval_loss" in text
+    gain = f"{untuned - validated.report.mean:.4f}"
+    assert f"zero-shot ({untuned:.2f}), lora lowers eval_loss by {gain}" in text
+    assert "the best was trained again with 2 fresh seeds" in text

@@ -6,53 +6,38 @@ from typing import Annotated
 
 import typer
 
-from phasewise.cli.asking import (
-    DatasetFile,
-    Device,
-    DryRun,
-    Estimate,
-    Fixed,
-    Layers,
-    MaxLength,
-    ModelSource,
-    OutputDir,
-    ReportRows,
-    SearchRows,
-    Seed,
-    StudySource,
-    TaskName,
-    TrainRows,
-    gather,
-    run_search,
-)
-from phasewise.cli.looking import plan
+from phasewise.cli import asking
 from phasewise.errors import PhasewiseError
 from phasewise.settings import ALL_SHARD, load_study
 
 
 def ablate(
     suite: Annotated[str, typer.Argument(help="A name of `phasewise list suites`, or a file.")],
-    output_dir: OutputDir = Path("results"),
-    study: StudySource = None,
-    base_model: ModelSource = None,
-    task: TaskName = None,
-    dataset: DatasetFile = None,
-    layers: Layers = None,
-    train_rows: TrainRows = None,
-    search_rows: SearchRows = None,
-    report_rows: ReportRows = None,
-    max_length: MaxLength = None,
-    device: Device = None,
-    seed: Seed = None,
-    fixed: Fixed = None,
+    output_dir: asking.OutputDir = Path("results"),
+    study: asking.StudySource = None,
+    base_model: asking.ModelSource = None,
+    task: asking.TaskName = None,
+    dataset: asking.DatasetFile = None,
+    layers: asking.Layers = None,
+    train_rows: asking.TrainRows = None,
+    search_rows: asking.SearchRows = None,
+    report_rows: asking.ReportRows = None,
+    max_length: asking.MaxLength = None,
+    device: asking.Device = None,
+    seed: asking.Seed = None,
+    fixed: asking.Fixed = None,
     experiment: Annotated[
         list[str] | None, typer.Option(help="Only this experiment; may be repeated.")
     ] = None,
     continue_on_error: Annotated[
         bool, typer.Option("--continue-on-error", help="Go on with the other methods.")
     ] = False,
-    dry_run: DryRun = False,
-    estimate: Estimate = False,
+    final_models: Annotated[
+        bool,
+        typer.Option("--final-models", help="Then train a model of each experiment to keep."),
+    ] = False,
+    dry_run: asking.DryRun = False,
+    estimate: asking.Estimate = False,
 ) -> None:
     """Run a suite: ranks, modules, precisions, or your own; run it again to resume."""
     given = dict(locals())
@@ -61,7 +46,7 @@ def ablate(
     from phasewise.tuning.ablation_study import write_ablation_study
 
     read = keep_experiments(load_suite(suite), experiment)
-    asked = gather(given)
+    asked = asking.gather(given)
     asked = replace(
         asked,
         base_model=asked.base_model or (read.base_model if study is None else None),
@@ -69,15 +54,14 @@ def ablate(
     )
     path = write_ablation_study(read, asked)
     if dry_run or estimate:
-        plan(path, ALL_SHARD, pilot=estimate)
+        asking.preview(path, pilot=estimate)
         return
     loaded = load_study(path)
+    asking.tell_data(loaded)
     troubles: dict[str, str] = {}
     for task_name, method in loaded.units_of(ALL_SHARD):
-        log = output_dir / "logs" / f"{task_name}_{method}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
         try:
-            run_search(loaded, task_name, method, log)
+            asking.run_search(loaded, task_name, method, output_dir)
         except PhasewiseError as error:
             if not continue_on_error:
                 raise
@@ -85,3 +69,8 @@ def ablate(
             typer.echo(f"{task_name}/{method} failed, going on: {error}", err=True)
     for file in write_ablation_outputs(read, loaded, output_dir, troubles=troubles):
         typer.echo(str(file))
+    if final_models:
+        from phasewise.inference.experiment_models import train_experiment_models
+
+        for folder in train_experiment_models(read, loaded, output_dir, typer.echo):
+            typer.echo(str(folder))

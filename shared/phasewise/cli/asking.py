@@ -6,8 +6,10 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from phasewise.cli.looking import plan
 from phasewise.errors import ConfigError, suggest_nearest
-from phasewise.settings import Hyperparameters, Study
+from phasewise.runs import build_seeds, build_unit
+from phasewise.settings import ALL_SHARD, Hyperparameters, Study
 from phasewise.settings.space_names import short_names
 from phasewise.tuning.derived_study import Asked
 
@@ -83,8 +85,45 @@ def read_fixed(texts: list[str]) -> dict[str, Any]:
     return fixed
 
 
-def run_search(study: Study, task: str, method: str, log: Path | None) -> Any:
-    """Runs Phase 0 and Phase 1 of a unit, or finishes them; returns its optimum."""
+def tell_data(study: Study) -> None:
+    """Reads and checks all data of a study, and prints what a person should know about them.
+
+    Instruction tasks are tokenised for it, once for all runs: how many prompts and responses
+    ``max_length`` cuts is told before anything is trained on them.
+
+    Raises:
+        DataError: The data are missing, malformed, too few, or shared between sets.
+    """
+    from phasewise.tasks.data import check_task_data, load_task_data
+
+    for name, task in study.tasks.items():
+        unit = build_unit(study, name, next(iter(study.methods)))
+        messages = check_task_data(task, unit.data_dir, unit.split_seed).messages
+        if task.kind == "instruction":
+            from phasewise.methods.models import load_tokenizer
+
+            seeds = build_seeds(study.settings.seed, "phase0", name, 0)
+            tokenizer = load_tokenizer(study.settings.model)
+            messages = load_task_data(unit, tokenizer, seeds.subset).messages
+        for message in messages:
+            typer.echo(f"{name}: {message}")
+
+
+def preview(path: Path, *, pilot: bool) -> None:
+    """Prints the plan of a study that a command has written, and what the command runs of it."""
+    plan(path, ALL_SHARD, pilot=pilot)
+    typer.echo(
+        f"this command runs Phases 0 and 1; Phase 2 of a unit: phasewise validate --study {path}"
+    )
+
+
+def run_search(study: Study, task: str, method: str, output_dir: Path, prefix: str = "") -> Any:
+    """Runs Phase 0 and Phase 1 of a unit, or finishes them; returns its optimum.
+
+    Progress lines go to ``output_dir/logs/``, to a file named for the unit, after ``prefix``.
+    """
+    log = output_dir / "logs" / f"{prefix}{task}_{method}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     from phasewise.cli.phases import tracking
     from phasewise.tuning.phases import run_defaults
     from phasewise.tuning.search import search_unit

@@ -1,7 +1,7 @@
 """``phasewise evaluate``: its options, and the tables it prints."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,45 +16,69 @@ if TYPE_CHECKING:
     from phasewise.inference.evaluating import Evaluation
 
 
+def _asked(text: str, *names: str, **limits: Any) -> Any:
+    """Declares an option that says what is measured."""
+    return typer.Option(*names, help=text, rich_help_panel="What is measured", **limits)
+
+
+ModelFolderOption = Annotated[
+    Path | None,
+    typer.Option("--model", "--checkpoint", help="Model folder: adapter, merged or whole model."),
+]
+BaseModelOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Hub id, folder or package:NAME: an adapter's base instead of the one it names; "
+        "without --model the base model itself is evaluated."
+    ),
+]
+ReportTask = Annotated[str | None, _asked("Score this task's report set.", "--task", "-t")]
+LabelledFile = Annotated[
+    Path | None,
+    _asked("Labelled file to score (causal model: texts, perplexity).", "--input", "--dataset"),
+]
+BenchmarkOnly = Annotated[bool, _asked("Only the prompt suite.", "--benchmark-only")]
+PromptSuite = Annotated[
+    Path | None, _asked("Prompt suite (YAML). Default: the one that comes along.", "--prompts")
+]
+ProfileInference = Annotated[
+    bool, _asked("Measure tokens/s, latency, memory.", "--profile-inference")
+]
+HarnessTasks = Annotated[str | None, _asked("Harness tasks or task YAMLs, by comma.", "--lm-eval")]
+HarnessInclude = Annotated[
+    Path | None, _asked("Folder of further harness tasks, such as ELMB's.", "--lm-eval-include")
+]
+HarnessLimit = Annotated[
+    int | None, _asked("First so many rows of each harness task.", "--lm-eval-limit", min=1)
+]
+LengthOption = Annotated[
+    int | None, typer.Option(min=8, help="Tokens of a text. Default: the task's.")
+]
+PredictionsFile = Annotated[
+    Path | None, typer.Option(help="JSONL for what the model said of each labelled row.")
+]
+ResultFile = Annotated[
+    Path | None, typer.Option(help="JSON file. Default: evaluation.json in the model folder.")
+]
+
+
 def evaluate(
-    model: Annotated[Path, typer.Option(help="Model folder: adapter, merged or whole model.")],
-    task: Annotated[
-        str | None, typer.Option("--task", "-t", help="Score this task's report set.")
-    ] = None,
-    source: Annotated[
-        Path | None,
-        typer.Option("--input", help="Labelled file to score (causal model: texts, perplexity)."),
-    ] = None,
+    model: ModelFolderOption = None,
+    base_model: BaseModelOption = None,
+    task: ReportTask = None,
+    source: LabelledFile = None,
     study: StudyOption = DEFAULT_STUDY,
-    benchmark_only: Annotated[
-        bool, typer.Option("--benchmark-only", help="Only the prompt suite.")
-    ] = False,
-    prompts: Annotated[
-        Path | None, typer.Option(help="Prompt suite (YAML). Default: the one that comes along.")
-    ] = None,
-    profile_inference: Annotated[
-        bool, typer.Option("--profile-inference", help="Measure tokens/s, latency, memory.")
-    ] = False,
-    lm_eval: Annotated[
-        str | None, typer.Option("--lm-eval", help="Harness tasks or task YAMLs, by comma.")
-    ] = None,
-    lm_eval_include: Annotated[
-        Path | None, typer.Option(help="Folder of further harness tasks, such as ELMB's.")
-    ] = None,
-    lm_eval_limit: Annotated[
-        int | None, typer.Option(min=1, help="First so many rows of each harness task.")
-    ] = None,
+    benchmark_only: BenchmarkOnly = False,
+    prompts: PromptSuite = None,
+    profile_inference: ProfileInference = False,
+    lm_eval: HarnessTasks = None,
+    lm_eval_include: HarnessInclude = None,
+    lm_eval_limit: HarnessLimit = None,
     text: TextOption = None,
     batch_size: BatchOption = 32,
-    max_length: Annotated[
-        int | None, typer.Option(min=8, help="Tokens of a text. Default: the task's.")
-    ] = None,
-    predictions: Annotated[
-        Path | None, typer.Option(help="JSONL for what the model said of each labelled row.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="JSON file. Default: evaluation.json in the model folder.")
-    ] = None,
+    max_length: LengthOption = None,
+    predictions: PredictionsFile = None,
+    output: ResultFile = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Evaluate a model: metrics, prompt suite, speed and memory, harness tasks."""
@@ -65,13 +89,13 @@ def evaluate(
     loaded = load_study(study) if task is not None else None
     if loaded is not None and task is not None:
         require_unit(loaded, task)
-    from phasewise.inference.evaluating import (
-        EVALUATION_FILE,
-        EvaluationRequest,
-        evaluate_model,
-    )
+    from phasewise.inference.evaluating import EVALUATION_FILE, EvaluationRequest, evaluate_model
     from phasewise.inference.prompts import DEFAULT_SUITE
 
+    if output is None and model is not None:
+        output = model / EVALUATION_FILE
+    elif output is None:
+        raise ConfigError("--output FILE: without --model there is no folder for the result")
     request = EvaluationRequest(
         source=source,
         study=loaded,
@@ -88,9 +112,9 @@ def evaluate(
         predictions=predictions,
     )
     console = Console()
-    for table in _draw(evaluate_model(model, request, output)):
+    for table in _draw(evaluate_model(model, request, output, base_model=base_model)):
         console.print(table)
-    console.print(f"wrote {output or model / EVALUATION_FILE}", soft_wrap=True, highlight=False)
+    console.print(f"wrote {output}", soft_wrap=True, highlight=False)
 
 
 def _draw(result: "Evaluation") -> list[Table]:

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from phasewise.cli.options import DEFAULT_STUDY, ShardOption, StudyOption
+from phasewise.errors import ConfigError
 from phasewise.records import iterate_records, write_json
 from phasewise.runs import UnitPaths
 from phasewise.settings import ALL_SHARD, REGISTRY, Study, load_study, read_yaml, registry_names
@@ -45,8 +46,10 @@ def check(
     loaded = load_study(study)
     from phasewise.methods.sources import resolve_model_path
     from phasewise.tasks.data import check_task_data
+    from phasewise.tuning.samplers import require_sampler
 
     settings = loaded.settings
+    require_sampler(settings.search.sampler)
     resolve_model_path(settings.model)
     rows = {}
     for task in loaded.tasks_of(vm):
@@ -85,17 +88,29 @@ def plan(
     for (task, method), choice in zip(units, choices, strict=True):
         if choice.obstacle:
             console.print(f"{task}/{method} trains one run at a time: {choice.obstacle}")
-    console.print(f"{len(units)} units, {len(units) * sum(counts)} trainings")
+    units_word = "1 unit" if len(units) == 1 else f"{len(units)} units"
+    console.print(f"{units_word}, {len(units) * sum(counts)} trainings")
     if measured := [each for each in seconds if each is not None]:
         total = sum(measured) * sum(counts) / 3600
         console.print(
             f"{total:.2f} h one after another for the {len(measured)} units that Phase 0 has "
             "measured; trials with more epochs than the default take longer"
         )
-    for line in _describe_detections(loaded, units, difference):
+    for line in (*_describe_lacks(loaded), *_describe_detections(loaded, units, difference)):
         console.print(line)
     if pilot:
         _print_pilots(loaded, units, console)
+
+
+def _describe_lacks(study: Study) -> list[str]:
+    """A plan is still a plan where something has to be installed first."""
+    from phasewise.tuning.samplers import require_sampler
+
+    try:
+        require_sampler(study.settings.search.sampler)
+    except ConfigError as error:
+        return [f"not ready: {error}"]
+    return []
 
 
 def _print_pilots(study: Study, units: list[tuple[str, str]], console: Console) -> None:

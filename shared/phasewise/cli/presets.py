@@ -5,26 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from phasewise.cli.asking import (
-    DatasetFile,
-    Device,
-    DryRun,
-    Estimate,
-    Fixed,
-    Layers,
-    MaxLength,
-    ModelSource,
-    OutputDir,
-    ReportRows,
-    SearchRows,
-    Seed,
-    StudySource,
-    TaskName,
-    TrainRows,
-    gather,
-    run_search,
-)
-from phasewise.cli.looking import plan
+from phasewise.cli import asking
 from phasewise.errors import ConfigError
 from phasewise.settings import ALL_SHARD, Study, load_study
 from phasewise.settings.presets import load_preset
@@ -33,19 +14,19 @@ from phasewise.tuning.derived_study import Asked
 
 def preset(
     name: Annotated[str, typer.Argument(help="A name of `phasewise list presets`.")],
-    output_dir: OutputDir = Path("subset_optimization_results"),
-    study: StudySource = None,
-    base_model: ModelSource = None,
-    task: TaskName = None,
-    dataset: DatasetFile = None,
-    layers: Layers = None,
-    train_rows: TrainRows = None,
-    search_rows: SearchRows = None,
-    report_rows: ReportRows = None,
-    max_length: MaxLength = None,
-    device: Device = None,
-    seed: Seed = None,
-    fixed: Fixed = None,
+    output_dir: asking.OutputDir = Path("subset_optimization_results"),
+    study: asking.StudySource = None,
+    base_model: asking.ModelSource = None,
+    task: asking.TaskName = None,
+    dataset: asking.DatasetFile = None,
+    layers: asking.Layers = None,
+    train_rows: asking.TrainRows = None,
+    search_rows: asking.SearchRows = None,
+    report_rows: asking.ReportRows = None,
+    max_length: asking.MaxLength = None,
+    device: asking.Device = None,
+    seed: asking.Seed = None,
+    fixed: asking.Fixed = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Instead of the preset's.")] = None,
     optimize_modules: Annotated[
         bool,
@@ -57,8 +38,8 @@ def preset(
     module_seeds: Annotated[
         int, typer.Option(min=1, help="Runs of each configuration of the design; 1, or 3 and more.")
     ] = 1,
-    dry_run: DryRun = False,
-    estimate: Estimate = False,
+    dry_run: asking.DryRun = False,
+    estimate: asking.Estimate = False,
 ) -> None:
     """Run a preset: a strategy's parameters, modules by design; run it again to resume."""
     given = dict(locals())
@@ -67,7 +48,7 @@ def preset(
     if module_seeds == 2:
         raise ConfigError("--module-seeds 2: expected 1, or 3 and more")
     resolved = resolve_preset(load_preset(name), trials)
-    asked = gather(given)
+    asked = asking.gather(given)
     _announce(resolved)
     only = resolved.settings.modules == "only"
     if dry_run or estimate:
@@ -120,9 +101,8 @@ def _compare_modules(resolved: Any, asked: Asked, seeds: int) -> tuple[Study, An
 
 def _search(study: Study, output_dir: Path, prefix: str = "") -> Any:
     task, method = _only_unit(study)
-    log = output_dir / "logs" / f"{prefix}{task}_{method}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    return run_search(study, task, method, log)
+    asking.tell_data(study)
+    return asking.run_search(study, task, method, output_dir, prefix)
 
 
 def _only_unit(study: Study) -> tuple[str, str]:
@@ -143,6 +123,6 @@ def _preview(
         most = resolved.trials if only else None
         path, design = write_design_study(resolved, asked, seeds=seeds, most_runs=most)
         typer.echo(f"{len(design.subsets)} configurations of {', '.join(design.parts)}")
-        plan(path, ALL_SHARD, pilot=pilot)
+        asking.preview(path, pilot=pilot)
     if not only:
-        plan(write_search_study(resolved, asked), ALL_SHARD, pilot=pilot)
+        asking.preview(write_search_study(resolved, asked), pilot=pilot)

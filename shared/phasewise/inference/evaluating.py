@@ -10,7 +10,7 @@ from pydantic import Field
 from phasewise.errors import ConfigError
 from phasewise.inference.harness import HarnessScore, require_harness, run_harness
 from phasewise.inference.inputs import read_texts, task_of_model
-from phasewise.inference.loading import Device, LoadedModel, load_model, read_model_folder
+from phasewise.inference.loading import Device, LoadedModel, find_model, load_model
 from phasewise.inference.profiling import (
     InferenceProfile,
     Perplexity,
@@ -77,6 +77,7 @@ class Evaluation(Section):
     """Everything that was measured of a model."""
 
     model: str
+    base_model: str | None = Field(None, description="Of an adapter.")
     device: str
     environment: dict[str, str]
     scores: SetScores | None = None
@@ -87,13 +88,21 @@ class Evaluation(Section):
     harness: tuple[HarnessScore, ...] = ()
 
 
-def evaluate_model(folder: Path, request: EvaluationRequest, output: Path | None) -> Evaluation:
+def evaluate_model(
+    folder: Path | None,
+    request: EvaluationRequest,
+    output: Path,
+    *,
+    base_model: str | None = None,
+) -> Evaluation:
     """Returns what was asked for and writes it as JSON.
 
     Args:
-        folder: A model folder.
+        folder: A model folder; None: ``base_model`` as it is.
         request: What to measure.
-        output: The JSON file; None: ``evaluation.json`` in the model's folder.
+        output: The JSON file.
+        base_model: Hub id, folder or package:NAME; with a folder: its adapter's base instead of
+            the one that the adapter names.
 
     Raises:
         ConfigError: Nothing was asked for, or something that the model cannot do.
@@ -106,14 +115,15 @@ def evaluate_model(folder: Path, request: EvaluationRequest, output: Path | None
         )
     if request.harness:
         require_harness()
-    source = read_model_folder(folder)
+    source = find_model(folder, base_model)
     speaks = request.profile and source.auto_class == CAUSAL
     suite = read_suite(request.suite or DEFAULT_SUITE) if request.suite or speaks else None
     model = load_model(source, request.device)
     scores, perplexity, predictions, features = _score(model, request)
     answers = answer_suite(model, suite) if suite else ()
     result = Evaluation(
-        model=str(folder),
+        model=base_model or "" if folder is None else str(folder),
+        base_model=source.base.source if source.is_adapter else None,
         device=describe_device(model.device),
         environment={k: v for k, v in describe_environment().items() if k != "host"},
         scores=scores,
@@ -125,7 +135,7 @@ def evaluate_model(folder: Path, request: EvaluationRequest, output: Path | None
     )
     if request.predictions is not None:
         write_predictions(request.predictions, predictions)
-    write_atomically(output or folder / EVALUATION_FILE, result.model_dump_json(indent=2) + "\n")
+    write_atomically(output, result.model_dump_json(indent=2) + "\n")
     return result
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -14,6 +14,7 @@ from transformers import AutoConfig
 from phasewise.errors import ConfigError
 from phasewise.inference.final import LABELS_FILE
 from phasewise.methods.models import load_base_model, load_tokenizer, quiet_loading
+from phasewise.methods.sources import resolve_model_path
 from phasewise.records import RECORD_FILE, RunRecord, read_record
 from phasewise.settings import MachineSettings, MethodSettings, ModelSettings
 from phasewise.tasks.kinds import get_kind
@@ -107,6 +108,31 @@ def read_model_folder(folder: Path) -> ModelFolder:
             f"CAUSAL_LM, got {adapter.get('task_type')}"
         )
     return ModelFolder(folder, auto_class, base, True, quantization, _labels(folder), record)
+
+
+def find_model(folder: Path | None, base_model: str | None) -> ModelFolder:
+    """Returns a folder's model on the base that is named, or a base model as it is.
+
+    Args:
+        folder: A model folder; None: ``base_model`` alone.
+        base_model: Hub id, folder or package:NAME; None: the one that the adapter names.
+
+    Raises:
+        ConfigError: Neither is given, or a base is named for a folder that holds a whole model.
+    """
+    if folder is None and base_model is None:
+        raise ConfigError("expected --model DIR, or --base-model for a base model as it is")
+    if folder is None:
+        return _describe_whole(
+            Path(resolve_model_path(ModelSettings(source=str(base_model)))), None
+        )
+    source = read_model_folder(folder)
+    if base_model is None:
+        return source
+    if not source.is_adapter:
+        raise ConfigError(f"--base-model: {folder} holds a whole model, which stands on no base")
+    named = {"source": base_model, "revision": None}
+    return replace(source, base=source.base.model_copy(update=named))
 
 
 def load_model(source: ModelFolder, device: Device = "auto", *, exact: bool = False) -> LoadedModel:

@@ -43,6 +43,9 @@ def merge_adapter(
     adapter was trained on, and take as much memory as an unquantised model. (int8 rounds
     activations too; a merged model does not, so its answers differ by that.)
 
+    Embedding and language-model head that share one matrix are parted if the adapter alters one
+    of them, since merging would alter the other too; the model grows by that matrix.
+
     Args:
         adapter: A model folder that holds an adapter (LoRA, rsLoRA, DoRA, …).
         output: A new folder.
@@ -63,6 +66,7 @@ def merge_adapter(
     inputs = _draw_inputs(loaded)
     with torch.inference_mode():
         before = _answer(model, inputs)
+        _part_adapted_ends(model)
         merged = model.merge_and_unload(safe_merge=True)
         merged.eval()
         difference = _compare(before, _answer(merged, inputs))
@@ -76,6 +80,21 @@ def merge_adapter(
     loaded.tokenizer.save_pretrained(output)
     _copy_papers(adapter, output)
     return Merged(output, difference, source.quantization != "none")
+
+
+def _part_adapted_ends(model: Any) -> None:
+    """Gives the head a matrix of its own where it is the embedding's and one of them is adapted."""
+    base = model.get_base_model()
+    ends = [base.get_input_embeddings(), base.get_output_embeddings()]
+    layers = [getattr(end, "base_layer", end) for end in ends]
+    is_adapted = any(end is not layer for end, layer in zip(ends, layers, strict=True))
+    shared: Any
+    head: Any
+    shared, head = (getattr(layer, "weight", None) for layer in layers)
+    if not is_adapted or shared is None or head is not shared:
+        return
+    layers[1].weight = torch.nn.Parameter(shared.detach().clone(), requires_grad=False)
+    base.config.tie_word_embeddings = False
 
 
 def _draw_inputs(loaded: LoadedModel) -> dict[str, torch.Tensor]:

@@ -131,8 +131,12 @@ def _baseline_sentences(task: TaskEvidence, best: UnitEvidence) -> list[str]:
             "at this budget."
         ]
     return [
-        f"Against the strongest cheap baseline, {name} ({show_score(score)}), {best.method} gains "
-        f"{show_score(gain)}."
+        f"Against the strongest cheap baseline, {name} ({show_score(score)}), {best.method} "
+        + (
+            f"gains {show_score(gain)}."
+            if sign > 0
+            else f"lowers {task.metric} by {show_score(gain)}."
+        )
     ]
 
 

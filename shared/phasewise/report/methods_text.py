@@ -118,8 +118,12 @@ def _describe_search(search: SearchSettings) -> str:
     top = min(search.confirm_top, search.trials)
     return (
         f"Per task and method {search.trials} trials were drawn by {how}{cite(keys)}{pruner}; the "
-        f"{top} best were trained again with {search.confirm_seeds} fresh seeds each, and the one "
-        "with the best mean over these was chosen."
+        + (
+            f"{top} best were trained again with {search.confirm_seeds} fresh seeds each, and the "
+            "one with the best mean over these was chosen."
+            if top > 1
+            else f"best was trained again with {search.confirm_seeds} fresh seeds."
+        )
     )
 
 
@@ -168,7 +172,8 @@ def _describe_tools(study: Study, tasks: Sequence[TaskEvidence]) -> str:
     devices = dict.fromkeys(r.environment["device"] for r in records if "device" in r.environment)
     where = f" on {join_words(list(devices))}" if devices else ""
     seconds = sum(record.cost.total_seconds for record in records if record.cost is not None)
-    cost = f"; {len(records)} runs took {seconds / 3600:.1f} hours in all" if records else ""
+    took = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
+    cost = f"; {len(records)} runs took {took} in all" if records else ""
     clip = study.settings.training.max_grad_norm
     return (
         f"All runs used AdamW{cite(['loshchilov2019decoupled'])} with gradients clipped at "

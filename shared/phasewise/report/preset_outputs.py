@@ -86,6 +86,10 @@ def _summarise(
         "train_seconds": sum(cost.train_seconds for cost in costs),
         "median_seconds_per_trial": median([c.total_seconds for c in costs]) if costs else None,
         "largest_peak_memory_mb": max(peaks, default=None),
+        "costs_are": "shares: runs that trained together share seconds by tokens, and their peak "
+        "memory is that of all"
+        if any(record.environment.get("engine") == "packed" for record in records)
+        else "each run's own",
         "success_criteria": [each.model_dump() for each in optimum.success_criteria],
         "range_flags": [each.model_dump() for each in optimum.range_flags],
     }

@@ -2,6 +2,7 @@
 
 from phasewise.report.formatting import join_words, show_p, show_score
 from phasewise.report.verdicts import ALL_TASKS, Verdict
+from phasewise.settings import DIRECTIONS
 from phasewise.statistics import Comparison, Interval, seeds_to_resolve
 
 
@@ -39,7 +40,7 @@ def describe_verdict(verdict: Verdict, comparisons: int) -> str:
     pair, found = f"{verdict.first} and {verdict.second}", verdict.comparison
     if found is None:
         return (
-            f"{verdict.first} has a higher mean than {verdict.second} {where}, but their runs "
+            f"{verdict.first} has a better mean than {verdict.second} {where}, but their runs "
             "share no seed that both finished, so the difference is not judged."
         )
     scale = Scale(verdict)
@@ -51,7 +52,10 @@ def describe_verdict(verdict: Verdict, comparisons: int) -> str:
         )
     shown += f" {scale.show_interval(found.interval)}"
     if verdict.beats:
-        return f"{verdict.first} beats {verdict.second} {where} by {shown}."
+        less = (
+            "" if DIRECTIONS.get(verdict.metric, "maximize") == "maximize" else ", lower is better"
+        )
+        return f"{verdict.first} beats {verdict.second} {where} by {shown}{less}."
     if (found.standard_error or 0.0) < 1e-12:
         return _describe_constant(verdict, where, scale)
     across = " over the tasks together" if verdict.task == ALL_TASKS else ""

@@ -2,9 +2,8 @@
 
 from phasewise.settings.base import Section, merge_mappings, read_yaml
 from phasewise.settings.expressions import expression_names, is_true
-from phasewise.settings.hyperparameters import Hyperparameters, Schedule
+from phasewise.settings.hyperparameters import Hyperparameters, Sampling, Schedule
 from phasewise.settings.loading import (
-    ALL_SHARD,
     REGISTRY,
     Study,
     load_space,
@@ -31,6 +30,7 @@ from phasewise.settings.space import (
 )
 from phasewise.settings.space_names import group_as_documented
 from phasewise.settings.study import (
+    ALL_SHARD,
     BaselineSettings,
     MachineSettings,
     ModelSettings,
@@ -85,6 +85,7 @@ __all__ = [
     "ResourceSettings",
     "SamplerBenchmarkSettings",
     "SamplerName",
+    "Sampling",
     "Scalar",
     "Schedule",
     "SearchSettings",

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from phasewise.settings.base import Section
 from phasewise.settings.target_modules import TargetModules
 
+Sampling = Literal["shuffle", "balanced"]
 Schedule = Literal["linear", "cosine", "constant_with_warmup", "constant", "polynomial"]
 
 
@@ -43,6 +44,11 @@ class Hyperparameters(Section):
     )
     max_length: int | None = Field(
         None, ge=8, description="Tokens of a training example; null: the task's. Scores keep it."
+    )
+    sampling: Sampling | None = Field(
+        None,
+        description="null, shuffle: each row once an epoch. balanced: as many draws, with "
+        "replacement, each class as likely as any other (classification).",
     )
     loraplus_lr_ratio: float = Field(16, ge=1, description="LoRA+: rate of B over rate of A.")
 

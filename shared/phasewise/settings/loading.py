@@ -8,21 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from phasewise.errors import ConfigError, suggest_nearest
+from phasewise.settings.across import check_across_sections
 from phasewise.settings.base import merge_mappings, read_yaml
 from phasewise.settings.hyperparameters import Hyperparameters
 from phasewise.settings.method import MethodSettings
-from phasewise.settings.objective import check_objective_names, parse_objective
 from phasewise.settings.parsing import parse_section
 from phasewise.settings.space import FixedParameter, Parameter, SpaceSettings
-from phasewise.settings.space_file import example_values, read_space
-from phasewise.settings.space_names import OVERRULES
-from phasewise.settings.study import ResourceSettings, StudySettings
+from phasewise.settings.space_file import read_space
+from phasewise.settings.study import ALL_SHARD, ResourceSettings, StudySettings
 from phasewise.settings.task import FilesSource, TaskSettings
 
 #: The folder that holds ``tasks/``, ``methods/``, ``spaces/`` and ``studies/``.
 REGISTRY = Path(__file__).resolve().parents[2]
-#: The shard that holds every task; built in, so that one machine needs no ``shards:``.
-ALL_SHARD = "all"
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def load_study(path: Path | str) -> Study:
     methods = {name: _load_method(name, change, path) for name, change in settings.methods.items()}
     space = load_space(settings.search.space, path)
     study = Study(path, _apply_environment(settings), tasks, methods, space)
-    _check_across_sections(study)
+    check_across_sections(study)
     return study
 
 
@@ -202,93 +199,3 @@ def _apply_environment(settings: StudySettings) -> StudySettings:
         machine = parse_section(type(settings.machine), content, Path("PHASEWISE_DEVICE"))
         settings = settings.model_copy(update={"machine": machine})
     return settings
-
-
-def _check_across_sections(study: Study) -> None:
-    """Checks what no single section can see; runs before anything is planned."""
-    _check_shards(study)
-    _check_unit_names(study)
-    for method, settings in study.methods.items():
-        section = study.space.section_of(settings)
-        if section not in study.space.spaces:
-            raise ConfigError(
-                f"{study.path}: search.space '{study.space.name}' has no section "
-                f"'{section}', which method '{method}' needs; "
-                f"it has: {', '.join(study.space.spaces)}"
-            )
-        _check_overruled(study, method)
-        for task in study.tasks:
-            _check_hyperparameters(study, task, method)
-    names = parse_objective(study.settings.search.objective).names
-    for task, task_settings in study.tasks.items():
-        try:
-            check_objective_names(names, task_settings.kind)
-        except ValueError as error:
-            raise ConfigError(f"{study.path}: search.objective: task '{task}': {error}") from error
-    known = {*study.tasks, *study.methods}
-    for name in study.settings.resources_by:
-        if name not in known:
-            raise ConfigError(
-                f"{study.path}: resources_by.{name} is neither a task nor a method of the study"
-                f"{suggest_nearest(name, known)}"
-            )
-
-
-def _check_shards(study: Study) -> None:
-    shards = study.settings.shards
-    if ALL_SHARD in shards:
-        raise ConfigError(f"{study.path}: shards: the name 'all' is built in; choose another")
-    owner: dict[str, str] = {}
-    for shard, tasks in shards.items():
-        for task in tasks:
-            if task not in study.tasks:
-                raise ConfigError(
-                    f"{study.path}: shards.{shard} names task '{task}', which the study lacks"
-                    f"{suggest_nearest(task, study.tasks)}"
-                )
-            if task in owner:
-                raise ConfigError(
-                    f"{study.path}: task '{task}' is on shards '{owner[task]}' and '{shard}'; "
-                    "expected each task on one"
-                )
-            owner[task] = shard
-    if shards and (left := [task for task in study.tasks if task not in owner]):
-        raise ConfigError(f"{study.path}: shards leave out {', '.join(left)}; add each to one")
-
-
-def _check_unit_names(study: Study) -> None:
-    """``{task}_{method}_optimal.yaml`` must name one unit only."""
-    files: dict[str, tuple[str, str]] = {}
-    for task in study.tasks:
-        for method in study.methods:
-            other = files.setdefault(f"{task}_{method}", (task, method))
-            if other != (task, method):
-                raise ConfigError(
-                    f"{study.path}: units {other} and {(task, method)} would share the file "
-                    f"{task}_{method}_optimal.yaml; rename a task or a method"
-                )
-
-
-def _check_overruled(study: Study, method: str) -> None:
-    names = set(study.parameters_of(method))
-    place = f"{study.path}: search space of '{method}'"
-    for name, overruled in OVERRULES.items():
-        if {name, overruled} <= names:
-            raise ConfigError(f"{place}: {name} overrules {overruled}; give one of them")
-    defaults = study.methods[method].defaults
-    if "gradient_accumulation_steps" in names and "device_batch_size" not in {*names, *defaults}:
-        raise ConfigError(
-            f"{place}: gradient_accumulation_steps multiplies device_batch_size "
-            "(per_device_train_batch_size); give that too"
-        )
-
-
-def _check_hyperparameters(study: Study, task: str, method: str) -> None:
-    where = Path(f"{study.path}: default of method '{method}'")
-    settings = study.methods[method]
-    values = {**settings.defaults, **settings.defaults_by_task.get(task, {})}
-    parse_section(Hyperparameters, {**values, **study.settings.search.fixed}, where)
-    for name, parameter in study.parameters_of(method).items():
-        for value in example_values(parameter):
-            place = Path(f"{study.path}: search space of '{method}'")
-            parse_section(Hyperparameters, {**values, name: value}, place)

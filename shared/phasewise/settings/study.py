@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 from phasewise.settings.base import Section
 from phasewise.settings.objective import parse_objective
 
+#: The shard that holds every task; built in, so that one machine needs no ``shards:``.
+ALL_SHARD = "all"
+
 SamplerName = Literal[
     "schedule",
     "tpe",

@@ -93,16 +93,16 @@ class Instruction:
         """Returns how many prompts and responses ``max_length`` cuts, and how many are empty."""
         lessons = _encode(examples, tokenizer, task)
         pairs = list(zip(examples, lessons, strict=True))
-        limit = f"of {len(pairs)} were cut to max_length {task.max_length}"
+        limit = f"cut to fit max_length {task.max_length}"
         found = {
-            f"prompts {limit} at their start": [e.line for e, lesson in pairs if lesson.prompt_cut],
-            f"responses {limit} at their end": [e.line for e, lesson in pairs if lesson.answer_cut],
-            f"of {len(pairs)} responses are empty": [
-                e.line for e in examples if not e.texts[2].strip()
-            ],
+            f"prompts: start {limit}": [e.line for e, lesson in pairs if lesson.prompt_cut],
+            f"responses: end {limit}": [e.line for e, lesson in pairs if lesson.answer_cut],
+            "responses: empty": [e.line for e in examples if not e.texts[2].strip()],
         }
         return tuple(
-            f"{len(lines)} {what} ({_name_lines(lines)})" for what, lines in found.items() if lines
+            f"{len(lines)} of {len(pairs)} {what} ({_name_lines(lines)})"
+            for what, lines in found.items()
+            if lines
         )
 
     def score(

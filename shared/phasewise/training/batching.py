@@ -1,10 +1,13 @@
 """Batches: the order of rows, micro-batches that fit in memory, the steps that are scored."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import ceil
 
 import torch
 from torch.utils.data import Sampler
+
+from phasewise.settings import Sampling
+from phasewise.tasks.examples import Feature
 
 
 class EpochShuffle(Sampler[int]):
@@ -26,6 +29,41 @@ class EpochShuffle(Sampler[int]):
 
     def __len__(self) -> int:
         return self._rows
+
+
+class BalancedDraw(Sampler[int]):
+    """As many draws an epoch as there are rows, with replacement; classes are equally likely.
+
+    Args:
+        labels: Class of each row.
+        seed: ``RunSeeds.order``.
+    """
+
+    def __init__(self, labels: Sequence[int], seed: int) -> None:
+        of_row = torch.as_tensor(labels)
+        self._weights = 1.0 / torch.bincount(of_row)[of_row]
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __iter__(self) -> Iterator[int]:
+        rows = len(self._weights)
+        drawn = torch.multinomial(self._weights, rows, replacement=True, generator=self._generator)
+        yield from drawn.tolist()
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+
+def order_rows(features: Sequence[Feature], sampling: Sampling | None, seed: int) -> Sampler[int]:
+    """Returns what draws the rows of each epoch.
+
+    Args:
+        features: The train sample.
+        sampling: ``Hyperparameters.sampling``.
+        seed: ``RunSeeds.order``.
+    """
+    if sampling != "balanced":
+        return EpochShuffle(len(features), seed)
+    return BalancedDraw([int(feature["labels"]) for feature in features], seed)
 
 
 def largest_micro_batch(batch_size: int, limit: int) -> int:

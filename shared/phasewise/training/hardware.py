@@ -24,6 +24,28 @@ def find_gpus(machine: MachineSettings) -> list[str]:
     return gpus
 
 
+def describe_crowding(machine: MachineSettings) -> str:
+    """Returns one line if ``machine.workers`` share devices; empty if each has its own.
+
+    Workers take the GPUs in turn, so none shares one before every GPU has a worker.
+    """
+    if machine.workers is None:
+        return ""
+    gpus = len(find_gpus(machine))
+    if gpus:
+        shared = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+        crowded = f"{machine.workers} workers share {shared}: they slow each other down"
+        return crowded if machine.workers > gpus else ""
+    cores = os.cpu_count() or 1
+    held = "1 CPU core" if cores == 1 else f"{cores} CPU cores"
+    return (
+        f"{machine.cores} threads of {machine.workers} workers share {held} (no GPU): "
+        "they slow each other down"
+        if machine.cores > cores
+        else ""
+    )
+
+
 def _visible_gpus() -> list[str]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:

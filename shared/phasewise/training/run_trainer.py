@@ -14,7 +14,7 @@ from phasewise.errors import InfeasibleRunError
 from phasewise.runs import RunConfig
 from phasewise.tasks.examples import Feature
 from phasewise.tasks.instruction import IGNORED
-from phasewise.training.batching import EpochShuffle
+from phasewise.training.batching import order_rows
 from phasewise.training.prediction import Collate
 from phasewise.training.responses import measure_targets
 
@@ -33,7 +33,7 @@ class RunTrainer(Trainer):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        order_seed: int,
+        order: Sampler[int],
         context: Callable[[], AbstractContextManager[None]],
         **arguments: Any,
     ) -> None:
@@ -43,7 +43,7 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = False
         self.step_loss = 0.0
-        self._order_seed = order_seed
+        self._order = order
         self._context = context
         self._targets = 0
         self._tokens: torch.Tensor | int = 0
@@ -91,7 +91,7 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         return batches, None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return EpochShuffle(len(self.train_dataset), self._order_seed)
+        return self._order
 
 
 def _has_token_targets(batch: dict[str, torch.Tensor]) -> bool:
@@ -150,7 +150,7 @@ def build_trainer(
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # a worker has one GPU, whatever else is visible
     return RunTrainer(
-        order_seed=config.seeds.order,
+        order=order_rows(features, config.hyperparameters.sampling, config.seeds.order),
         context=context,
         model=model,
         args=arguments,

@@ -16,6 +16,7 @@ from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import PoolFactory
 from phasewise.tuning.progress import ProgressLog
 from phasewise.tuning.sampler_benchmark import BenchmarkSearch, Score, run_search
+from phasewise.tuning.samplers import require_sampler
 from phasewise.tuning.surrogate import Fit, Surrogate
 from phasewise.tuning.units import Session, Unit, find_record, finite_score, open_session
 
@@ -56,6 +57,8 @@ def benchmark_unit(
         ConfigError: A sampler's library is not installed.
     """
     unit = Unit(study, task, method)
+    for name in study.settings.sampler_benchmark.samplers:
+        require_sampler(name)
     if study.settings.sampler_benchmark.live:
         with open_session(
             unit,

@@ -13,7 +13,8 @@ from phasewise.statistics import accuracy_standard_error, expected_gap
 from phasewise.summaries import Criterion
 from phasewise.tuning.winner import Candidate
 
-#: The documented smallest gap between the best and the worst trial, in units of the score.
+#: The documented smallest gap between the best and the worst trial: of a score in its own units
+#: (5 points), of what has no upper end, a loss, as a share of the published default's.
 DOCUMENTED_GAP = 0.05
 
 
@@ -108,7 +109,14 @@ def _best_worst_gap(state: SearchState) -> Criterion:
         f"{gap:.3f} between {len(values)} finished trials; so many identical ones would differ by "
         f"{floor} ({_describe(state.noise)})"
     )
-    return Criterion(name="best-worst gap above 5 %", met=gap > DOCUMENTED_GAP, detail=detail)
+    if state.sign > 0:
+        return Criterion(name="best-worst gap above 5 %", met=gap > DOCUMENTED_GAP, detail=detail)
+    share = gap / abs(state.baseline) if state.baseline else math.inf
+    return Criterion(
+        name=f"best-worst gap above 5 % of the default's {state.metric}",
+        met=share > DOCUMENTED_GAP,
+        detail=f"{detail}; {100 * share:.1f} % of {state.baseline:.3f}",
+    )
 
 
 def _describe(noise: Noise) -> str:

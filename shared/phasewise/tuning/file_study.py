@@ -14,7 +14,14 @@ import yaml
 
 from phasewise.errors import ConfigError, DataError, suggest_nearest
 from phasewise.records import write_atomically
-from phasewise.settings import COSTS, KIND_METRICS, REGISTRY, TaskKind, read_yaml, registry_names
+from phasewise.settings import (
+    COSTS,
+    KIND_METRICS,
+    REGISTRY,
+    TaskKind,
+    read_yaml,
+    registry_names,
+)
 from phasewise.tasks.files import read_file
 from phasewise.tasks.table import RowTable
 

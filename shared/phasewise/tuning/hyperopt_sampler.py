@@ -6,6 +6,7 @@ conditions are meant there; a pruned or running trial counts among the bad ones.
 
 import importlib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from optuna.samplers import BaseSampler
@@ -23,14 +24,21 @@ def build_hyperopt(seed: int) -> BaseSampler:
     Raises:
         ConfigError: HyperOpt is not installed.
     """
-    try:
-        importlib.import_module("hyperopt")
-    except ImportError as error:
-        raise ConfigError(
-            "search.sampler hyperopt needs the package hyperopt, which is missing: "
-            "pip install 'phasewise[hyperopt]'"
-        ) from error
+    require_hyperopt()
     return GuestSampler(propose, startup=HYPEROPT_STARTUP, seed=seed)
+
+
+def require_hyperopt() -> None:
+    """Checks that HyperOpt is installed, without importing it.
+
+    Raises:
+        ConfigError: It is not; the extra that brings it is named.
+    """
+    if find_spec("hyperopt") is None:
+        raise ConfigError(
+            "sampler hyperopt needs the package hyperopt, which is missing: "
+            "pip install 'phasewise[hyperopt]'"
+        )
 
 
 def propose(question: Question) -> Iterator[Coordinates]:

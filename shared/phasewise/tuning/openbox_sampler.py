@@ -35,7 +35,7 @@ OPENBOX_STARTUP = 3
 #: Loading OpenBox takes 7 s on a busy laptop, fitting its process to 200 trials 20 s.
 _PATIENCE_SECONDS = 300.0
 _INSTALL = (
-    "search.sampler openbox needs OpenBox in a Python of its own, since it pins older numpy and "
+    "sampler openbox needs OpenBox in a Python of its own, since it pins older numpy and "
     "pandas: python3.11 -m venv .openbox && .openbox/bin/pip install openbox==0.9.0, then "
     f"export {PYTHON_VARIABLE}=.openbox/bin/python"
 )
@@ -47,7 +47,8 @@ def build_openbox(seed: int) -> BaseSampler:
     Raises:
         ConfigError: The variable names no Python with OpenBox.
     """
-    child = _start(os.environ.get(PYTHON_VARIABLE, ""))
+    require_openbox()
+    child = _start(os.environ[PYTHON_VARIABLE])
 
     def propose(question: Question) -> Iterator[Coordinates]:
         content = _describe(question)
@@ -57,6 +58,24 @@ def build_openbox(seed: int) -> BaseSampler:
 
     states = (TrialState.COMPLETE,)
     return GuestSampler(propose, startup=OPENBOX_STARTUP, states=states, seed=seed)
+
+
+def require_openbox() -> None:
+    """Checks that the variable names a Python with OpenBox, without the seconds of importing it.
+
+    Raises:
+        ConfigError: It does not; what to install is told.
+    """
+    python = os.environ.get(PYTHON_VARIABLE, "")
+    if not python:
+        raise ConfigError(f"{_INSTALL} ({PYTHON_VARIABLE} is not set)")
+    code = "import importlib.util as u, sys; sys.exit(u.find_spec('openbox') is None)"
+    try:
+        found = subprocess.run([python, "-c", code], capture_output=True, timeout=_PATIENCE_SECONDS)
+    except OSError as error:
+        raise ConfigError(f"{_INSTALL} ({PYTHON_VARIABLE}={python}: {error})") from error
+    if found.returncode:
+        raise ConfigError(f"{_INSTALL} ({PYTHON_VARIABLE}={python}: it has no package openbox)")
 
 
 def _describe(question: Question) -> dict[str, Any]:
@@ -79,8 +98,6 @@ def _describe(question: Question) -> dict[str, Any]:
 
 @cache
 def _start(python: str) -> "_Child":
-    if not python:
-        raise ConfigError(f"{_INSTALL} ({PYTHON_VARIABLE} is not set)")
     child = _Child(python)
     atexit.register(child.close)
     return child

@@ -167,8 +167,6 @@ def _describe(preset: ResolvedPreset, folder: Path) -> dict[str, Any]:
         "name": f"{name}_modules" if folder.name == DESIGN_FOLDER else name,
         "description": preset.settings.description,
         "methods": {METHOD: {}},
-        # What a module costs in time and memory is known of runs that train alone.
-        "training": {"engine": "trainer"},
     }
 
 

@@ -8,10 +8,13 @@ of any length (coarse, refined, final) is repeatable from its files.
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from phasewise.errors import ConfigError
-from phasewise.records import RunRecord, iterate_records
+from phasewise.records import RunRecord, iterate_records, write_atomically
 from phasewise.runs import UnitPaths
 from phasewise.settings import (
     CategoricalParameter,
@@ -30,6 +33,8 @@ from phasewise.tuning.edges import ordered_numbers
 #: The best trials that ranges are narrowed to: this share of the finished ones, at least FEWEST.
 BEST_SHARE = 0.25
 FEWEST = 3
+#: Folder, beside a study, of the one that a command writes to refine it.
+REFINED_FOLDER = "refined"
 #: Added on both sides, as a share of the (log) range: few trials outline a good region poorly.
 MARGIN = 0.15
 
@@ -70,6 +75,62 @@ def refine(study: Study, task: str, method: str) -> Refinement | None:
         ranges={k: _describe(v) for k, v in narrowed.items() if not isinstance(v, FixedParameter)},
     )
     return Refinement(narrowed, winner.config.hyperparameters, origin)
+
+
+def unfinished_sources(study: Study, task: str, method: str) -> list[Study]:
+    """Returns the studies that this one refines whose search of a unit has not ended.
+
+    The first to be searched comes first. A study that has ended hides those that it refines: its
+    ranges are known.
+
+    Raises:
+        ConfigError: A study refines itself, directly or by others, or one that lacks the unit or
+            searched several objectives.
+    """
+    due: list[Study] = []
+    seen = [study.path.resolve()]
+    while (name := study.settings.search.refine_from) is not None:
+        path = study.path.parent / name
+        if path.resolve() in seen:
+            chain = " -> ".join(each.name for each in (*seen, path))
+            raise ConfigError(f"{study.path}: search.refine_from: {chain} goes round in a circle")
+        seen.append(path.resolve())
+        source = load_study(path)
+        _check_source(study, source, task, method)
+        study = source
+        optimum = read_optimum(UnitPaths(study, task, method).optimum)
+        if optimum is not None and optimum.final:
+            break
+        due.append(study)
+    return due[::-1]
+
+
+def write_refined_study(path: Path, trials: int) -> Path:
+    """Writes a study that refines another, into a folder beside it; returns its file.
+
+    It differs in its name, its trials and where it writes.
+
+    Args:
+        path: The study whose search comes first.
+        trials: Of the refined search.
+    """
+    study, folder = load_study(path), path.parent / REFINED_FOLDER
+    space = study.settings.search.space
+    content = {
+        "extends": f"../{path.name}",
+        "name": f"{study.settings.name}_{REFINED_FOLDER}",
+        "search": {
+            "refine_from": f"../{path.name}",
+            "trials": trials,
+            "space": f"../{space}" if space.endswith((".yaml", ".yml")) else space,
+        },
+        "experiments_dir": str(folder.resolve() / "experiments"),
+        "analysis_dir": str(folder.resolve() / "analysis"),
+    }
+    head = "# Written by phasewise; every command takes the study as --study.\n"
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    write_atomically(folder / path.name, head + text)
+    return folder / path.name
 
 
 def narrow(
@@ -153,12 +214,21 @@ def _number(record: RunRecord) -> int:
     return int(record.config.name.rpartition("-")[2])
 
 
-def _read_source_optimum(study: Study, source: Study, task: str, method: str) -> Optimum:
+def _check_source(study: Study, source: Study, task: str, method: str) -> str:
+    """Refuses a study that cannot be refined; returns how messages name it."""
     key = f"{study.path}: search.refine_from: {source.path}"
     if task not in source.tasks or method not in source.methods:
         raise ConfigError(f"{key} has no unit {task}/{method}; expected the same task and method")
     if source.settings.search.objective is not None:
-        raise ConfigError(f"{key} searched {source.settings.search.objective}; expected one metric")
+        raise ConfigError(
+            f"{key} searched {source.settings.search.objective}; ranges are narrowed around the "
+            "best of one metric, several have no single order"
+        )
+    return key
+
+
+def _read_source_optimum(study: Study, source: Study, task: str, method: str) -> Optimum:
+    key = _check_source(study, source, task, method)
     path = UnitPaths(source, task, method).optimum
     optimum = read_optimum(path)
     if optimum is None or not optimum.final:

@@ -19,8 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from phasewise.settings import CategoricalParameter, RangeParameter, SamplerName, SearchSettings
 from phasewise.tuning.guest_sampler import TOLD
-from phasewise.tuning.hyperopt_sampler import HYPEROPT_STARTUP, build_hyperopt
-from phasewise.tuning.openbox_sampler import OPENBOX_STARTUP, build_openbox
+from phasewise.tuning.hyperopt_sampler import HYPEROPT_STARTUP, build_hyperopt, require_hyperopt
+from phasewise.tuning.openbox_sampler import OPENBOX_STARTUP, build_openbox, require_openbox
 from phasewise.tuning.spaces import Space, build_distribution
 
 #: Told trials that TPE wants before it models on its own (Optuna's default).
@@ -221,6 +221,18 @@ def build_sampler(name: SamplerName, *, seed: int, size: SamplerSize, space: Spa
     build = SAMPLERS[name].build
     inner = build(seed, size) if build else optuna.samplers.RandomSampler(seed=seed)
     return AllowedSampler(inner, space, seed=seed, redraws=SAMPLERS[name].redraws)
+
+
+def require_sampler(name: SamplerName) -> None:
+    """Checks that what a sampler draws with is installed: before anything is trained for it.
+
+    Raises:
+        ConfigError: It is not; the message says what to install.
+    """
+    if name == "hyperopt":
+        require_hyperopt()
+    elif name == "openbox":
+        require_openbox()
 
 
 def parallel_limit(search: SearchSettings) -> int:

@@ -23,6 +23,7 @@ from phasewise.tuning.objectives import build_objective
 from phasewise.tuning.optimum import build_optimum, read_baseline, read_defaults
 from phasewise.tuning.progress import Clock, describe_outcome
 from phasewise.tuning.pruners import Judge
+from phasewise.tuning.samplers import require_sampler
 from phasewise.tuning.spaces import place_first
 from phasewise.tuning.startup import sobol_draws
 from phasewise.tuning.trials import ORIGIN_KEY, EndedTrial, TrialBook, count_states
@@ -59,11 +60,13 @@ def search_unit(
         The final optimum, also written to ``UnitPaths.optimum``.
 
     Raises:
-        ConfigError: Phase 0 is missing, or the space leaves nothing to search.
+        ConfigError: Phase 0 or the sampler's package is missing, or the space leaves nothing to
+            search.
         PhasewiseError: No trial finished; the first reason is named.
         StoppedError: SIGTERM or Ctrl-C.
     """
     unit = Unit(study, task, method)
+    require_sampler(study.settings.search.sampler)
     baseline = read_baseline(unit)
     _check_space(unit)
     with open_session(

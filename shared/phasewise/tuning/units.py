@@ -25,6 +25,7 @@ from phasewise.runs import (
 )
 from phasewise.settings import Hyperparameters, Study
 from phasewise.training.choice import EngineChoice, choose_engine, find_shared_cost
+from phasewise.training.hardware import describe_crowding
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import Dispatcher, PoolFactory, worker_pool_factory
 from phasewise.tuning.hooks import OnRecord, RecordHook
@@ -211,6 +212,8 @@ def open_session(
     ):
         if unit.study.settings.training.engine == "auto" and unit.engine.obstacle:
             progress.write(f"runs train one by one: {unit.engine.obstacle}", style="dim")
+        if pool_factory is None and (crowding := describe_crowding(settings.machine)):
+            progress.write(crowding, style="yellow")
         yield Session(progress, stop, dispatcher, hook)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from typer.testing import CliRunner
 from fake_pool import FakePool
 from phasewise.cli import searching
 from phasewise.cli.app import app
+from phasewise.cli.asking import tell_data
 from phasewise.errors import ConfigError, DataError
 from phasewise.settings import load_study
 from phasewise.tuning import units
+from phasewise.tuning.file_study import FileStudy, write_file_study
+from tiny_models import write_tiny_decoder
 
 SPACE = """\
 training:
@@ -96,6 +100,39 @@ def test_documented_call_leaves_the_documented_files(search: Search, tmp_path: P
     assert printed == {"training": best["training"], "lora": best["lora"]}
 
 
+def test_a_refined_search_follows_in_one_command(search: Search, tmp_path: Path) -> None:
+    done = search("--refine-trials", "5")
+    refined = load_study(tmp_path / "out" / "refined" / "study.yaml")
+    assert refined.settings.search.trials == 5
+    best = yaml.safe_load((tmp_path / "out" / "best_config.yaml").read_text())
+    again = yaml.safe_load((tmp_path / "out" / "refined" / "best_config.yaml").read_text())
+    assert again["result"]["best_value"] >= best["result"]["best_value"]
+    assert done.output.count("Best hyperparameter configuration:") == 2
+    with (tmp_path / "out" / "refined" / "trials_summary.csv").open(newline="") as stream:
+        first, *_ = csv.DictReader(stream)
+    assert float(first["training.learning_rate"]) == pytest.approx(
+        best["training"]["learning_rate"]
+    )
+    with pytest.raises(ConfigError, match="--refine-trials narrows ranges around the best of one"):
+        search("--refine-trials", "5", optimization_objective="multi:eval_loss,eval_accuracy")
+
+
+def test_a_study_that_refines_another_searches_that_one_first(
+    search: Search, tmp_path: Path
+) -> None:
+    search("--refine-trials", "5")
+    refined = tmp_path / "out" / "refined"
+    shutil.rmtree(tmp_path / "out" / "experiments")
+    shutil.rmtree(tmp_path / "out" / "analysis")
+    shutil.rmtree(refined / "analysis")
+    words = ["--study", str(refined / "study.yaml"), "--task", "dataset", "--method", "lora"]
+    done = CliRunner().invoke(app, ["search", *words])
+    assert done.exit_code == 0, f"{done.output}{done.exception!r}"
+    assert "whose search of the unit comes first" in done.output
+    again = CliRunner().invoke(app, ["search", *words])
+    assert "comes first" not in again.output
+
+
 def test_study_is_an_ordinary_one_and_a_second_call_trains_nothing(
     search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +191,27 @@ def test_weights_limit_and_parallel_trials_reach_the_study(search: Search, tmp_p
 def test_bad_flags_are_refused(search: Search, changes: dict, message: str) -> None:
     with pytest.raises((ConfigError, DataError), match=message):
         search(**changes)
+
+
+def test_prompts_that_are_cut_are_counted_by_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PHASEWISE_CACHE", str(tmp_path / "cache"))
+    for name, numbers in (("train", range(30)), ("val", range(30, 40))):
+        rows = [{"ask": "w" * (200 if n == 33 else 9) + str(n), "answer": "y"} for n in numbers]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    study = FileStudy(
+        base_model=str(write_tiny_decoder(tmp_path / "llama")),
+        train_file=tmp_path / "train.jsonl",
+        validation_file=tmp_path / "val.jsonl",
+        output_dir=tmp_path / "out",
+        prompt_template="{ask}",
+        max_length=64,
+    )
+    tell_data(load_study(write_file_study(study)))
+    told = capsys.readouterr().out
+    assert "dataset: search set: 1 of 10 prompts: start cut to fit max_length 64 (line 4)" in told
+    assert "train sample" not in told
 
 
 def test_a_unit_of_a_study_needs_both_names() -> None:

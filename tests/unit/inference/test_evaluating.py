@@ -2,19 +2,24 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from final_study import TOPICS, read_csv, write_csv
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from phasewise.cli.app import app
 from phasewise.errors import ConfigError, DataError
 from phasewise.inference.evaluating import Evaluation, EvaluationRequest, evaluate_model
 from phasewise.inference.predicting import predict_file
+from phasewise.methods.adapt import save_model
 from phasewise.runs import UnitPaths
 from phasewise.settings import Study
 from phasewise.tasks.ledger import read_ledger
@@ -106,6 +111,60 @@ def test_profiling_a_causal_model_times_its_answers_too(tiny_llama: Path, tmp_pa
     assert result.generation is not None
     assert result.generation.new_tokens <= 3
     assert result.generation.tokens_per_second > 0
+
+
+def _call(*words: object) -> dict[str, Any]:
+    """Runs the command; returns what it wrote to the last argument."""
+    done = CliRunner().invoke(app, ["evaluate", *map(str, words), "--device", "cpu"])
+    assert done.exit_code == 0, f"{done.output}\n{done.exception!r}"
+    result: dict[str, Any] = json.loads(Path(str(words[-1])).read_text())
+    return result
+
+
+def test_a_base_model_is_evaluated_as_it_is_and_under_an_adapter(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    texts = write_csv(tmp_path / "texts.csv", ("text",), [("hello, world",), ("Grüße",)])
+    here = tmp_path / "base"
+    shutil.copytree(tiny_llama, here)
+    config = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(here), config)
+    torch.nn.init.normal_(next(p for n, p in adapted.named_parameters() if "lora_B" in n))
+    save_model(adapted, tmp_path / "adapter")
+    shutil.rmtree(here)  # as on another machine
+    score = ["--dataset", texts, "--text", "text", "--output", tmp_path / "result.json"]
+    bare = _call("--base-model", tiny_llama, *score)
+    both = _call("--checkpoint", tmp_path / "adapter", "--base-model", tiny_llama, *score)
+    assert bare["model"] == both["base_model"] == str(tiny_llama)
+    assert bare["base_model"] is None
+    expected = _evaluate(tiny_llama, tmp_path, source=texts, text=["text"]).perplexity
+    assert expected is not None
+    assert bare["perplexity"]["perplexity"] == pytest.approx(expected.perplexity)
+    assert both["perplexity"]["perplexity"] != pytest.approx(expected.perplexity, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--profile-inference"], "--output FILE: without --model"),
+        (["--profile-inference", "--output", "a.json"], "expected --model DIR, or --base-model"),
+        (
+            ["--profile-inference", "--model", "{llama}", "--base-model", "x"],
+            "holds a whole model, which stands on no base",
+        ),
+        (
+            ["--profile-inference", "--base-model", "./nowhere", "--output", "a.json"],
+            "no folder ./nowhere",
+        ),
+    ],
+)
+def test_models_that_cannot_be_told_are_refused(
+    tiny_llama: Path, arguments: list[str], message: str
+) -> None:
+    words = [word.format(llama=tiny_llama) for word in arguments]
+    done = CliRunner().invoke(app, ["evaluate", *words])
+    assert isinstance(done.exception, ConfigError)
+    assert message in str(done.exception)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_without_the_harness_the_extra_is_named_before_anything_is_loaded(
     monkeypatch.setattr(harness, "find_spec", lambda name: None)
     request = EvaluationRequest(harness=["hellaswag"])
     with pytest.raises(ConfigError, match=r"pip install 'phasewise\[lm-eval\]'"):
-        evaluate_model(tmp_path / "nothing", request, None)
+        evaluate_model(tmp_path / "nothing", request, tmp_path / "evaluation.json")
 
 
 def test_a_classifier_is_refused(

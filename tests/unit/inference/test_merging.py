@@ -1,24 +1,29 @@
 """A merged model answers as the adapter did, and needs nothing but transformers."""
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from phasewise.errors import ConfigError
 from phasewise.inference.loading import load_model, read_model_folder
 from phasewise.inference.merging import merge_adapter
+from phasewise.methods.adapt import save_model
+from tiny_models import write_tiny_decoder
 
 _IDS = torch.tensor([[101, 2008, 2003, 2183, 2017, 102], [101, 2023, 2003, 2204, 1012, 102]])
+_BYTES = torch.tensor([[65, 66, 67, 68, 69, 70], [97, 98, 99, 100, 101, 102]])
 
 
-def _logits(model: Any) -> torch.Tensor:
+def _logits(model: Any, ids: torch.Tensor = _IDS) -> torch.Tensor:
     with torch.inference_mode():
-        logits: torch.Tensor = model.eval()(input_ids=_IDS).logits
+        logits: torch.Tensor = model.eval()(input_ids=ids).logits
     return logits.float()
 
 
@@ -42,6 +47,30 @@ def test_the_merged_model_answers_like_the_adapter(
     torch.testing.assert_close(_logits(plain), _logits(adapter), atol=tolerance, rtol=0)
     ours = load_model(read_model_folder(tmp_path / "merged"), "cpu").model
     torch.testing.assert_close(_logits(ours), _logits(plain), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("end", ["lm_head", "embed_tokens"])
+def test_an_adapted_head_parts_from_the_embedding_that_it_shared(tmp_path: Path, end: str) -> None:
+    base = AutoModelForCausalLM.from_pretrained(write_tiny_decoder(tmp_path / "llama"))
+    assert base.lm_head.weight is base.model.embed_tokens.weight
+    config = LoraConfig(r=4, target_modules=["q_proj", end], task_type="CAUSAL_LM")
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # PEFT tells of the tie too
+        adapted = get_peft_model(base, config)
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(parameter, std=0.2)
+        save_model(adapted, tmp_path / "adapter")
+        expected = _logits(adapted, _BYTES)
+        merged = merge_adapter(tmp_path / "adapter", tmp_path / "merged", device="cpu")
+    assert merged.difference < 1e-5
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(_logits(plain, _BYTES), expected, atol=1e-5, rtol=1e-5)
+    untouched = {"lm_head": plain.model.embed_tokens, "embed_tokens": plain.lm_head}[end]
+    original = AutoModelForCausalLM.from_pretrained(tmp_path / "llama").lm_head.weight
+    torch.testing.assert_close(untouched.weight, original)
+    assert not plain.config.tie_word_embeddings
 
 
 def test_merging_changes_the_base_at_all(trained: Callable[[str], Path], tmp_path: Path) -> None:

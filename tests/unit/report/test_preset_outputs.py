@@ -119,6 +119,7 @@ def test_the_documented_files_are_there_and_agree(asked: Asked) -> None:
     }
     summary = read["study_summary"]
     assert (summary["trials"], summary["strategy"]) == (5, "focused")
+    assert summary["costs_are"] == "each run's own"
     assert summary["S"] == pytest.approx(summary["S_improved"] - summary["S_baseline"])
     assert summary["train_seconds"] == 10.0
     best = read["best_config"]

@@ -9,6 +9,7 @@ import pytest
 
 from phasewise.report import build_report
 from phasewise.report.evidence import gather_evidence
+from phasewise.report.sentences import describe_verdict
 from phasewise.report.verdicts import ALL_TASKS, Verdict, judge_tasks
 from phasewise.settings import Study
 from synthetic import UnitWriter
@@ -223,3 +224,6 @@ def test_of_two_losses_the_lower_one_is_better_example_by_example(
     assert verdict.examples_missing == ""
     assert verdict.beats
     assert verdict.chance == 1
+    said = describe_verdict(verdict, 1)
+    assert said.startswith(f"{better} beats {worse} on answers by 0.300 eval_loss [")
+    assert said.endswith("], lower is better.")

@@ -1,13 +1,15 @@
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+import yaml
 
 from phasewise.errors import ConfigError
-from phasewise.settings import Study, load_study, read_yaml, registry_names
+from phasewise.settings import Sampling, Study, load_study, read_yaml, registry_names
 
 Writer = Callable[..., Study]
+SAMPLINGS = get_args(Sampling)
 
 
 def test_valid_study_resolves_its_registered_files(write_study: Writer) -> None:
@@ -55,6 +57,41 @@ def test_bad_study_is_refused_by_name(
     message = str(caught.value)
     assert expected in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("length", "refused"),
+    [
+        ({"type": "categorical", "values": [384, 128]}, 128),
+        ({"type": "int", "min": 64, "max": 384}, 64),
+        ({"type": "fixed", "value": 100}, 100),
+        ({"type": "int", "min": 129, "max": 384}, None),
+    ],
+)
+def test_a_searched_length_leaves_windows_room_beside_the_stride(
+    write_study: Writer, tmp_path: Path, length: dict[str, Any], refused: int | None
+) -> None:
+    space = {"source": "test", "spaces": {"lora": {"max_length": length}}}
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
+    content = {"tasks": {"squad_v2": {}, "sst2": {}}, "methods": {"lora": {}}}
+    content["search"] = {"space": "space.yaml"}
+    if refused is None:
+        write_study(**content)
+        return
+    with pytest.raises(ConfigError) as caught:
+        write_study(**content)
+    expected = f"max_length {refused}: expected more than doc_stride of task 'squad_v2', 128"
+    assert f"search space of 'lora': {expected}" in str(caught.value)
+
+
+def test_balanced_sampling_is_for_classes(write_study: Writer, tmp_path: Path) -> None:
+    space = {"data": {"sampling_strategy": {"type": "categorical", "values": list(SAMPLINGS)}}}
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump({"source": "test", **space}))
+    search = {"space": "space.yaml"}
+    study = write_study(tasks={"sst2": {}}, methods={"lora": {}}, search=search)
+    assert study.parameters_of("lora")["sampling"].values == SAMPLINGS  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match="sampling balanced: task 'squad_v2' is extractive_qa"):
+        write_study(tasks={"sst2": {}, "squad_v2": {}}, methods={"lora": {}}, search=search)
 
 
 def test_missing_file_and_bad_yaml_name_the_file(tmp_path: Path) -> None:

@@ -129,9 +129,9 @@ def test_what_does_not_fit_is_cut_and_counted_by_line(
     assert bytes_tokenizer.decode(third["input_ids"]) == "q =r<|end|>"
     assert (fourth["labels"] != IGNORED).sum() == 1, "an empty response is its end"
     assert KIND.describe_cuts(examples, bytes_tokenizer, task) == (
-        "1 prompts of 4 were cut to max_length 16 at their start (line 1)",
-        "1 responses of 4 were cut to max_length 16 at their end (line 2)",
-        "1 of 4 responses are empty (line 4)",
+        "1 of 4 prompts: start cut to fit max_length 16 (line 1)",
+        "1 of 4 responses: end cut to fit max_length 16 (line 2)",
+        "1 of 4 responses: empty (line 4)",
     )
 
 
@@ -237,7 +237,8 @@ def test_cached_sets_tell_what_was_cut(
         data = load_task_data(unit, bytes_tokenizer, subset_seed=1)
         assert len(data.train) == 6
         assert (
-            sum("of 4 were cut" in text or "of 6 were cut" in text for text in data.messages) == 2
+            sum(" of 4 responses" in text or " of 6 responses" in text for text in data.messages)
+            == 2
         )
         assert data.train_examples[0].line > 0
 

@@ -1,6 +1,12 @@
+import numpy as np
 import pytest
 
-from phasewise.training.batching import EpochShuffle, find_evaluation_steps, largest_micro_batch
+from phasewise.training.batching import (
+    EpochShuffle,
+    find_evaluation_steps,
+    largest_micro_batch,
+    order_rows,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,3 +44,17 @@ def test_each_epoch_has_an_order_of_its_own_that_the_seed_repeats() -> None:
     assert first != second
     assert [list(again), list(again)] == [first, second]
     assert list(EpochShuffle(50, seed=2)) != first
+
+
+def test_balanced_draws_give_each_class_the_same_chance() -> None:
+    features = [{"labels": int(row < 30)} for row in range(300)]  # a tenth is of class 1
+    sampler = order_rows(features, "balanced", seed=1)
+    drawn = [row for _ in range(20) for row in sampler]
+    assert len(drawn) == 20 * len(sampler) == 6000
+    # 6,000 draws of a half: SD .0065
+    assert np.mean([row < 30 for row in drawn]) == pytest.approx(0.5, abs=0.03)
+    counts = np.bincount(drawn, minlength=300)
+    assert counts[:30].min() > counts[30:].max() / 2
+    assert drawn[:300] == list(order_rows(features, "balanced", seed=1))
+    for usual in (None, "shuffle"):
+        assert list(order_rows(features, usual, 3)) == list(EpochShuffle(300, 3))

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from phasewise.training.device import (
     peak_memory_mb,
     reset_peak_memory,
 )
-from phasewise.training.hardware import find_gpus
+from phasewise.training.hardware import describe_crowding, find_gpus
 
 _CPU = torch.device("cpu")
 
@@ -82,3 +84,22 @@ def test_workers_get_the_visible_gpus(
     assert find_gpus(MachineSettings()) == expected
     assert find_gpus(MachineSettings(device="cpu")) == []
     assert choose_device(MachineSettings(device="cpu")) == _CPU
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "expected"),
+    [
+        (4, "0,1,2,3", ""),
+        (None, "0", ""),
+        (3, "0,1", "3 workers share 2 GPUs: they slow each other down"),
+        (2, "5", "2 workers share 1 GPU: they slow each other down"),
+        (2, "", ""),
+        (3, "", "3 threads of 3 workers share 2 CPU cores (no GPU): they slow each other down"),
+    ],
+)
+def test_workers_that_share_a_device_are_told(
+    monkeypatch: pytest.MonkeyPatch, workers: int | None, gpus: str, expected: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert describe_crowding(MachineSettings(workers=workers)) == expected

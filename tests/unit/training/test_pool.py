@@ -186,6 +186,31 @@ def test_a_run_that_is_to_be_alone_shares_its_worker_with_none(
     assert order == ["first", "alone", "last"]
 
 
+@pytest.mark.parametrize(
+    ("workers", "gpus", "used"),
+    [
+        (2, "0,1,2,3", ["0", "1"]),  # fewer trials at once than GPUs
+        (3, "4,6,7", ["4", "6", "7"]),
+        (3, "4,6", ["4", "4", "6"]),  # only then is one shared
+        (None, "4,6", ["4", "6"]),
+    ],
+)
+def test_workers_take_the_gpus_before_they_share_one(
+    job_of: Jobs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int | None,
+    gpus: str,
+    used: list[str],
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    with WorkerPool(MachineSettings(workers=workers), tmp_path / "log", _ECHO) as pool:
+        for number in range(4):  # one more than there are workers: it waits
+            pool.submit(job_of(f"run-{number}"))
+        started = [worker.gpu for worker in pool._workers]
+    assert sorted(filter(None, started)) == used
+
+
 def test_each_gpu_gets_a_worker(
     job_of: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,16 @@ def test_noise_floor() -> None:
     assert measure_noise("accuracy", 0.75, 0, 0.01) == (None, 0.01)
 
 
+def test_the_gap_between_losses_is_a_share_of_the_defaults() -> None:
+    name = "best-worst gap above 5 % of the default's eval_loss"
+    loss = {"metric": "eval_loss", "sign": -1.0, "noise": Noise(None, 0.01)}
+    close = check([2.00, 2.08], {0: [2.0, 2.0]}, baseline=2.0, **loss)[name]
+    assert not close.met  # .08 is more than .05, but 4 % of the default's
+    assert "; 4.0 % of 2.000" in close.detail
+    assert check([2.00, 2.11], {0: [2.0, 2.0]}, baseline=2.0, **loss)[name].met
+    assert check([0.100, 0.106], {0: [0.1, 0.1]}, baseline=0.1, **loss)[name].met
+
+
 def test_clear_optimum_needs_two_standard_errors() -> None:
     # Each SE is .01 (.02 / sqrt 2 / sqrt 2), of the difference .01414; twice that is .0283.
     lead = {0: [0.84, 0.86], 1: [0.81, 0.83]}

@@ -71,6 +71,15 @@ def test_validation_rows_that_do_not_fit_are_refused(
         check_task_data(task, None)
 
 
+@pytest.mark.parametrize(("train", "validation"), [(0, 9), (60, 0)])
+def test_an_empty_file_is_refused_by_name(tmp_path: Path, train: int, validation: int) -> None:
+    name = "val" if train else "train"
+    with pytest.raises(DataError, match=rf"{name}\.jsonl: expected data rows, the file has none"):
+        check_task_data(
+            make_task(tmp_path, classes(0, train), classes(train, train + validation)), None
+        )
+
+
 def test_instructions_are_told_by_their_response_column(tmp_path: Path) -> None:
     rows = [{"question": f"q {i}", "answer": f"a {i}"} for i in range(30)]
     task = make_task(tmp_path, rows[:20], rows[20:])

@@ -9,6 +9,7 @@ from phasewise.errors import ConfigError
 from phasewise.settings import Study, load_study
 from phasewise.settings.presets import load_preset
 from phasewise.settings.suites import load_suite
+from phasewise.training.choice import choose_engine
 from phasewise.tuning import preset_study
 from phasewise.tuning.ablation_study import write_ablation_study
 from phasewise.tuning.derived_study import Asked
@@ -59,6 +60,20 @@ def test_a_preset_is_a_study_with_the_strategys_space(asked: Asked) -> None:
     }
     assert study.default_hyperparameters("toy", "dora").target_modules == "core"
     assert study.settings.experiments_path.is_relative_to(asked.output_dir)
+
+
+def test_runs_of_a_preset_train_together_where_they_can(asked: Asked) -> None:
+    study = load_study(write_search_study(_preset("quick"), asked))
+    assert study.settings.training.engine == "auto"
+    assert (
+        choose_engine(
+            study.tasks["toy"],
+            study.methods["dora"],
+            study.settings.training,
+            study.settings.search,
+        ).engine
+        == "packed"
+    )
 
 
 def test_trials_modules_and_fixed_values_overrule(asked: Asked) -> None:

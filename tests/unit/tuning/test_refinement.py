@@ -13,7 +13,7 @@ from phasewise.errors import ConfigError
 from phasewise.records import read_record
 from phasewise.settings import Parameter, load_study
 from phasewise.summaries import RangeFlag
-from phasewise.tuning.refinement import narrow
+from phasewise.tuning.refinement import narrow, refine, unfinished_sources, write_refined_study
 from phasewise.tuning.search import search_unit
 from phasewise.tuning.units import Unit
 
@@ -87,6 +87,36 @@ def test_refined_search_starts_at_the_coarse_winner_in_narrower_ranges(tmp_path:
     assert low < math.log10(first.best_hyperparameters["learning_rate"]) < high
     assert unit.space.parameters["learning_rate"].model_dump()["min"] == pytest.approx(10**low)
     assert second.best_value >= first.best_value
+
+
+def test_several_objectives_have_no_best_quarter(tmp_path: Path) -> None:
+    coarse = write_tuning_study(tmp_path, objective="multi:accuracy,train_seconds")
+    refined = load_study(write_refined_study(coarse.path, 4))
+    for ask in (refine, unfinished_sources):
+        with pytest.raises(ConfigError, match=r"searched multi:accuracy,train_seconds; .* no sing"):
+            ask(refined, "toy", "lora")
+        with pytest.raises(ConfigError, match="has no unit other/lora"):
+            ask(refined, "other", "lora")
+
+
+def test_what_comes_first_is_listed_from_the_coarsest_on(tmp_path: Path) -> None:
+    coarse = write_tuning_study(tmp_path, trials=4)
+    middle = load_study(write_refined_study(coarse.path, 4))
+    last = load_study(write_refined_study(middle.path, 4))
+    assert last.settings.name == "tuned_refined_refined"
+    due = unfinished_sources(last, "toy", "lora")
+    assert [study.path.resolve() for study in due] == [coarse.path, middle.path]
+    search_unit(coarse, "toy", "lora", pool_factory=FakePool)
+    due = unfinished_sources(last, "toy", "lora")
+    assert [study.path.resolve() for study in due] == [middle.path]
+    assert not unfinished_sources(coarse, "toy", "lora")
+
+
+def test_a_study_that_refines_itself_is_refused(tmp_path: Path) -> None:
+    coarse = write_tuning_study(tmp_path, refine_from="refined/study.yaml")
+    write_refined_study(coarse.path, 4)
+    with pytest.raises(ConfigError, match=r"study.yaml -> study.yaml .*goes round in a circle"):
+        unfinished_sources(coarse, "toy", "lora")
 
 
 def test_refining_before_the_coarse_search_has_ended_names_the_command(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from transformers import TrainerState, get_scheduler
 from phasewise.errors import InfeasibleRunError
 from phasewise.methods.adapt import build_optimizer
 from phasewise.seeding import derive_seed
+from phasewise.settings import Sampling
 from phasewise.tasks.examples import Feature
-from phasewise.training.batching import EpochShuffle
+from phasewise.training.batching import order_rows
 from phasewise.training.interface import RunJob
 from phasewise.training.packed.model import PackedModel
 from phasewise.training.run_watch import RunWatch
@@ -36,7 +37,12 @@ class MicroBatch(NamedTuple):
 
 
 def iterate_micro_batches(
-    features: Sequence[Feature], *, seed: int, batch_size: int, micro_batch_size: int
+    features: Sequence[Feature],
+    *,
+    seed: int,
+    batch_size: int,
+    micro_batch_size: int,
+    sampling: Sampling | None = None,
 ) -> Iterator[MicroBatch]:
     """Yields, without end, the micro-batches that ``RunTrainer`` would see, in its order.
 
@@ -45,8 +51,9 @@ def iterate_micro_batches(
         seed: ``RunSeeds.order``.
         batch_size: Effective.
         micro_batch_size: Divides ``batch_size``.
+        sampling: ``Hyperparameters.sampling``.
     """
-    shuffle, epoch = EpochShuffle(len(features), seed), 0
+    shuffle, epoch = order_rows(features, sampling, seed), 0
     total = ceil(len(features) / micro_batch_size)
     while True:
         order, done = list(shuffle), 0
@@ -120,6 +127,7 @@ class PackedRun:
             seed=config.seeds.order,
             batch_size=hyperparameters.batch_size,
             micro_batch_size=attempt.micro_batch_size,
+            sampling=hyperparameters.sampling,
         )
         self.batch = next(self._batches)
 

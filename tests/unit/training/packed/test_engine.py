@@ -86,6 +86,15 @@ def test_each_run_trains_as_it_does_alone(job_of: Jobs, targets: str) -> None:
         _check_same(packed[job.config.name], _train(alone, [job])[0][job.config.name])
 
 
+def test_balanced_draws_are_those_of_a_run_alone(job_of: Jobs) -> None:
+    jobs = [job_of(name, sampling="balanced") for name in "ab"]
+    packed, _ = _train(PackedEngine(_MACHINE), jobs)
+    alone, _ = _train(TrainerEngine(_MACHINE), [jobs[0]])
+    _check_same(packed["a"], alone["a"])
+    shuffled, _ = _train(PackedEngine(_MACHINE), [job_of("a")])
+    assert shuffled["a"].train_points != packed["a"].train_points
+
+
 def test_accumulated_micro_batches_make_the_same_steps(job_of: Jobs) -> None:
     training = {"micro_batch_size": 2, "evaluations_per_epoch": 2}
     jobs = [
