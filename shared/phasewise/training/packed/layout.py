@@ -70,6 +70,8 @@ class Layout:
         memo: What layers computed of it, for the next one.
         captures: Whether attention is to hand out its keys and values instead.
         held: Where the batch has one token a row: what they attend to.
+        wanted: int64 (targets,), a language model's places in the flattened padded batch that
+            have a target.
     """
 
     shares: tuple[Share, ...]
@@ -78,6 +80,7 @@ class Layout:
     memo: dict[object, Any] = field(default_factory=dict)
     captures: bool = False
     held: Held | None = None
+    wanted: torch.Tensor | None = None
 
     @property
     def rows(self) -> int:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,8 +12,19 @@ from torch import nn
 
 from phasewise.methods.models import BaseModel
 from phasewise.training.packed import attention
+from phasewise.training.packed.agreement import (
+    build_probe,
+    is_close,
+    label_probe,
+    losses_of_logits,
+)
 from phasewise.training.packed.last_block import Position, narrow_block
-from phasewise.training.packed.layers import PackedDropout, PackedHead, PackedLinear
+from phasewise.training.packed.layers import (
+    PackedDropout,
+    PackedHead,
+    PackedLinear,
+    read_linear,
+)
 from phasewise.training.packed.layout import (
     CannotPackError,
     Layout,
@@ -23,18 +35,20 @@ from phasewise.training.packed.layout import (
 )
 from phasewise.training.packed.low_rank import read_pair
 from phasewise.training.packed.rearrange import Places, find_places, take_places, take_tokens
-from phasewise.training.products import OneDnnLinear
-
-#: Largest relative difference between a packed model's logits and the base model's (float32; the
-#: order of sums differs) that the check of a new architecture lets pass; bfloat16 has 8 bits.
-_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+from phasewise.training.packed.token_losses import (
+    TargetStates,
+    TokenLosses,
+    find_targets,
+    measure_losses,
+)
 
 
 class PackedModel:
     """Runs the rows of many members through one base model without padding.
 
     Embeddings and whatever follows the blocks (pooler, head) see padded rows; between them all
-    tokens lie in one sequence, kept apart by attention.
+    tokens lie in one sequence, kept apart by attention. A language model's output layer sees only
+    the tokens that have a target.
 
     Args:
         base: Stays as it is; its weights are shared.
@@ -54,6 +68,7 @@ class PackedModel:
         _replace_dropouts(self._model)
         for name in self._fresh:
             _replace(self._model, name, PackedHead(self._model.get_submodule(name), name))
+        self._output = None if self._fresh else _take_output(self._model)
         self._blocks[0].register_forward_pre_hook(_flatten_states)
         for block in self._blocks:
             block.register_forward_pre_hook(_flatten_keywords, with_kwargs=True)
@@ -98,35 +113,63 @@ class PackedModel:
             logits: torch.Tensor = self._model(**batch).logits
         return logits
 
+    def measure(
+        self,
+        members: Sequence[tuple[Member, int]],
+        batch: dict[str, torch.Tensor],
+        labels: torch.Tensor,
+    ) -> TokenLosses:
+        """Returns the losses of a language model.
+
+        Args:
+            members: See ``__call__``.
+            batch: See ``__call__``.
+            labels: int64 (rows, longest), ``IGNORED`` where a token is no target.
+        """
+        assert self._output is not None
+        targets = find_targets(labels)
+        layout = build_layout(members, batch["attention_mask"])
+        with use_layout(replace(layout, wanted=targets.places)):
+            states = self._model(**batch).logits
+        return TokenLosses(measure_losses(states, self._output, targets.tokens), targets.counts)
+
     def _adapt(self, name: str) -> None:
         layer = self._model.get_submodule(name)
         if isinstance(layer, PackedLinear):
             return
-        if type(layer) not in (nn.Linear, OneDnnLinear):
-            raise CannotPackError(f"layer {name} is a {type(layer).__name__}, not a Linear")
-        _replace(self._model, name, PackedLinear(layer, name))
+        _replace(self._model, name, PackedLinear(read_linear(layer, name), name))
 
     @torch.no_grad()
     def _check(self, base: BaseModel) -> None:
         """Compares with the base model on rows of different lengths, then looks for dropouts."""
         device = next(base.model.parameters()).device
-        batch = _probe_batch(base.model.config, device)
+        batch = build_probe(base.model.config, device)
         heads = {n: dict(base.model.get_submodule(n).named_parameters()) for n in self._fresh}
         members = [Member({}, heads, torch.Generator(device)) for _ in range(2)]
         pack = [(members[0], 2), (members[1], 1)]
         expected = base.model(**batch).logits.float()
+        if self._output is not None:
+            expected = losses_of_logits(expected, batch)
         self.train(False)
-        if not _is_close(self(pack, batch), expected, base.model.dtype):
+        if not is_close(self._probe(pack, batch), expected, base.model.dtype):
             raise CannotPackError(f"{type(base.model).__name__} computes otherwise without padding")
-        self._narrow(pack, batch, expected)
+        if self._output is None:
+            self._narrow(pack, batch, expected)
         self.train(True)
         again = []
         for _ in range(2):
             for member in members:
                 member.generator.manual_seed(0)
-            again.append(self(pack, batch))
+            again.append(self._probe(pack, batch))
         if not torch.equal(*again):
             raise CannotPackError(f"{type(base.model).__name__} has a dropout of its own")
+
+    def _probe(
+        self, pack: Sequence[tuple[Member, int]], batch: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        if self._output is None:
+            return self(pack, batch)
+        return self.measure(pack, batch, label_probe(batch)).losses
 
     def _narrow(
         self,
@@ -143,17 +186,9 @@ class PackedModel:
             undo = narrow_block(self._blocks[-1], position, fill=float("nan"))
             found = self(pack, batch)
             undo()
-            if _is_close(found, expected, self._model.dtype):
+            if is_close(found, expected, self._model.dtype):
                 narrow_block(self._blocks[-1], position)
                 return
-
-
-def _is_close(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether all logits are (rows, classes) and close; NaN is not."""
-    if found.shape != expected.shape:
-        return False
-    allowed = _TOLERANCE.get(dtype, 5e-2) * float(expected.abs().max())
-    return float((found.float() - expected).abs().max()) <= allowed
 
 
 def _share_copy(model: Any) -> Any:
@@ -171,6 +206,16 @@ def _find_blocks(model: nn.Module) -> list[nn.Module]:
     if len(lists) != 1:
         raise CannotPackError(f"{type(model).__name__} has no single list of {depth} blocks")
     return list(lists[0])
+
+
+def _take_output(model: Any) -> nn.Linear:
+    """Returns a language model's output layer; the model's result is now what it would see."""
+    output: Any = model.get_output_embeddings()
+    names = [name for name, module in model.named_modules() if module is output]
+    if len(names) != 1 or not isinstance(output, nn.Linear):
+        raise CannotPackError(f"{type(model).__name__} has no output layer that is a Linear")
+    _replace(model, names[0], TargetStates())
+    return output
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
@@ -243,13 +288,3 @@ def _pad_states(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
     padded = take_places(states[0], _row_places(layout))
     padded = padded.view(layout.rows, layout.longest, -1)
     return (padded, *output[1:]) if isinstance(output, tuple) else padded
-
-
-def _probe_batch(config: Any, device: torch.device) -> dict[str, torch.Tensor]:
-    """Returns three rows of 5, 9 and 7 tokens that are neither padding nor special, if possible."""
-    lengths, pad = (5, 9, 7), int(config.pad_token_id or 0)
-    tokens = torch.arange(27).view(3, 9) * 37 % max(1, int(config.vocab_size) - 10) + 5
-    tokens[tokens == pad] = pad + 1
-    mask = torch.arange(9).unsqueeze(0) < torch.tensor(lengths).unsqueeze(1)
-    tokens = torch.where(mask, tokens, torch.tensor(pad))
-    return {"input_ids": tokens.to(device), "attention_mask": mask.long().to(device)}
