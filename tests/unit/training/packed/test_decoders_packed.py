@@ -164,8 +164,8 @@ def _check_all(jobs: list[RunJob], steps: int = 0) -> None:
     packed, alone = _train_together(jobs), TrainerEngine(_MACHINE)
     for job in jobs:
         expected = _train(alone, [job])[job.config.name]
-        assert len(_losses(expected)) >= steps
         _check_same(packed[job.config.name], expected)
+    assert max(len(record.train_points) for record in packed.values()) >= steps
 
 
 @pytest.mark.parametrize("targets", ["query_value", "all"])
@@ -181,7 +181,7 @@ def test_each_decoder_learns_responses_as_it_does_alone(job_of: Jobs, targets: s
         job_of("e", method="dora", batch_size=1, packing=True, seed=11, **common),
         job_of("f", method="lora", batch_size=8, packing=True, seed=13, **common),
     ]
-    _check_all(jobs)
+    _check_all(jobs, steps=50)
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "llama"])
