@@ -9,7 +9,7 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from phasewise.methods.models import BaseModel
+from phasewise.methods.models import BaseModel, share_weights
 from phasewise.training.packed import attention
 from phasewise.training.packed.last_block import Position, narrow_block
 from phasewise.training.packed.layers import PackedDropout, PackedHead, PackedLinear
@@ -22,12 +22,15 @@ from phasewise.training.packed.layout import (
     use_layout,
 )
 from phasewise.training.packed.low_rank import read_pair
+from phasewise.training.packed.quantised import QuantizedLinear, is_quantized
 from phasewise.training.packed.rearrange import Places, find_places, take_places, take_tokens
 from phasewise.training.products import OneDnnLinear
 
 #: Largest relative difference between a packed model's logits and the base model's (float32; the
-#: order of sums differs) that the check of a new architecture lets pass; bfloat16 has 8 bits.
-_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+#: order of sums differs) that the check of a new architecture lets pass.
+_TOLERANCE = 1e-4
+#: The same where numbers have 8 bits: bfloat16, and what LLM.int8() rounds.
+_COARSE_TOLERANCE = 5e-2
 
 
 class PackedModel:
@@ -52,6 +55,11 @@ class PackedModel:
         self._blocks = _find_blocks(self._model)
         self._model.set_attn_implementation(attention.NAME)
         _replace_dropouts(self._model)
+        int8 = [name for name, m in self._model.named_modules() if is_quantized(m, "8bit")]
+        for name in int8:  # adapted or not: whoever shares the pack must not change what it rounds
+            self._adapt(name)
+        exact = base.model.dtype == torch.float32 and not int8
+        self._tolerance = _TOLERANCE if exact else _COARSE_TOLERANCE
         for name in self._fresh:
             _replace(self._model, name, PackedHead(self._model.get_submodule(name), name))
         self._blocks[0].register_forward_pre_hook(_flatten_states)
@@ -100,11 +108,14 @@ class PackedModel:
 
     def _adapt(self, name: str) -> None:
         layer = self._model.get_submodule(name)
-        if isinstance(layer, PackedLinear):
+        if isinstance(layer, (PackedLinear, QuantizedLinear)):
             return
-        if type(layer) not in (nn.Linear, OneDnnLinear):
+        if is_quantized(layer):
+            _replace(self._model, name, QuantizedLinear(layer, name))
+        elif type(layer) in (nn.Linear, OneDnnLinear):
+            _replace(self._model, name, PackedLinear(layer, name))
+        else:
             raise CannotPackError(f"layer {name} is a {type(layer).__name__}, not a Linear")
-        _replace(self._model, name, PackedLinear(layer, name))
 
     @torch.no_grad()
     def _check(self, base: BaseModel) -> None:
@@ -116,7 +127,7 @@ class PackedModel:
         pack = [(members[0], 2), (members[1], 1)]
         expected = base.model(**batch).logits.float()
         self.train(False)
-        if not _is_close(self(pack, batch), expected, base.model.dtype):
+        if not _is_close(self(pack, batch), expected, self._tolerance):
             raise CannotPackError(f"{type(base.model).__name__} computes otherwise without padding")
         self._narrow(pack, batch, expected)
         self.train(True)
@@ -143,22 +154,21 @@ class PackedModel:
             undo = narrow_block(self._blocks[-1], position, fill=float("nan"))
             found = self(pack, batch)
             undo()
-            if _is_close(found, expected, self._model.dtype):
+            if _is_close(found, expected, self._tolerance):
                 narrow_block(self._blocks[-1], position)
                 return
 
 
-def _is_close(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> bool:
+def _is_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
     """Whether all logits are (rows, classes) and close; NaN is not."""
     if found.shape != expected.shape:
         return False
-    allowed = _TOLERANCE.get(dtype, 5e-2) * float(expected.abs().max())
+    allowed = tolerance * float(expected.abs().max())
     return float((found.float() - expected).abs().max()) <= allowed
 
 
 def _share_copy(model: Any) -> Any:
-    memo: dict[int, Any] = {id(t): t for t in [*model.parameters(), *model.buffers()]}
-    copied = copy.deepcopy(model, memo)
+    copied = copy.deepcopy(model, share_weights(model))
     # The weights are the base's own: members' tensors take part in the graph, these never do.
     if any(parameter.requires_grad for parameter in copied.parameters()):
         copied.requires_grad_(False)
