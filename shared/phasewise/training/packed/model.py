@@ -22,15 +22,13 @@ from phasewise.training.packed.layout import (
     use_layout,
 )
 from phasewise.training.packed.low_rank import read_pair
-from phasewise.training.packed.quantised import QuantizedLinear, is_quantized
+from phasewise.training.packed.quantised import QuantizedLinear, exact_products, is_quantized
 from phasewise.training.packed.rearrange import Places, find_places, take_places, take_tokens
 from phasewise.training.products import OneDnnLinear
 
 #: Largest relative difference between a packed model's logits and the base model's (float32; the
-#: order of sums differs) that the check of a new architecture lets pass.
-_TOLERANCE = 1e-4
-#: The same where numbers have 8 bits: bfloat16, and what LLM.int8() rounds.
-_COARSE_TOLERANCE = 5e-2
+#: order of sums differs) that the check of a new architecture lets pass; bfloat16 has 8 bits.
+_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 
 
 class PackedModel:
@@ -58,8 +56,6 @@ class PackedModel:
         int8 = [name for name, m in self._model.named_modules() if is_quantized(m, "8bit")]
         for name in int8:  # adapted or not: whoever shares the pack must not change what it rounds
             self._adapt(name)
-        exact = base.model.dtype == torch.float32 and not int8
-        self._tolerance = _TOLERANCE if exact else _COARSE_TOLERANCE
         for name in self._fresh:
             _replace(self._model, name, PackedHead(self._model.get_submodule(name), name))
         self._blocks[0].register_forward_pre_hook(_flatten_states)
@@ -125,11 +121,13 @@ class PackedModel:
         heads = {n: dict(base.model.get_submodule(n).named_parameters()) for n in self._fresh}
         members = [Member({}, heads, torch.Generator(device)) for _ in range(2)]
         pack = [(members[0], 2), (members[1], 1)]
-        expected = base.model(**batch).logits.float()
         self.train(False)
-        if not _is_close(self(pack, batch), expected, self._tolerance):
-            raise CannotPackError(f"{type(base.model).__name__} computes otherwise without padding")
-        self._narrow(pack, batch, expected)
+        with exact_products(base.model, self._model):
+            expected = base.model(**batch).logits.float()
+            if not _is_close(self(pack, batch), expected, self._model.dtype):
+                name = type(base.model).__name__
+                raise CannotPackError(f"{name} computes otherwise without padding")
+            self._narrow(pack, batch, expected)
         self.train(True)
         again = []
         for _ in range(2):
@@ -154,16 +152,16 @@ class PackedModel:
             undo = narrow_block(self._blocks[-1], position, fill=float("nan"))
             found = self(pack, batch)
             undo()
-            if _is_close(found, expected, self._tolerance):
+            if _is_close(found, expected, self._model.dtype):
                 narrow_block(self._blocks[-1], position)
                 return
 
 
-def _is_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
+def _is_close(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> bool:
     """Whether all logits are (rows, classes) and close; NaN is not."""
     if found.shape != expected.shape:
         return False
-    allowed = tolerance * float(expected.abs().max())
+    allowed = _TOLERANCE.get(dtype, 5e-2) * float(expected.abs().max())
     return float((found.float() - expected).abs().max()) <= allowed
 
 

@@ -1,5 +1,7 @@
 """An adapted layer whose frozen weight bitsandbytes holds in 4 or 8 bits."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -75,3 +77,20 @@ def is_quantized(layer: nn.Module, bits: Literal["4bit", "8bit"] | None = None) 
         return False
     held = get_bnb_param_type(layer.weight)
     return bool(held) and bits in (None, held)
+
+
+@contextmanager
+def exact_products(*models: nn.Module) -> Iterator[None]:
+    """Has 8-bit layers in evaluation mode multiply as in training, without rounding their input.
+
+    On a CPU only. What LLM.int8() rounds hides by its noise (some per cent of the logits) whether
+    two models compute the same.
+    """
+    layers = [layer for model in models for layer in model.modules() if is_quantized(layer, "8bit")]
+    for layer in layers:
+        layer.train()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.eval()
