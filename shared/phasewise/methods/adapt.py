@@ -20,7 +20,7 @@ from phasewise.methods.models import (
     quiet_loading,
     share_weights,
 )
-from phasewise.methods.modules import find_target_modules
+from phasewise.methods.modules import find_biases, find_target_modules
 from phasewise.settings import Hyperparameters, MethodSettings
 
 #: transformers class to PEFT's task type, which makes an adapter reload without further arguments.
@@ -58,13 +58,16 @@ def adapt_model(
             PEFT cannot train it there.
     """
     _check_fits(base, method, auto_class)
-    model = _copy_model(base, shares=method.kind != "full")
+    model = _copy_model(base, method)
     _initialise_fresh(model, base.fresh_modules)
     if method.kind == "lora":
         return _add_adapter(model, base.fresh_modules, method, hyperparameters, auto_class)
     model.requires_grad_(method.kind == "full")
     for name in base.fresh_modules:
         model.get_submodule(name).requires_grad_(True)
+    if method.kind == "bias":
+        for bias in find_biases(model, base.fresh_modules).values():
+            bias.requires_grad_(True)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -130,6 +133,11 @@ def _check_fits(base: BaseModel, method: MethodSettings, auto_class: str) -> Non
             f"method '{method.name}' trains a fresh head only, and {auto_class} has none; "
             "expected a method that trains an adapter or every weight"
         )
+    if method.kind == "bias" and not find_biases(base.model, base.fresh_modules):
+        raise ConfigError(
+            f"method '{method.name}' trains bias vectors, and a {base.model.config.model_type} "
+            "model has none; expected a method that trains an adapter"
+        )
     on_cpu = base.model.device.type == "cpu"
     if method.use_dora and method.quantization == "int8" and on_cpu:
         raise ConfigError(
@@ -138,15 +146,18 @@ def _check_fits(base: BaseModel, method: MethodSettings, auto_class: str) -> Non
         )
 
 
-def _copy_model(base: BaseModel, *, shares: bool) -> Any:
-    """Returns a copy; with ``shares`` all weights but the fresh modules' are the base's own."""
-    memo: dict[int, Any] = {}
-    if shares:
-        memo = share_weights(base.model)
-        for name in base.fresh_modules:
-            for parameter in base.model.get_submodule(name).parameters():
-                memo.pop(id(parameter), None)
-    return copy.deepcopy(base.model, memo)
+def _copy_model(base: BaseModel, method: MethodSettings) -> Any:
+    """Returns a copy in which all weights that never train are the base's own."""
+    if method.kind == "full":
+        return copy.deepcopy(base.model)
+    modules = [base.model.get_submodule(name) for name in base.fresh_modules]
+    own = [parameter for module in modules for parameter in module.parameters()]
+    if method.kind == "bias":
+        own += find_biases(base.model).values()
+    shared = share_weights(base.model)
+    for parameter in own:
+        shared.pop(id(parameter), None)
+    return copy.deepcopy(base.model, shared)
 
 
 def _initialise_fresh(model: Any, fresh_modules: tuple[str, ...]) -> None:

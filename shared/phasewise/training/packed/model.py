@@ -10,7 +10,9 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from phasewise.methods.models import BaseModel, share_weights
+from phasewise.methods.modules import find_biases
 from phasewise.training.packed import attention
+from phasewise.training.packed.biases import OwnBiases
 from phasewise.training.packed.last_block import Position, narrow_block
 from phasewise.training.packed.layers import PackedDropout, PackedHead, PackedLinear
 from phasewise.training.packed.layout import (
@@ -49,6 +51,7 @@ class PackedModel:
             raise CannotPackError(f"{type(base.model).__name__} has an attention of its own")
         self._fresh = base.fresh_modules
         self._model = _share_copy(base.model)
+        self._biases = OwnBiases()
         self._model.config.use_cache = False
         self._blocks = _find_blocks(self._model)
         self._model.set_attn_implementation(attention.NAME)
@@ -82,7 +85,10 @@ class PackedModel:
                 self._adapt(name)
                 pairs[name] = read_pair(module)
         heads = {name: _head_weights(inner.get_submodule(name)) for name in self._fresh}
-        return Member(pairs, heads, torch.Generator(device).manual_seed(seed))
+        biases = find_biases(inner, self._fresh)
+        biases = {name: bias for name, bias in biases.items() if bias.requires_grad}
+        self._biases.watch(self._model, biases)
+        return Member(pairs, heads, torch.Generator(device).manual_seed(seed), biases)
 
     def train(self, mode: bool = True) -> None:
         """Turns dropout on or off."""
@@ -104,6 +110,7 @@ class PackedModel:
 
     def _adapt(self, name: str) -> None:
         layer = self._model.get_submodule(name)
+        self._biases.forget(name)
         if isinstance(layer, (PackedLinear, QuantizedLinear)):
             return
         if is_quantized(layer):
