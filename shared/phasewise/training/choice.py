@@ -47,8 +47,6 @@ def find_obstacle(task: TaskSettings, method: MethodSettings) -> str:
         return f"the packed engine does not know the loss of {task.kind}"
     if method.kind == "full":
         return "every weight trains, so runs share no base model"
-    if method.quantization != "none":
-        return f"a base in {method.quantization} is not packed"
     return ""
 
 

@@ -17,6 +17,8 @@ from phasewise.tuning.units import Unit
     [
         ({"kind": "lora"}, "packed", ""),
         ({"kind": "lora", "use_dora": True}, "packed", ""),
+        ({"kind": "lora", "quantization": "nf4"}, "packed", ""),
+        ({"kind": "lora", "quantization": "int8"}, "packed", ""),
         ({"kind": "frozen"}, "packed", ""),
         ({"kind": "full"}, "trainer", "every weight trains, so runs share no base model"),
     ],

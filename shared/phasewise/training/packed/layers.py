@@ -29,12 +29,7 @@ class PackedLinear(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns the adapted output of inputs (..., in)."""
         rows = inputs.reshape(-1, inputs.shape[-1])
-        pairs = []
-        for span in current_layout().spans(inputs):
-            pair = span.member.layers.get(self.name)
-            if pair is not None:
-                generator = span.member.generator if self.training else None
-                pairs.append(PairOnRows(span.start, span.end, pair, generator))
+        pairs = find_pairs(self.name, inputs, self.training)
         simple = [pair for pair in pairs if pair.is_simple]
         if simple:
             out = apply_pairs(rows, self.frozen, simple, products_dtype(rows))
@@ -79,6 +74,23 @@ def read_linear(layer: Any, name: str) -> nn.Linear:
     else:
         raise CannotPackError(f"layer {name} is a {type(layer).__name__}, not a Linear")
     return linear
+
+
+def find_pairs(name: str, inputs: torch.Tensor, training: bool) -> list[PairOnRows]:
+    """Returns the pairs that members have in a layer, with their rows of its flattened input.
+
+    Args:
+        name: The layer's name in the model.
+        inputs: (..., in).
+        training: Whether dropout is on.
+    """
+    pairs = []
+    for span in current_layout().spans(inputs):
+        pair = span.member.layers.get(name)
+        if pair is not None:
+            generator = span.member.generator if training else None
+            pairs.append(PairOnRows(span.start, span.end, pair, generator))
+    return pairs
 
 
 def products_dtype(rows: torch.Tensor) -> torch.dtype:

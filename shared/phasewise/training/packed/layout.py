@@ -25,11 +25,13 @@ class Member:
         layers: Name of an adapted layer to the run's low-rank pair.
         heads: Name of a fresh module to its weights by their names inside it.
         generator: Draws every dropout of this run and of no other.
+        biases: Name of a module to the run's own bias vector in it.
     """
 
     layers: dict[str, LowRank]
     heads: dict[str, dict[str, torch.Tensor]]
     generator: torch.Generator
+    biases: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class Share(NamedTuple):

@@ -10,7 +10,8 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from phasewise.methods.models import BaseModel
+from phasewise.methods.models import BaseModel, share_weights
+from phasewise.methods.modules import find_biases
 from phasewise.training.packed import attention
 from phasewise.training.packed.agreement import (
     build_probe,
@@ -18,6 +19,7 @@ from phasewise.training.packed.agreement import (
     label_probe,
     losses_of_logits,
 )
+from phasewise.training.packed.biases import OwnBiases
 from phasewise.training.packed.flat_blocks import flatten_blocks
 from phasewise.training.packed.last_block import Position, narrow_block
 from phasewise.training.packed.layers import (
@@ -33,6 +35,7 @@ from phasewise.training.packed.layout import (
     use_layout,
 )
 from phasewise.training.packed.low_rank import read_pair
+from phasewise.training.packed.quantised import QuantizedLinear, exact_products, is_quantized
 from phasewise.training.packed.token_losses import (
     TargetStates,
     TokenLosses,
@@ -60,10 +63,14 @@ class PackedModel:
             raise CannotPackError(f"{type(base.model).__name__} has an attention of its own")
         self._fresh = base.fresh_modules
         self._model = _share_copy(base.model)
+        self._biases = OwnBiases()
         self._model.config.use_cache = False
         self._blocks = _find_blocks(self._model)
         self._model.set_attn_implementation(attention.NAME)
         _replace_dropouts(self._model)
+        int8 = [name for name, m in self._model.named_modules() if is_quantized(m, "8bit")]
+        for name in int8:  # adapted or not: whoever shares the pack must not change what it rounds
+            self._adapt(name)
         for name in self._fresh:
             _replace(self._model, name, PackedHead(self._model.get_submodule(name), name))
         self._output = None if self._fresh else _take_output(self._model)
@@ -88,7 +95,10 @@ class PackedModel:
                 self._adapt(name)
                 pairs[name] = read_pair(module)
         heads = {name: _head_weights(inner.get_submodule(name)) for name in self._fresh}
-        return Member(pairs, heads, torch.Generator(device).manual_seed(seed))
+        biases = find_biases(inner, self._fresh)
+        biases = {name: bias for name, bias in biases.items() if bias.requires_grad}
+        self._biases.watch(self._model, biases)
+        return Member(pairs, heads, torch.Generator(device).manual_seed(seed), biases)
 
     def train(self, mode: bool = True) -> None:
         """Turns dropout on or off."""
@@ -130,9 +140,13 @@ class PackedModel:
 
     def _adapt(self, name: str) -> None:
         layer = self._model.get_submodule(name)
-        if isinstance(layer, PackedLinear):
+        self._biases.forget(name)
+        if isinstance(layer, (PackedLinear, QuantizedLinear)):
             return
-        _replace(self._model, name, PackedLinear(read_linear(layer, name), name))
+        if is_quantized(layer):
+            _replace(self._model, name, QuantizedLinear(layer, name))
+        else:
+            _replace(self._model, name, PackedLinear(read_linear(layer, name), name))
 
     @torch.no_grad()
     def _check(self, base: BaseModel) -> None:
@@ -142,14 +156,16 @@ class PackedModel:
         heads = {n: dict(base.model.get_submodule(n).named_parameters()) for n in self._fresh}
         members = [Member({}, heads, torch.Generator(device)) for _ in range(2)]
         pack = [(members[0], 2), (members[1], 1)]
-        expected = base.model(**batch).logits.float()
-        if self._output is not None:
-            expected = losses_of_logits(expected, batch)
         self.train(False)
-        if not is_close(self._probe(pack, batch), expected, base.model.dtype):
-            raise CannotPackError(f"{type(base.model).__name__} computes otherwise without padding")
-        if self._output is None:
-            self._narrow(pack, batch, expected)
+        with exact_products(base.model, self._model):
+            expected = base.model(**batch).logits.float()
+            if self._output is not None:
+                expected = losses_of_logits(expected, batch)
+            if not is_close(self._probe(pack, batch), expected, self._model.dtype):
+                name = type(base.model).__name__
+                raise CannotPackError(f"{name} computes otherwise without padding")
+            if self._output is None:
+                self._narrow(pack, batch, expected)
         self.train(True)
         again = []
         for _ in range(2):
@@ -187,8 +203,7 @@ class PackedModel:
 
 
 def _share_copy(model: Any) -> Any:
-    memo: dict[int, Any] = {id(t): t for t in [*model.parameters(), *model.buffers()]}
-    copied = copy.deepcopy(model, memo)
+    copied = copy.deepcopy(model, share_weights(model))
     # The weights are the base's own: members' tensors take part in the graph, these never do.
     if any(parameter.requires_grad for parameter in copied.parameters()):
         copied.requires_grad_(False)
