@@ -95,8 +95,8 @@ class PackedModel:
                 self._adapt(name)
                 pairs[name] = read_pair(module)
         heads = {name: _head_weights(inner.get_submodule(name)) for name in self._fresh}
-        biases = find_biases(inner, self._fresh)
-        biases = {name: bias for name, bias in biases.items() if bias.requires_grad}
+        found = find_biases(inner, self._fresh).items()
+        biases: dict[str, torch.Tensor] = {name: b for name, b in found if b.requires_grad}
         self._biases.watch(self._model, biases)
         return Member(pairs, heads, torch.Generator(device).manual_seed(seed), biases)
 
