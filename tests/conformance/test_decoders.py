@@ -24,6 +24,8 @@ from phasewise.training.trainer_engine import TrainerEngine
 from tiny_models import FAMILIES, write_tiny_decoder
 
 Load = Callable[..., Study]
+#: Methods that need what the Llama family has none of: biases.
+_OTHER_FAMILY = {"bitfit": "phi"}
 _METHODS = [name for name in registry_names("methods") if name != "frozen_probe"]
 _COLOURS = ["red", "green", "blue", "white", "black", "pink", "grey"]
 
@@ -179,7 +181,7 @@ def test_a_family_learns_answers_and_its_adapter_reloads(
 def test_every_method_tunes_a_language_model(
     load: Load, engine: TrainerEngine, method: str, tmp_path: Path
 ) -> None:
-    study = load("answers", method=method)
+    study = load("answers", method=method, family=_OTHER_FAMILY.get(method, "llama"))
     record, job = _train(engine, study, tmp_path / "run")
     losses = [evaluation.metrics["eval_loss"] for evaluation in record.evaluations]
     assert losses[-1] < losses[0]
@@ -212,6 +214,14 @@ def test_a_fresh_head_alone_is_no_way_to_tune_a_language_model(
     assert "AutoModelForCausalLM has none" in record.message
 
 
+def test_a_model_without_biases_cannot_train_them(
+    load: Load, engine: TrainerEngine, tmp_path: Path
+) -> None:
+    record, _ = _run(engine, load("answers", method="bitfit"), tmp_path / "run")
+    assert record.status == "failed"
+    assert "bias vectors, and a llama model has none" in record.message
+
+
 def test_packing_changes_neither_batches_nor_losses(
     load: Load, engine: TrainerEngine, tmp_path: Path
 ) -> None:
@@ -241,7 +251,7 @@ def test_accumulated_micro_batches_weigh_tokens_not_rows(
 def test_a_decoder_classifies_seven_classes_with_every_method(
     load: Load, engine: TrainerEngine, method: str, tmp_path: Path
 ) -> None:
-    study = load("colours", method=method)
+    study = load("colours", method=method, family=_OTHER_FAMILY.get(method, "llama"))
     _, job = _train(engine, study, tmp_path / "run")
     if study.methods[method].quantization != "none" or not study.methods[method].trains_adapter:
         return

@@ -135,7 +135,7 @@ def test_only_what_may_train_does(
     allowed = {n for n, p in model.named_parameters() if p.requires_grad}
     assert moved <= allowed
     assert any("classifier" in name for name in moved)
-    parts = {"full": "", "lora": "lora_", "frozen": "classifier"}
+    parts = {"full": "", "lora": "lora_", "bias": "bias", "frozen": "classifier"}
     expected = {n for n in allowed if parts[settings.kind] in n and "embeddings" not in n}
     assert not {n for n in expected if n not in moved}
     if settings.kind == "frozen":

@@ -13,8 +13,14 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from phasewise.errors import ConfigError
-from phasewise.methods.models import CAUSAL_LM, BaseModel, find_head, quiet_loading
-from phasewise.methods.modules import find_target_modules
+from phasewise.methods.models import (
+    CAUSAL_LM,
+    BaseModel,
+    find_head,
+    quiet_loading,
+    share_weights,
+)
+from phasewise.methods.modules import find_biases, find_target_modules
 from phasewise.settings import Hyperparameters, MethodSettings
 
 #: transformers class to PEFT's task type, which makes an adapter reload without further arguments.
@@ -48,20 +54,20 @@ def adapt_model(
         auto_class: As in ``load_base_model``.
 
     Raises:
-        ConfigError: The model has no layer that ``target_modules`` names, or nothing would train.
+        ConfigError: The model has no layer that ``target_modules`` names, nothing would train, or
+            PEFT cannot train it there.
     """
-    if method.kind == "frozen" and not base.fresh_modules:
-        raise ConfigError(
-            f"method '{method.name}' trains a fresh head only, and {auto_class} has none; "
-            "expected a method that trains an adapter or every weight"
-        )
-    model = _copy_model(base, shares=method.kind != "full" and method.quantization != "int8")
+    _check_fits(base, method, auto_class)
+    model = _copy_model(base, method)
     _initialise_fresh(model, base.fresh_modules)
     if method.kind == "lora":
         return _add_adapter(model, base.fresh_modules, method, hyperparameters, auto_class)
     model.requires_grad_(method.kind == "full")
     for name in base.fresh_modules:
         model.get_submodule(name).requires_grad_(True)
+    if method.kind == "bias":
+        for bias in find_biases(model, base.fresh_modules).values():
+            bias.requires_grad_(True)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -121,18 +127,37 @@ def save_model(model: Any, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _copy_model(base: BaseModel, *, shares: bool) -> Any:
-    """Returns a copy; with ``shares`` all weights but the fresh modules' are the base's own."""
-    memo: dict[int, Any] = {}
-    if shares:
-        fresh = {
-            id(parameter)
-            for name in base.fresh_modules
-            for parameter in base.model.get_submodule(name).parameters()
-        }
-        tensors = [*base.model.parameters(), *base.model.buffers()]
-        memo = {id(tensor): tensor for tensor in tensors if id(tensor) not in fresh}
-    return copy.deepcopy(base.model, memo)
+def _check_fits(base: BaseModel, method: MethodSettings, auto_class: str) -> None:
+    if method.kind == "frozen" and not base.fresh_modules:
+        raise ConfigError(
+            f"method '{method.name}' trains a fresh head only, and {auto_class} has none; "
+            "expected a method that trains an adapter or every weight"
+        )
+    if method.kind == "bias" and not find_biases(base.model, base.fresh_modules):
+        raise ConfigError(
+            f"method '{method.name}' trains bias vectors, and a {base.model.config.model_type} "
+            "model has none; expected a method that trains an adapter"
+        )
+    on_cpu = base.model.device.type == "cpu"
+    if method.use_dora and method.quantization == "int8" and on_cpu:
+        raise ConfigError(
+            f"method '{method.name}': PEFT's DoRA loses the scales of int8 weights on a CPU; "
+            "use quantization: nf4, or a GPU"
+        )
+
+
+def _copy_model(base: BaseModel, method: MethodSettings) -> Any:
+    """Returns a copy in which all weights that never train are the base's own."""
+    if method.kind == "full":
+        return copy.deepcopy(base.model)
+    modules = [base.model.get_submodule(name) for name in base.fresh_modules]
+    own = [parameter for module in modules for parameter in module.parameters()]
+    if method.kind == "bias":
+        own += find_biases(base.model).values()
+    shared = share_weights(base.model)
+    for parameter in own:
+        shared.pop(id(parameter), None)
+    return copy.deepcopy(base.model, shared)
 
 
 def _initialise_fresh(model: Any, fresh_modules: tuple[str, ...]) -> None:

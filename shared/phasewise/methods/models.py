@@ -134,6 +134,18 @@ def quiet_loading() -> Iterator[None]:
             transformers.utils.logging.enable_progress_bar()
 
 
+def share_weights(model: nn.Module) -> dict[int, Any]:
+    """Returns the memo with which ``copy.deepcopy`` shares all weights instead of copying them.
+
+    Of quantised layers it shares what belongs to the numbers too: 4-bit weights' scales, and the
+    state to which an 8-bit layer moves its weight at its first product.
+    """
+    shared: list[Any] = [*model.parameters(), *model.buffers()]
+    for module in model.modules():
+        shared += [getattr(module, name, None) for name in ("quant_state", "state")]
+    return {id(part): part for part in shared if part is not None}
+
+
 def find_head(model: nn.Module) -> tuple[str, ...]:
     """Returns the names of the model's top-level modules outside its body; none if it is a body."""
     body = getattr(model, "base_model_prefix", "")

@@ -150,6 +150,21 @@ def find_target_modules(
     return found
 
 
+def find_biases(model: nn.Module, exclude: Sequence[str] = ()) -> dict[str, nn.Parameter]:
+    """Returns a model's bias vectors by the full names of their modules; none of a Llama.
+
+    Args:
+        model: A transformers model.
+        exclude: Modules whose biases are left out: the head, and whatever trains in full.
+    """
+    return {
+        name: bias
+        for name, module in model.named_modules()
+        if not _lies_in(name, exclude)
+        and isinstance(bias := getattr(module, "bias", None), nn.Parameter)
+    }
+
+
 def _find_outside(model: nn.Module, roles: Sequence[str], in_full: Sequence[str]) -> list[str]:
     """Returns the names of embedding and language-model head, as far as a group names them."""
     owners = {"embedding": "get_input_embeddings", "lm_head": "get_output_embeddings"}

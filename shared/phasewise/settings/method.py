@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from phasewise.settings.base import Section
 
-MethodKind = Literal["full", "lora", "frozen"]
+MethodKind = Literal["full", "lora", "bias", "frozen"]
 
 
 class MethodSettings(Section):
@@ -15,7 +15,8 @@ class MethodSettings(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$", description="The file's name.")
     description: str = Field("", description="One sentence for `phasewise list`; no effect.")
     kind: MethodKind = Field(
-        description="full: every weight trains. lora: low-rank adapters. frozen: the head only."
+        description="full: every weight trains. lora: low-rank adapters. bias: bias vectors and "
+        "the head (arXiv 2106.10199). frozen: the head only."
     )
     use_dora: bool = Field(False, description="Weight-decomposed LoRA (arXiv 2402.09353).")
     use_rslora: bool = Field(False, description="Scale alpha/sqrt(r) (arXiv 2312.03732).")

@@ -43,12 +43,10 @@ def choose_engine(
 
 def find_obstacle(task: TaskSettings, method: MethodSettings) -> str:
     """Returns why runs of a method on a task cannot train together, or nothing."""
-    if task.kind != "classification":
+    if task.kind == "extractive_qa":
         return f"the packed engine does not know the loss of {task.kind}"
     if method.kind == "full":
         return "every weight trains, so runs share no base model"
-    if method.quantization != "none":
-        return f"a base in {method.quantization} is not packed"
     return ""
 
 

@@ -82,7 +82,9 @@ class _Product(torch.autograd.Function):
     def forward(
         ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        ctx.save_for_backward(inputs, weight)
+        # Only a weight's gradient needs the inputs; of frozen layers they need not outlive this.
+        ctx.save_for_backward(inputs if ctx.needs_input_grad[1] else None, weight)
+        ctx.shape = inputs.shape
         return multiply(inputs, weight, bias)
 
     @staticmethod
@@ -91,7 +93,7 @@ class _Product(torch.autograd.Function):
         rows = grads[0].reshape(-1, grads[0].shape[-1])
         to_inputs = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
-            to_inputs = multiply(rows, weight.t()).view(inputs.shape)
+            to_inputs = multiply(rows, weight.t()).view(ctx.shape)
         if ctx.needs_input_grad[1]:
             to_weight = multiply(rows.t(), inputs.reshape(-1, inputs.shape[-1]).t())
         if ctx.needs_input_grad[2]:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig
 
@@ -86,7 +87,36 @@ def answer_prompts(
     vocabulary = int(model.config.vocab_size)
     longest = max(len(feature["input_ids"]) for feature in features)
     rows = max(1, min(batch_size, _MOST_LOGITS // (vocabulary * longest)))
-    measured = _in_batches(features, _measure, rows)
+    losses = np.array(_in_batches(features, _measure, rows), dtype=np.float64)
+    return add_texts(
+        losses,
+        model,
+        features,
+        tokenizer,
+        task,
+        writes=writes,
+        batch_size=batch_size,
+        device=device,
+        context=context,
+    )
+
+
+def add_texts(
+    losses: NDArray[np.float64],
+    model: Any,
+    features: Sequence[Feature],
+    tokenizer: Any,
+    task: TaskSettings,
+    *,
+    writes: bool,
+    batch_size: int,
+    device: torch.device,
+    context: Context,
+) -> ResponseOutputs:
+    """Returns known losses, (features, 2): sum and tokens, with what the model writes, if asked.
+
+    The other arguments are those of ``answer_prompts``.
+    """
     texts = None
     if writes and generated_metrics(task):
         texts = write_responses(
@@ -98,11 +128,7 @@ def answer_prompts(
             device=device,
             context=context,
         )
-    return ResponseOutputs(
-        losses=np.array([loss for loss, _ in measured], dtype=np.float64),
-        tokens=np.array([count for _, count in measured], dtype=np.int64),
-        texts=texts,
-    )
+    return ResponseOutputs(losses[:, 0], losses[:, 1].astype(np.int64), texts)
 
 
 def write_responses(

@@ -7,6 +7,7 @@ import torch
 from peft import AutoPeftModelForSequenceClassification
 from transformers import AutoModelForSequenceClassification, set_seed
 
+from phasewise.errors import ConfigError
 from phasewise.methods.adapt import adapt_model, build_optimizer, measure_model, save_model
 from phasewise.methods.models import BaseModel
 from phasewise.settings import Hyperparameters, MethodSettings
@@ -198,3 +199,11 @@ def test_sizes_are_counted_by_hand(
     lora = measure_model(_adapt(load_tiny(), method_of("lora"), query_value))
     assert lora.trainable_parameters == 2 * 2 * (4 * 16 + 16 * 4) + 51  # layers x (q, v) x (A, B)
     assert lora.total_parameters == size.total_parameters + lora.trainable_parameters
+
+
+def test_dora_over_8_bits_is_refused_on_a_cpu(
+    load_tiny: Loader, method_of: Methods, hyperparameters: Hyperparameters
+) -> None:
+    method = method_of("dora").model_copy(update={"quantization": "int8"})
+    with pytest.raises(ConfigError, match="use quantization: nf4, or a GPU"):
+        _adapt(load_tiny(quantization="int8"), method, hyperparameters)

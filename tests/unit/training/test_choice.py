@@ -17,6 +17,8 @@ from phasewise.tuning.units import Unit
     [
         ({"kind": "lora"}, "packed", ""),
         ({"kind": "lora", "use_dora": True}, "packed", ""),
+        ({"kind": "lora", "quantization": "nf4"}, "packed", ""),
+        ({"kind": "lora", "quantization": "int8"}, "packed", ""),
         ({"kind": "frozen"}, "packed", ""),
         ({"kind": "full"}, "trainer", "every weight trains, so runs share no base model"),
     ],
@@ -29,6 +31,20 @@ def test_choice_follows_from_the_method(
     assert choose_engine(task, settings, TrainingSettings()) == (engine, reason)
     forced = choose_engine(task, settings, TrainingSettings(engine="trainer"))
     assert forced == ("trainer", "training.engine is trainer")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("instruction", ""), ("extractive_qa", "the packed engine does not know the loss of")],
+)
+def test_choice_follows_from_the_kind_of_task(
+    write_study: Callable[..., Study], kind: str, reason: str
+) -> None:
+    study = write_study()
+    task = study.tasks["rotten_tomatoes"].model_copy(update={"kind": kind, "packing": True})
+    choice = choose_engine(task, study.methods["lora"], TrainingSettings())
+    assert choice.engine == ("trainer" if reason else "packed")
+    assert choice.obstacle.startswith(reason)
 
 
 def test_plan_names_the_engine_of_each_unit(

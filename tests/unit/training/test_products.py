@@ -55,3 +55,20 @@ def test_other_layers_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "is_onednn_faster", lambda threads: False)
     use_fastest_products(nn.Sequential(plain))
     assert type(half) is type(plain) is nn.Linear
+
+
+def test_a_frozen_layer_does_not_keep_its_inputs() -> None:
+    layer = nn.Linear(64, 96)
+    use_fastest_products(nn.Sequential(layer))
+    kept: list[torch.Size] = []
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.shape)
+        return tensor
+
+    for trains in (True, False):
+        layer.requires_grad_(trains)
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            layer(torch.randn(5, 64, requires_grad=True))
+        assert (torch.Size([5, 64]) in kept) == trains

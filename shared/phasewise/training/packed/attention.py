@@ -74,9 +74,9 @@ def attend(
     Raises:
         CannotPackError: The model brings a mask, a bias or a window of its own.
     """
-    _refuse_extras(attention_mask, unused)
-    causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
     layout = current_layout()
+    _refuse_extras(attention_mask, unused, max(layout.lengths))
+    causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
     if layout.captures:
         raise CapturedError(key, value)
     if layout.held is not None:
@@ -125,10 +125,12 @@ def _attend_held(
     return torch.cat(parts).index_select(0, order.argsort()).unsqueeze(0)
 
 
-def _refuse_extras(mask: torch.Tensor | None, extras: dict[str, Any]) -> None:
-    """Raises on what SDPA alone would not compute."""
-    named = {"sliding_window", "softcap", "position_bias", "s_aux"}
-    found = [name for name in named if extras.get(name) is not None]
+def _refuse_extras(mask: torch.Tensor | None, extras: dict[str, Any], longest: int) -> None:
+    """Raises on what SDPA alone would not compute; a window hides nothing of shorter rows."""
+    found = [n for n in ("softcap", "position_bias", "s_aux") if extras.get(n) is not None]
+    window = extras.get("sliding_window")
+    if window is not None and longest > window:
+        found.append(f"a window of {window} tokens, for a row of {longest}")
     if mask is not None or found:
         raise CannotPackError(f"attention with {', '.join(found) or 'a mask of its own'}")
 

@@ -34,6 +34,7 @@ from phasewise.training.packed.run import PackedRun
 from phasewise.training.packed.scoring import PackScores
 from phasewise.training.packed.settling import OUT_OF_MEMORY, has_left, settle_error, take_step
 from phasewise.training.packed.slots import MemoryUse, SlotMeter
+from phasewise.training.responses import add_texts
 from phasewise.training.trainer_engine import Attempt, TrainerEngine
 
 
@@ -243,8 +244,22 @@ class PackedEngine(TrainerEngine):
     def _predict(self, job: RunJob, eval_set: EvalSet, model: Any, *, writes: bool) -> Outputs:
         if not self._scores.knows(model):
             return super()._predict(job, eval_set, model, writes=writes)
-        collate = self._warm.collator(job.config.unit_config)
-        return self._scores.predict(model, eval_set.features, collate, self._context_of(job))
+        unit, context = job.config.unit_config, self._context_of(job)
+        collate = self._warm.collator(unit)
+        found = self._scores.predict(model, eval_set.features, collate, context)
+        if unit.task.kind != "instruction":
+            return found
+        return add_texts(
+            found,
+            model,
+            eval_set.features,
+            self._warm.tokenizer(unit),
+            unit.task,
+            writes=writes,
+            batch_size=unit.training.evaluation_batch_size,
+            device=self._device,
+            context=context,
+        )
 
     def _end(self, run: PackedRun) -> RunRecord:
         """Returns a run's record, after its last scores, and frees what it held."""

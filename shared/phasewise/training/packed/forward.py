@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everywhere
 
+from phasewise.training.packed.layout import Member
 from phasewise.training.packed.model import PackedModel
 from phasewise.training.packed.run import PackedRun
 from phasewise.training.prediction import Collate
@@ -59,14 +61,10 @@ def _compute(
     features = [feature for run in runs for feature in run.batch.features]
     batch = {name: tensor.to(device) for name, tensor in collate(features).items()}
     tokens = [int(part.sum()) for part in torch.split(batch["attention_mask"], counts)]
-    labels = torch.split(batch.pop("labels"), counts)
     members = [(run.member, count) for run, count in zip(runs, counts, strict=True)]
     with context():
-        logits = torch.split(packed(members, batch), counts)
-        losses = [
-            F.cross_entropy(own.float(), targets) * run.share_of_batch
-            for run, own, targets in zip(runs, logits, labels, strict=True)
-        ]
+        sums = _sum_losses(packed, members, batch)
+    losses = [own / run.batch.targets for run, own in zip(runs, sums, strict=True)]
     parameters: list[Any] = [p for run in runs for p in run.parameters]
     stacked = torch.stack(losses)
     grads = iter(torch.autograd.grad(stacked.sum(), parameters, allow_unused=True))
@@ -74,3 +72,19 @@ def _compute(
         RunStep(loss, [next(grads) for _ in run.parameters], count)
         for run, loss, count in zip(runs, stacked.tolist(), tokens, strict=True)
     ]
+
+
+def _sum_losses(
+    packed: PackedModel, members: Sequence[tuple[Member, int]], batch: dict[str, torch.Tensor]
+) -> list[torch.Tensor]:
+    """Returns the summed loss of each member's rows, or of their tokens that are targets."""
+    labels, counts = batch.pop("labels"), [count for _, count in members]
+    if labels.ndim == 1:
+        both = zip(
+            torch.split(packed(members, batch), counts), torch.split(labels, counts), strict=True
+        )
+        return [F.cross_entropy(own.float(), targets, reduction="sum") for own, targets in both]
+    losses, of_rows = packed.measure(members, batch, labels)
+    ends = [0, *accumulate(counts)]
+    sizes = [sum(of_rows[start:end]) for start, end in pairwise(ends)]
+    return [own.sum() for own in torch.split(losses, sizes)]

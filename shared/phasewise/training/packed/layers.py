@@ -1,12 +1,16 @@
 """The layers of a packed model that know whose rows they see."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.func import functional_call
+from transformers.pytorch_utils import Conv1D
 
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
-from phasewise.training.packed.layout import current_layout, use_layout
+from phasewise.training.packed.layout import CannotPackError, current_layout, use_layout
 from phasewise.training.packed.low_rank import draw_keep
+from phasewise.training.products import OneDnnLinear
 
 
 class PackedLinear(nn.Module):
@@ -25,15 +29,10 @@ class PackedLinear(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns the adapted output of inputs (..., in)."""
         rows = inputs.reshape(-1, inputs.shape[-1])
-        pairs = []
-        for span in current_layout().spans(inputs):
-            pair = span.member.layers.get(self.name)
-            if pair is not None:
-                generator = span.member.generator if self.training else None
-                pairs.append(PairOnRows(span.start, span.end, pair, generator))
+        pairs = find_pairs(self.name, inputs, self.training)
         simple = [pair for pair in pairs if pair.is_simple]
         if simple:
-            out = apply_pairs(rows, self.frozen, simple, _products_dtype(rows))
+            out = apply_pairs(rows, self.frozen, simple, products_dtype(rows))
         else:
             out = self.frozen(rows)
         if len(simple) < len(pairs):
@@ -55,7 +54,47 @@ class PackedLinear(nn.Module):
         return torch.cat([*parts, out[done:]])
 
 
-def _products_dtype(rows: torch.Tensor) -> torch.dtype:
+def read_linear(layer: Any, name: str) -> nn.Linear:
+    """Returns a model's layer as a plain linear one; weights are shared.
+
+    Args:
+        layer: A linear layer, or GPT-2's, which holds its weight as (in, out).
+        name: Its name in the model.
+
+    Raises:
+        CannotPackError: It is neither.
+    """
+    if type(layer) in (nn.Linear, OneDnnLinear):
+        linear: nn.Linear = layer
+    elif type(layer) is Conv1D:
+        with torch.device("meta"):
+            linear = nn.Linear(*layer.weight.shape)
+        linear.weight = nn.Parameter(layer.weight.t(), requires_grad=False)
+        linear.bias = layer.bias
+    else:
+        raise CannotPackError(f"layer {name} is a {type(layer).__name__}, not a Linear")
+    return linear
+
+
+def find_pairs(name: str, inputs: torch.Tensor, training: bool) -> list[PairOnRows]:
+    """Returns the pairs that members have in a layer, with their rows of its flattened input.
+
+    Args:
+        name: The layer's name in the model.
+        inputs: (..., in).
+        training: Whether dropout is on.
+    """
+    pairs = []
+    for span in current_layout().spans(inputs):
+        pair = span.member.layers.get(name)
+        if pair is not None:
+            generator = span.member.generator if training else None
+            pairs.append(PairOnRows(span.start, span.end, pair, generator))
+    return pairs
+
+
+def products_dtype(rows: torch.Tensor) -> torch.dtype:
+    """Returns in which type products of these rows are computed: autocast's, or their own."""
     device = rows.device.type
     if not torch.is_autocast_enabled(device):
         return rows.dtype

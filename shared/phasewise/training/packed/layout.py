@@ -29,11 +29,13 @@ class Member:
         layers: Name of an adapted layer to the run's low-rank pair.
         heads: Name of a fresh module to its weights by their names inside it.
         generator: Draws every dropout of this run and of no other.
+        biases: Name of a module to the run's own bias vector in it.
     """
 
     layers: dict[str, LowRank]
     heads: dict[str, dict[str, torch.Tensor]]
     generator: torch.Generator
+    biases: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class Share(NamedTuple):
@@ -76,6 +78,8 @@ class Layout:
         held: Where the batch has one token a row: what they attend to.
         filler: Tokens at the end of the flat sequence that belong to nobody, so that its length is
             one of few; copies of the first token that nothing reads.
+        wanted: int64 (targets,), a language model's places in the flattened padded batch that
+            have a target.
     """
 
     shares: tuple[Share, ...]
@@ -85,6 +89,7 @@ class Layout:
     captures: bool = False
     held: Held | None = None
     filler: int = 0
+    wanted: torch.Tensor | None = None
 
     @property
     def rows(self) -> int:

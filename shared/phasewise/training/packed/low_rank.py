@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everywhere
+from peft.utils.integrations import dequantize_bnb_weight, get_bnb_param_type
 from torch import nn
 
 from phasewise.training.products import OneDnnLinear, multiply
@@ -50,7 +51,7 @@ class LowRank:
         inputs = rows.to(self.down.dtype)
         inputs = inputs * draw_keep(inputs.shape, self.dropout, generator, inputs)
         pair = F.linear(F.linear(inputs, self.down), self.up) * self.scaling
-        bare: torch.Tensor = frozen(inputs.to(frozen.weight.dtype))
+        bare: torch.Tensor = frozen(inputs.to(rows.dtype))
         if frozen.bias is not None:
             bare = bare - frozen.bias
         scale = (self.magnitude / self.row_norms(frozen)).unsqueeze(0)
@@ -64,7 +65,7 @@ class LowRank:
         DoRA's gradient does not pass through it (arXiv 2402.09353, section 4.3).
         """
         with torch.autocast(self.down.device.type, enabled=False):
-            weight = frozen.weight.to(self.down.dtype)
+            weight = _read_weight(frozen).to(self.down.dtype)
             by_onednn = type(frozen) is OneDnnLinear and weight.dtype == torch.float32
             product = multiply if by_onednn else F.linear
             cross = (self.up * product(weight, self.down)).sum(1)
@@ -106,6 +107,16 @@ def draw_keep(
     bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[:count]
     limit = min(round((1 - probability) * 2**16) - 2**15, 2**15 - 1)
     return (bits < limit).view(shape).to(like.dtype).mul_(1 / (1 - probability))
+
+
+def _read_weight(frozen: nn.Linear) -> torch.Tensor:
+    """Returns a frozen layer's weight, (out, in), dequantised if bitsandbytes holds it."""
+    if not get_bnb_param_type(frozen.weight):
+        return frozen.weight
+    weight: torch.Tensor = dequantize_bnb_weight(
+        frozen.weight, state=getattr(frozen, "state", None)
+    )
+    return weight
 
 
 def _squared_norms(frozen: nn.Linear, weight: torch.Tensor) -> torch.Tensor:

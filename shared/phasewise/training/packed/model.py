@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,32 +10,46 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from phasewise.methods.models import BaseModel
+from phasewise.methods.models import BaseModel, share_weights
+from phasewise.methods.modules import find_biases
 from phasewise.training.packed import attention
+from phasewise.training.packed.agreement import (
+    build_probe,
+    is_close,
+    label_probe,
+    losses_of_logits,
+)
+from phasewise.training.packed.biases import OwnBiases
+from phasewise.training.packed.flat_blocks import flatten_blocks
 from phasewise.training.packed.last_block import Position, narrow_block
-from phasewise.training.packed.layers import PackedDropout, PackedHead, PackedLinear
+from phasewise.training.packed.layers import (
+    PackedDropout,
+    PackedHead,
+    PackedLinear,
+    read_linear,
+)
 from phasewise.training.packed.layout import (
     CannotPackError,
-    Layout,
     Member,
     build_layout,
-    current_layout,
     use_layout,
 )
 from phasewise.training.packed.low_rank import read_pair
-from phasewise.training.packed.rearrange import Places, find_places, take_places, take_tokens
-from phasewise.training.products import OneDnnLinear
-
-#: Largest relative difference between a packed model's logits and the base model's (float32; the
-#: order of sums differs) that the check of a new architecture lets pass; bfloat16 has 8 bits.
-_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+from phasewise.training.packed.quantised import QuantizedLinear, exact_products, is_quantized
+from phasewise.training.packed.token_losses import (
+    TargetStates,
+    TokenLosses,
+    find_targets,
+    measure_losses,
+)
 
 
 class PackedModel:
     """Runs the rows of many members through one base model without padding.
 
     Embeddings and whatever follows the blocks (pooler, head) see padded rows; between them all
-    tokens lie in one sequence, kept apart by attention.
+    tokens lie in one sequence, kept apart by attention. A language model's output layer sees only
+    the tokens that have a target.
 
     Args:
         base: Stays as it is; its weights are shared.
@@ -48,16 +63,18 @@ class PackedModel:
             raise CannotPackError(f"{type(base.model).__name__} has an attention of its own")
         self._fresh = base.fresh_modules
         self._model = _share_copy(base.model)
+        self._biases = OwnBiases()
         self._model.config.use_cache = False
         self._blocks = _find_blocks(self._model)
         self._model.set_attn_implementation(attention.NAME)
         _replace_dropouts(self._model)
+        int8 = [name for name, m in self._model.named_modules() if is_quantized(m, "8bit")]
+        for name in int8:  # adapted or not: whoever shares the pack must not change what it rounds
+            self._adapt(name)
         for name in self._fresh:
             _replace(self._model, name, PackedHead(self._model.get_submodule(name), name))
-        self._blocks[0].register_forward_pre_hook(_flatten_states)
-        for block in self._blocks:
-            block.register_forward_pre_hook(_flatten_keywords, with_kwargs=True)
-        self._blocks[-1].register_forward_hook(_pad_states)
+        self._output = None if self._fresh else _take_output(self._model)
+        flatten_blocks(self._blocks)
         self._check(base)
 
     def join(self, model: Any, seed: int) -> Member:
@@ -78,7 +95,10 @@ class PackedModel:
                 self._adapt(name)
                 pairs[name] = read_pair(module)
         heads = {name: _head_weights(inner.get_submodule(name)) for name in self._fresh}
-        return Member(pairs, heads, torch.Generator(device).manual_seed(seed))
+        found = find_biases(inner, self._fresh).items()
+        biases: dict[str, torch.Tensor] = {name: b for name, b in found if b.requires_grad}
+        self._biases.watch(self._model, biases)
+        return Member(pairs, heads, torch.Generator(device).manual_seed(seed), biases)
 
     def train(self, mode: bool = True) -> None:
         """Turns dropout on or off."""
@@ -98,35 +118,69 @@ class PackedModel:
             logits: torch.Tensor = self._model(**batch).logits
         return logits
 
+    def measure(
+        self,
+        members: Sequence[tuple[Member, int]],
+        batch: dict[str, torch.Tensor],
+        labels: torch.Tensor,
+    ) -> TokenLosses:
+        """Returns the losses of a language model.
+
+        Args:
+            members: See ``__call__``.
+            batch: See ``__call__``.
+            labels: int64 (rows, longest), ``IGNORED`` where a token is no target.
+        """
+        assert self._output is not None
+        targets = find_targets(labels)
+        layout = build_layout(members, batch["attention_mask"])
+        with use_layout(replace(layout, wanted=targets.places)):
+            states = self._model(**batch).logits
+        return TokenLosses(measure_losses(states, self._output, targets.tokens), targets.counts)
+
     def _adapt(self, name: str) -> None:
         layer = self._model.get_submodule(name)
-        if isinstance(layer, PackedLinear):
+        self._biases.forget(name)
+        if isinstance(layer, (PackedLinear, QuantizedLinear)):
             return
-        if type(layer) not in (nn.Linear, OneDnnLinear):
-            raise CannotPackError(f"layer {name} is a {type(layer).__name__}, not a Linear")
-        _replace(self._model, name, PackedLinear(layer, name))
+        if is_quantized(layer):
+            _replace(self._model, name, QuantizedLinear(layer, name))
+        else:
+            _replace(self._model, name, PackedLinear(read_linear(layer, name), name))
 
     @torch.no_grad()
     def _check(self, base: BaseModel) -> None:
         """Compares with the base model on rows of different lengths, then looks for dropouts."""
         device = next(base.model.parameters()).device
-        batch = _probe_batch(base.model.config, device)
+        batch = build_probe(base.model.config, device)
         heads = {n: dict(base.model.get_submodule(n).named_parameters()) for n in self._fresh}
         members = [Member({}, heads, torch.Generator(device)) for _ in range(2)]
         pack = [(members[0], 2), (members[1], 1)]
-        expected = base.model(**batch).logits.float()
         self.train(False)
-        if not _is_close(self(pack, batch), expected, base.model.dtype):
-            raise CannotPackError(f"{type(base.model).__name__} computes otherwise without padding")
-        self._narrow(pack, batch, expected)
+        with exact_products(base.model, self._model):
+            expected = base.model(**batch).logits.float()
+            if self._output is not None:
+                expected = losses_of_logits(expected, batch)
+            if not is_close(self._probe(pack, batch), expected, self._model.dtype):
+                name = type(base.model).__name__
+                raise CannotPackError(f"{name} computes otherwise without padding")
+            if self._output is None:
+                self._narrow(pack, batch, expected)
         self.train(True)
         again = []
         for _ in range(2):
             for member in members:
                 member.generator.manual_seed(0)
-            again.append(self(pack, batch))
+            again.append(self._probe(pack, batch))
         if not torch.equal(*again):
             raise CannotPackError(f"{type(base.model).__name__} has a dropout of its own")
+
+    def _probe(
+        self, pack: Sequence[tuple[Member, int]], batch: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        if self._output is None:
+            return self(pack, batch)
+        return self.measure(pack, batch, label_probe(batch)).losses
 
     def _narrow(
         self,
@@ -143,22 +197,13 @@ class PackedModel:
             undo = narrow_block(self._blocks[-1], position, fill=float("nan"))
             found = self(pack, batch)
             undo()
-            if _is_close(found, expected, self._model.dtype):
+            if is_close(found, expected, self._model.dtype):
                 narrow_block(self._blocks[-1], position)
                 return
 
 
-def _is_close(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether all logits are (rows, classes) and close; NaN is not."""
-    if found.shape != expected.shape:
-        return False
-    allowed = _TOLERANCE.get(dtype, 5e-2) * float(expected.abs().max())
-    return float((found.float() - expected).abs().max()) <= allowed
-
-
 def _share_copy(model: Any) -> Any:
-    memo: dict[int, Any] = {id(t): t for t in [*model.parameters(), *model.buffers()]}
-    copied = copy.deepcopy(model, memo)
+    copied = copy.deepcopy(model, share_weights(model))
     # The weights are the base's own: members' tensors take part in the graph, these never do.
     if any(parameter.requires_grad for parameter in copied.parameters()):
         copied.requires_grad_(False)
@@ -171,6 +216,16 @@ def _find_blocks(model: nn.Module) -> list[nn.Module]:
     if len(lists) != 1:
         raise CannotPackError(f"{type(model).__name__} has no single list of {depth} blocks")
     return list(lists[0])
+
+
+def _take_output(model: Any) -> nn.Linear:
+    """Returns a language model's output layer; the model's result is now what it would see."""
+    output: Any = model.get_output_embeddings()
+    names = [name for name, module in model.named_modules() if module is output]
+    if len(names) != 1 or not isinstance(output, nn.Linear):
+        raise CannotPackError(f"{type(model).__name__} has no output layer that is a Linear")
+    _replace(model, names[0], TargetStates())
+    return output
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
@@ -190,66 +245,3 @@ def _head_weights(module: Any) -> dict[str, torch.Tensor]:
         (name,) = module.active_adapters
         module = module.modules_to_save[name]
     return dict(module.named_parameters())
-
-
-def _row_places(layout: Layout) -> Places:
-    known: Places | None = layout.memo.get("rows")
-    if known is None:
-        known = find_places(layout.lengths, layout.mask.device, layout.filler)
-        layout.memo["rows"] = known
-    return known
-
-
-def _flatten(tensor: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """Returns (1, tokens, ...) of (rows or 1, longest, ...)."""
-    rows = tensor.expand(layout.rows, *tensor.shape[1:]).flatten(0, 1)
-    return take_tokens(rows, _row_places(layout)).unsqueeze(0)
-
-
-def _flatten_states(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Hook before the first block."""
-    if not args:
-        raise CannotPackError("blocks are called with keywords only")
-    return (_flatten(args[0], current_layout()), *args[1:])
-
-
-def _flatten_keywords(
-    module: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Hook before each block: positions, as angles or numbers, follow their tokens."""
-    layout = current_layout()
-
-    def follow(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return tuple(follow(item) for item in value)
-        if not isinstance(value, torch.Tensor) or value.ndim < 2:
-            return value
-        if value.shape[0] not in (1, layout.rows) or value.shape[1] != layout.longest:
-            return value
-        key = ("keyword", id(value))
-        if key not in layout.memo:
-            layout.memo[key] = (_flatten(value, layout), value)  # held, so that ids stay unique
-        return layout.memo[key][0]
-
-    return args, {name: follow(value) for name, value in keywords.items()}
-
-
-def _pad_states(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-    """Hook after the last block."""
-    layout = current_layout()
-    states = output[0] if isinstance(output, tuple) else output
-    if not layout.is_flat(states):
-        return output  # the block gave one token a row, in its place
-    padded = take_places(states[0], _row_places(layout))
-    padded = padded.view(layout.rows, layout.longest, -1)
-    return (padded, *output[1:]) if isinstance(output, tuple) else padded
-
-
-def _probe_batch(config: Any, device: torch.device) -> dict[str, torch.Tensor]:
-    """Returns three rows of 5, 9 and 7 tokens that are neither padding nor special, if possible."""
-    lengths, pad = (5, 9, 7), int(config.pad_token_id or 0)
-    tokens = torch.arange(27).view(3, 9) * 37 % max(1, int(config.vocab_size) - 10) + 5
-    tokens[tokens == pad] = pad + 1
-    mask = torch.arange(9).unsqueeze(0) < torch.tensor(lengths).unsqueeze(1)
-    tokens = torch.where(mask, tokens, torch.tensor(pad))
-    return {"input_ids": tokens.to(device), "attention_mask": mask.long().to(device)}

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from math import ceil, isfinite
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from transformers import TrainerState, get_scheduler
 
@@ -13,6 +14,7 @@ from phasewise.methods.adapt import build_optimizer
 from phasewise.seeding import derive_seed
 from phasewise.settings import Sampling
 from phasewise.tasks.examples import Feature
+from phasewise.tasks.instruction import IGNORED
 from phasewise.training.batching import order_rows
 from phasewise.training.interface import RunJob
 from phasewise.training.packed.model import PackedModel
@@ -25,13 +27,13 @@ class MicroBatch(NamedTuple):
 
     Attributes:
         features: Of the rows.
-        rows: Of the effective batch that they belong to.
+        targets: Of the effective batch that they belong to: rows, or tokens to be predicted.
         is_last: Whether the effective batch ends here.
         epoch: Share of the train sample seen so far, after these rows.
     """
 
     features: list[Feature]
-    rows: int
+    targets: int
     is_last: bool
     epoch: float
 
@@ -59,16 +61,22 @@ def iterate_micro_batches(
         order, done = list(shuffle), 0
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
+            targets = sum(_count_targets(features[index]) for index in batch)
             for first in range(0, len(batch), micro_batch_size):
                 chosen = batch[first : first + micro_batch_size]
                 done += 1
                 yield MicroBatch(
                     [features[index] for index in chosen],
-                    rows=len(batch),
+                    targets=targets,
                     is_last=first + micro_batch_size >= len(batch),
                     epoch=epoch + done / total,
                 )
         epoch += 1
+
+
+def _count_targets(feature: Feature) -> int:
+    labels = feature["labels"]
+    return 1 if np.ndim(labels) == 0 else int((labels[1:] != IGNORED).sum())
 
 
 class PackedRun:
@@ -140,11 +148,6 @@ class PackedRun:
     def is_at_end(self) -> bool:
         """Whether its last optimiser step has been made."""
         return int(self._state.global_step) >= self._steps
-
-    @property
-    def share_of_batch(self) -> float:
-        """The micro-batch's weight in the mean loss of its effective batch."""
-        return len(self.batch.features) / self.batch.rows
 
     def take(self, loss: float, grads: Sequence[torch.Tensor | None], tokens: int) -> None:
         """Takes the gradients of ``batch``; at the end of an effective batch, makes a step.

@@ -37,8 +37,10 @@ def predict_together(
     *,
     device: torch.device,
     context: Callable[[], AbstractContextManager[None]],
-) -> list[NDArray[np.float32]]:
+) -> list[NDArray[Any]]:
     """Returns each question's logits, (features, classes), in the order of its features.
+
+    Of a language model float64 (features, 2): each response's summed loss and number of tokens.
 
     Args:
         packed: Left in training mode.
@@ -51,7 +53,7 @@ def predict_together(
         RuntimeError: Memory does not suffice for a single row, or anything else.
     """
     budget = _TOKENS.get(device.type, _TOKENS["cpu"])
-    waiting, found = _sort_rows(questions), dict[_Row, NDArray[np.float32]]()
+    waiting, found = _sort_rows(questions), dict[_Row, NDArray[Any]]()
     packed.train(False)
     try:
         while waiting:
@@ -105,16 +107,28 @@ def _predict_rows(
     questions: Sequence[Question],
     collate: Collate,
     device: torch.device,
-) -> NDArray[np.float32]:
-    """Returns the logits of some rows, (rows, classes), in their order."""
+) -> NDArray[Any]:
+    """Returns what ``predict_together`` does of some rows, in their order."""
     order = sorted(range(len(rows)), key=lambda place: rows[place].question)
     chosen = [rows[place] for place in order]
-    features = [drop_targets(questions[row.question].features[row.feature]) for row in chosen]
+    features = [questions[row.question].features[row.feature] for row in chosen]
+    members = list(_count_rows(chosen, questions))
+    if np.ndim(features[0]["labels"]) == 0:
+        features = [drop_targets(feature) for feature in features]
     batch = {name: tensor.to(device) for name, tensor in collate(features).items()}
-    logits = packed(list(_count_rows(chosen, questions)), batch).float().cpu().numpy()
-    restored = np.empty_like(logits)
-    restored[order] = logits
+    if "labels" in batch:
+        found = _sum_rows(*packed.measure(members, batch, batch.pop("labels")))
+    else:
+        found = packed(members, batch).float().cpu().numpy()
+    restored = np.empty_like(found)
+    restored[order] = found
     return restored
+
+
+def _sum_rows(losses: torch.Tensor, counts: Sequence[int]) -> NDArray[np.float64]:
+    """Returns the sum of each row's losses and their number, (rows, 2)."""
+    sums = [float(own.double().sum()) for own in torch.split(losses.cpu(), list(counts))]
+    return np.stack([np.array(sums), np.array(counts, dtype=np.float64)], axis=1)
 
 
 def _count_rows(
@@ -137,7 +151,7 @@ class PackScores:
         self._device = device
         self._members: dict[int, tuple[PackedModel, Member]] = {}
         # Features are held too, so that their ids stay unique.
-        self._ahead: dict[tuple[int, int], tuple[Sequence[Feature], NDArray[np.float32]]] = {}
+        self._ahead: dict[tuple[int, int], tuple[Sequence[Feature], NDArray[Any]]] = {}
 
     def add(self, model: Any, packed: PackedModel, member: Member) -> None:
         """Takes the pack and the member that a run's own model belongs to."""
@@ -172,8 +186,8 @@ class PackScores:
         features: Sequence[Feature],
         collate: Collate,
         context: Callable[[], AbstractContextManager[None]],
-    ) -> NDArray[np.float32]:
-        """Returns a model's logits for features, (features, classes)."""
+    ) -> NDArray[Any]:
+        """Returns what ``predict_together`` does for a model's features."""
         if (id(model), id(features)) not in self._ahead:
             self.prepare([(model, features)], collate, context)
         return self._ahead.pop((id(model), id(features)))[1]

@@ -80,6 +80,7 @@ def job_of(
         source: str = "",
         dtype: str = "float32",
         seed: int = 1,
+        quantization: str | None = None,
         training: dict[str, Any] | None = None,
         opens_report_set: bool = False,
         keeps_model: bool = False,
@@ -89,7 +90,7 @@ def job_of(
         study = write_study(
             model={"source": source, "dtype": dtype, "layers": 2},
             tasks={"rotten_tomatoes": _TASK},
-            methods={method: {}},
+            methods={method: {"quantization": quantization} if quantization else {}},
             training=training or {},
         )
         values = {"learning_rate": 2e-3, "batch_size": 5, "epochs": 2, "lora_rank": 4}
