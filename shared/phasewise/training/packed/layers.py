@@ -30,28 +30,11 @@ class PackedLinear(nn.Module):
         """Returns the adapted output of inputs (..., in)."""
         rows = inputs.reshape(-1, inputs.shape[-1])
         pairs = find_pairs(self.name, inputs, self.training)
-        simple = [pair for pair in pairs if pair.is_simple]
-        if simple:
-            out = apply_pairs(rows, self.frozen, simple, products_dtype(rows))
+        if pairs:
+            out = apply_pairs(rows, self.frozen, pairs, products_dtype(rows))
         else:
             out = self.frozen(rows)
-        if len(simple) < len(pairs):
-            out = self._scale_dropped(out, rows, pairs)
         return out.view(*inputs.shape[:-1], -1)
-
-    def _scale_dropped(
-        self, out: torch.Tensor, rows: torch.Tensor, pairs: list[PairOnRows]
-    ) -> torch.Tensor:
-        """Returns the output after DoRA with dropout, which scales another product of its own."""
-        parts, done = [], 0
-        for on_rows in pairs:
-            start, end, pair, generator = on_rows
-            if on_rows.is_simple or generator is None:
-                continue
-            scaled = pair.drop_and_scale(out[start:end], rows[start:end], self.frozen, generator)
-            parts += [out[done:start], scaled]
-            done = end
-        return torch.cat([*parts, out[done:]])
 
 
 def read_linear(layer: Any, name: str) -> nn.Linear:

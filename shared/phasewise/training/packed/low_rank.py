@@ -1,6 +1,7 @@
 """One run's low-rank pair in one layer, as PEFT holds it, and its product."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -29,6 +30,7 @@ class LowRank:
     scaling: float
     dropout: float
     magnitude: torch.Tensor | None = None
+    _norms: list[torch.Tensor] = field(default_factory=list, repr=False)  # none or one
 
     def drop_and_scale(
         self,
@@ -57,21 +59,58 @@ class LowRank:
         scale = (self.magnitude / self.row_norms(frozen)).unsqueeze(0)
         return (base + (scale - 1) * bare + scale * pair).to(base.dtype)
 
-    @torch.no_grad()
     def row_norms(self, frozen: nn.Linear) -> torch.Tensor:
-        """Returns the norms of the rows of W + s B A, (out,), without making that matrix.
+        """Returns the norms of the rows of W + s B A, (out,); see ``find_row_norms``."""
+        (norms,) = find_row_norms([self], frozen, trains=True)
+        assert norms is not None
+        return norms
 
-        ``|w + s b A|^2 = |w|^2 + 2 s b.(A w) + s^2 b (A A^T) b^T`` for each row w of W, b of B;
-        DoRA's gradient does not pass through it (arXiv 2402.09353, section 4.3).
-        """
-        with torch.autocast(self.down.device.type, enabled=False):
-            weight = _read_weight(frozen).to(self.down.dtype)
-            by_onednn = type(frozen) is OneDnnLinear and weight.dtype == torch.float32
-            product = multiply if by_onednn else F.linear
-            cross = (self.up * product(weight, self.down)).sum(1)
-            square = ((self.up @ (self.down @ self.down.T)) * self.up).sum(1)
-            own = _squared_norms(frozen, weight)
-            return (own + 2 * self.scaling * cross + self.scaling**2 * square).sqrt()
+
+@torch.no_grad()
+def find_row_norms(
+    pairs: Sequence[LowRank], frozen: nn.Linear, *, trains: bool
+) -> list[torch.Tensor | None]:
+    """Returns the norms of the rows of W + s B A, (out,), without making that matrix.
+
+    ``|w + s b A|^2 = |w|^2 + 2 s b.(A w) + s^2 b (A A^T) b^T`` for each row w of W, b of B; DoRA's
+    gradient does not pass through it (arXiv 2402.09353, section 4.3). All pairs of a layer need one
+    product with W.
+
+    Args:
+        pairs: Of one layer; all but DoRA's have None.
+        frozen: The layer.
+        trains: Whether a step of the optimiser may follow. If not, the norms are kept for the next
+            pass; the next one that trains forgets them (versions of the tensors would not tell: a
+            fused optimiser does not count them up).
+    """
+    dora = [pair for pair in pairs if pair.magnitude is not None]
+    if trains:
+        for pair in dora:
+            pair._norms.clear()
+        norms = iter(_compute_row_norms(dora, frozen))
+    else:
+        missing = [pair for pair in dora if not pair._norms]
+        for pair, computed in zip(missing, _compute_row_norms(missing, frozen), strict=True):
+            pair._norms.append(computed)
+        norms = iter(pair._norms[0] for pair in dora)
+    return [None if pair.magnitude is None else next(norms) for pair in pairs]
+
+
+def _compute_row_norms(pairs: Sequence[LowRank], frozen: nn.Linear) -> list[torch.Tensor]:
+    if not pairs:
+        return []
+    down = torch.cat([pair.down for pair in pairs])
+    with torch.autocast(down.device.type, enabled=False):
+        weight = _read_weight(frozen).to(down.dtype)
+        by_onednn = type(frozen) is OneDnnLinear and weight.dtype == torch.float32
+        product = multiply if by_onednn else F.linear
+        lows = torch.split(product(weight, down), [len(pair.down) for pair in pairs], dim=1)
+        own, norms = _squared_norms(frozen, weight), []
+        for pair, low in zip(pairs, lows, strict=True):
+            cross = (pair.up * low).sum(1)
+            square = ((pair.up @ (pair.down @ pair.down.T)) * pair.up).sum(1)
+            norms.append((own + 2 * pair.scaling * cross + pair.scaling**2 * square).sqrt())
+        return norms
 
 
 def read_pair(layer: Any) -> LowRank:

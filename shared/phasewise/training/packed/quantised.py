@@ -58,7 +58,7 @@ class QuantizedLinear(nn.Module):
     def _adapt(self, out: torch.Tensor, rows: torch.Tensor, on_rows: PairOnRows) -> torch.Tensor:
         """Returns a member's output, (rows, out), of the frozen layer's and its input's rows."""
         pair, generator = on_rows.pair, on_rows.generator
-        if not on_rows.is_simple and generator is not None:
+        if on_rows.drops_dora and generator is not None:
             return pair.drop_and_scale(out, rows, self.frozen, generator)
         inputs = rows.to(pair.down.dtype)
         if on_rows.drops and generator is not None:
