@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -53,7 +54,10 @@ class QuantizedLinear(nn.Module):
             out: torch.Tensor = self.frozen(rows)
             return out
         spans = current_layout().spans(inputs)
-        return torch.cat([self.frozen(rows[span.start : span.end]) for span in spans])
+        ends = [0, *(span.end for span in spans), len(rows)]  # filler may follow the last span
+        return torch.cat(
+            [self.frozen(rows[start:end]) for start, end in pairwise(ends) if start < end]
+        )
 
     def _adapt(self, out: torch.Tensor, rows: torch.Tensor, on_rows: PairOnRows) -> torch.Tensor:
         """Returns a member's output, (rows, out), of the frozen layer's and its input's rows."""
