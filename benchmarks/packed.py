@@ -32,6 +32,13 @@ from phasewise.training.packed.engine import PackedEngine
 from phasewise.training.trainer_engine import TrainerEngine
 
 BATCH_SIZE, RANK, RATE = 4, 8, 1e-3
+#: What ``--ablate`` leaves out, one at a time.
+STEPS = (
+    "oneDNN's products",
+    "a narrow last block",
+    "scoring without padding",
+    "lengths that recur",
+)
 
 
 def make_unit(folder: Path, rows: int, dtype: str = "float32") -> UnitConfig:
@@ -84,6 +91,7 @@ def without(step: str) -> Iterator[None]:
         "oneDNN's products": ("products.is_onednn_faster", lambda threads: False),
         "a narrow last block": ("packed.model.PackedModel._narrow", lambda *args: None),
         "scoring without padding": ("packed.scoring.PackScores.knows", lambda *args: False),
+        "lengths that recur": ("packed.layout._ROUND_TO", 1),
     }
     if step not in places:
         yield
@@ -100,7 +108,7 @@ def without(step: str) -> Iterator[None]:
 def ablate(rows: int, count: int, targets: str, rounds: int) -> None:
     """Prints the CPU seconds a trial, and their ratio to those of the full engine."""
     machine = MachineSettings(device="cpu", threads=1, slots=count)
-    steps = ["", "oneDNN's products", "a narrow last block", "scoring without padding", "bfloat16"]
+    steps = ["", *STEPS, "bfloat16"]
     found: dict[str, list[float]] = {step: [] for step in steps}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
