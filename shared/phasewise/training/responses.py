@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from peft.helpers import DoraCaching
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig
 
@@ -151,7 +152,8 @@ def write_responses(
         with torch.inference_mode(), context():
             return _generate(model, rows, tokenizer, task, device)
 
-    return tuple(_in_batches(features, _write, batch_size))
+    with DoraCaching():  # else PEFT works out W + BA of every adapted layer for every token
+        return tuple(_in_batches(features, _write, batch_size))
 
 
 def _in_batches(
