@@ -143,6 +143,8 @@ class PackedModel:
         self._biases.forget(name)
         if isinstance(layer, (PackedLinear, QuantizedLinear)):
             return
+        if isinstance(layer, TargetStates):
+            raise CannotPackError(f"the output layer {name} is adapted")
         if is_quantized(layer):
             _replace(self._model, name, QuantizedLinear(layer, name))
         else:

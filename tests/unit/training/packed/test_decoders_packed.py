@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from tests.tiny_models import write_tiny_decoder
 
 from phasewise.methods.models import CAUSAL_LM, load_base_model
 from phasewise.records import RunRecord
@@ -22,6 +21,7 @@ from phasewise.training.packed import forward, token_losses
 from phasewise.training.packed.engine import PackedEngine, UnpackedRunWarning
 from phasewise.training.packed.run import PackedRun
 from phasewise.training.trainer_engine import TrainerEngine
+from tiny_models import write_tiny_decoder
 
 Jobs = Callable[..., RunJob]
 _MACHINE = MachineSettings(device="cpu", slots=8)
@@ -220,6 +220,12 @@ def test_a_row_longer_than_the_attention_s_window_trains_alone(job_of: Jobs) -> 
     with pytest.warns(UnpackedRunWarning, match="a window of 16 tokens, for a row of"):
         records = _train(PackedEngine(_MACHINE), [job_of(family="narrow")])
     _check_same(records["run"], _train(TrainerEngine(_MACHINE), [job_of(family="narrow")])["run"])
+
+
+def test_a_run_that_adapts_the_output_layer_trains_alone(job_of: Jobs) -> None:
+    with pytest.warns(UnpackedRunWarning, match="the output layer lm_head is adapted"):
+        record = _train(PackedEngine(_MACHINE), [job_of("a", target_modules="lm_head")])["a"]
+    assert record.status == "finished", record.message
 
 
 def test_neither_company_nor_slot_nor_cut_logits_change_a_run(
