@@ -8,7 +8,7 @@ import typer
 
 from phasewise.cli import asking
 from phasewise.errors import PhasewiseError
-from phasewise.settings import ALL_SHARD, load_study
+from phasewise.settings import ALL_SHARD, Study, load_study
 
 
 def ablate(
@@ -58,15 +58,7 @@ def ablate(
         return
     loaded = load_study(path)
     asking.tell_data(loaded)
-    troubles: dict[str, str] = {}
-    for task_name, method in loaded.units_of(ALL_SHARD):
-        try:
-            asking.run_search(loaded, task_name, method, output_dir)
-        except PhasewiseError as error:
-            if not continue_on_error:
-                raise
-            troubles[f"{task_name}/{method}"] = str(error)
-            typer.echo(f"{task_name}/{method} failed, going on: {error}", err=True)
+    troubles = _search_units(loaded, output_dir, continue_on_error=continue_on_error)
     for file in write_ablation_outputs(read, loaded, output_dir, troubles=troubles):
         typer.echo(str(file))
     if final_models:
@@ -74,3 +66,17 @@ def ablate(
 
         for folder in train_experiment_models(read, loaded, output_dir, typer.echo):
             typer.echo(str(folder))
+
+
+def _search_units(study: Study, output_dir: Path, *, continue_on_error: bool) -> dict[str, str]:
+    """Searches every unit; returns the errors of those that failed, by task and method."""
+    troubles: dict[str, str] = {}
+    for task, method in study.units_of(ALL_SHARD):
+        try:
+            asking.run_search(study, task, method, output_dir)
+        except PhasewiseError as error:
+            if not continue_on_error:
+                raise
+            troubles[f"{task}/{method}"] = str(error)
+            typer.echo(f"{task}/{method} failed, going on: {error}", err=True)
+    return troubles
