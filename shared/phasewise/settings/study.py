@@ -169,6 +169,11 @@ class MachineSettings(Section):
         description="Runs that a worker trains together, where they can; null: as many as memory "
         "holds and as still raise the tokens per second, both measured.",
     )
+    kernels: bool = Field(
+        True,
+        description="Compiled kernels for packed steps on one CPU thread, if a C++ compiler is "
+        "there; false: PyTorch computes the same, slower.",
+    )
 
     @property
     def cores(self) -> int:

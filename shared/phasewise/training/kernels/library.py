@@ -1,0 +1,140 @@
+"""Compiles the kernels once with the C++ compiler at hand, and finds the one for a tensor."""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from phasewise.hub import cache_folder
+
+#: Not -ffast-math: linking with it would change how the whole process rounds small numbers.
+_FLAGS = [
+    "-O3",
+    "-march=native",
+    "-std=c++17",
+    "-shared",
+    "-fPIC",
+    "-Wall",
+    "-Wextra",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=fast",
+]
+_COMPILERS = ("g++", "c++", "clang++")
+_PATIENCE = 120.0
+_HERE = Path(__file__).resolve().parent
+_NAMES = {torch.float32: "float", torch.bfloat16: "bfloat16"}
+
+
+class NoKernelsWarning(UserWarning):
+    """There are no compiled kernels; PyTorch computes the same, slower. The message says why."""
+
+
+class _Choice:
+    """Whether kernels are used; off until an engine asks for them."""
+
+    wanted = False
+
+
+def use_kernels(wanted: bool) -> None:
+    """Says whether ``find_kernel`` may find any, in this process."""
+    _Choice.wanted = wanted
+
+
+def find_kernel(name: str, tensor: torch.Tensor) -> Any:
+    """Returns a function of the library; None where PyTorch is to compute instead.
+
+    Kernels use one thread, so there are none for a process with more.
+
+    Args:
+        name: As in the sources, without the type at its end.
+        tensor: Of the type and on the device that it is to work on.
+    """
+    if not _Choice.wanted or tensor.device.type != "cpu" or tensor.dtype not in _NAMES:
+        return None
+    if torch.get_num_threads() != 1 or (library := _load()) is None:
+        return None
+    return _look_up(library, f"{name}_{_NAMES[tensor.dtype]}")
+
+
+@cache
+def _look_up(library: ctypes.CDLL, name: str) -> Any:
+    kernel = getattr(library, name)
+    kernel.restype = None
+    return kernel
+
+
+@cache
+def _load() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL(str(_find_library()))
+    except (OSError, subprocess.SubprocessError) as error:
+        output = getattr(error, "stderr", None) or str(error)
+        told = output.strip().splitlines()[-1] if output.strip() else type(error).__name__
+        message = f"no compiled kernels, so steps are slower: {told}"
+        warnings.warn(message, NoKernelsWarning, stacklevel=2)
+        return None
+
+
+def _find_library() -> Path:
+    """Returns the library for these sources, this compiler and this processor.
+
+    Raises:
+        OSError: There is no compiler, or no folder to write to.
+        subprocess.SubprocessError: It refused the sources.
+    """
+    compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
+    if compiler is None:
+        raise OSError(f"expected a C++ compiler in PATH ({', '.join(_COMPILERS)}), found none")
+    sources = sorted(_HERE.glob("*.cpp"))
+    parts = [path.read_bytes() for path in (*sources, *sorted(_HERE.glob("*.h")))]
+    parts += [" ".join(_FLAGS).encode(), compiler.encode(), _describe_processor().encode()]
+    name = f"kernels-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}.so"
+    for folder in _folders():
+        if (folder / name).is_file():
+            return folder / name
+    for folder in _folders():
+        if path := _compile(compiler, sources, folder, name):
+            return path
+    raise OSError(f"no folder can be written to: {', '.join(map(str, _folders()))}")
+
+
+def _folders() -> Iterator[Path]:
+    """Yields where the library may lie: with Python's own compiled files, else in the cache."""
+    yield _HERE / "__pycache__"
+    yield cache_folder() / "kernels"
+
+
+def _compile(compiler: str, sources: list[Path], folder: Path, name: str) -> Path | None:
+    """Returns the library, written whole or not at all; None if the folder is read-only."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = TemporaryDirectory(dir=folder)
+    except OSError:
+        return None
+    with scratch as own:
+        made = Path(own) / name
+        command = [compiler, *_FLAGS, *map(str, sources), "-o", str(made)]
+        subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=True)
+        os.replace(made, folder / name)
+    return folder / name
+
+
+def _describe_processor() -> str:
+    """Returns what ``-march=native`` follows from: clusters share a home between processors."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        return f"{platform.machine()} {platform.processor()}"
+    wanted = ("model name", "flags", "Features", "CPU part")
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))

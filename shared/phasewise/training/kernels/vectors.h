@@ -1,0 +1,139 @@
+// Vectors of 16 floats, numbers of two types in memory, and a product of small matrices.
+//
+// GCC's and Clang's vector extension: compiles for AVX-512, AVX2 and NEON alike.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+constexpr int WIDTH = 16;
+// Need not be aligned: rows of a tensor start anywhere.
+typedef float Floats __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int32_t Ints __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint32_t Words __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int16_t Shorts __attribute__((vector_size(32), aligned(2), may_alias));
+typedef uint16_t Halves __attribute__((vector_size(32), aligned(2), may_alias));
+
+// torch.bfloat16: the upper half of a float.
+struct BFloat16 {
+    uint16_t bits;
+};
+
+inline Floats load(const float* from) { return *(const Floats*)from; }
+
+inline Floats load(const BFloat16* from) {
+    return (Floats)(__builtin_convertvector(*(const Halves*)from, Words) << 16);
+}
+
+inline void store(float* to, Floats values) { *(Floats*)to = values; }
+
+// Rounds to the nearest, ties to even, as torch does; NaN stays NaN.
+inline void store(BFloat16* to, Floats values) {
+    const Words bits = (Words)values;
+    const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    const Words kept = values != values ? (bits >> 16) | 0x40 : rounded;
+    *(Halves*)to = __builtin_convertvector(kept, Halves);
+}
+
+inline float to_float(float value) { return value; }
+
+inline float to_float(BFloat16 value) {
+    const uint32_t bits = uint32_t(value.bits) << 16;
+    float result;
+    std::memcpy(&result, &bits, sizeof result);
+    return result;
+}
+
+inline float add_up(Floats values) {
+    float sum = 0;
+    for (int i = 0; i < WIDTH; i++) sum += values[i];
+    return sum;
+}
+
+inline Floats fill(float value) { return value - Floats{}; }
+
+// Relative error below 2e-7; 0 below exp(-87), the largest finite power of two above exp(88).
+inline Floats exponential(Floats x) {
+    const Floats low = fill(-87.f), high = fill(88.f);
+    const Floats inside = x < low ? low : (x > high ? high : x);
+    const Floats shift = fill(12582912.f);  // 1.5 * 2^23: adding it rounds to an integer
+    const Floats power = (inside * 1.44269504f + shift) - shift;
+    const Floats rest = inside - power * 0.693359375f + power * 2.12194440e-4f;
+    Floats sum = fill(1.9875691500e-4f);
+    for (const float factor : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f,
+                               1.6666665459e-1f, 5.0000001201e-1f})
+        sum = sum * rest + factor;
+    const Floats series = sum * rest * rest + rest + 1.f;  // Cephes' expf
+    const Ints exponent = (__builtin_convertvector(power, Ints) + 127) << 23;
+    const Floats result = series * (Floats)exponent;
+    return x < low ? Floats{} : result;
+}
+
+inline long round_up(long count) { return (count + WIDTH - 1) / WIDTH * WIDTH; }
+
+// Copies (rows, columns) transposed into (columns, row_stride), zeros where that is wider.
+template <typename T>
+inline void transpose(const T* from, long rows, long columns, long stride, float* to,
+                      long row_stride) {
+    for (long column = 0; column < columns; column++) {
+        float* line = to + column * row_stride;
+        for (long row = 0; row < rows; row++) line[row] = to_float(from[row * stride + column]);
+        for (long row = rows; row < row_stride; row++) line[row] = 0;
+    }
+}
+
+// Left factor of a product: element (row, k) lies at `data + row * row_step + k * k_step`.
+template <typename T>
+struct Left {
+    const T* data;
+    long row_step, k_step;
+};
+
+template <int ROWS, int VECTORS, typename T>
+inline void multiply_tile(Left<T> left, const float* right, long right_stride, float* out,
+                          long out_stride, long k_count, float factor, bool adds) {
+    Floats sums[ROWS][VECTORS] = {};
+    for (long k = 0; k < k_count; k++) {
+        Floats line[VECTORS];
+        for (int v = 0; v < VECTORS; v++) line[v] = load(right + k * right_stride + v * WIDTH);
+        for (int row = 0; row < ROWS; row++) {
+            const float own = to_float(left.data[row * left.row_step + k * left.k_step]);
+            for (int v = 0; v < VECTORS; v++) sums[row][v] += own * line[v];
+        }
+    }
+    for (int row = 0; row < ROWS; row++)
+        for (int v = 0; v < VECTORS; v++) {
+            float* place = out + row * out_stride + v * WIDTH;
+            const Floats scaled = sums[row][v] * factor;
+            store(place, adds ? load(place) + scaled : scaled);
+        }
+}
+
+template <int VECTORS, typename T>
+inline void multiply_columns(Left<T> left, long rows, const float* right, long right_stride,
+                             float* out, long out_stride, long k_count, float factor, bool adds) {
+    long row = 0;
+    const auto tiles = [&](auto tile, int height) {
+        for (; row + height <= rows; row += height)
+            tile(Left<T>{left.data + row * left.row_step, left.row_step, left.k_step}, right,
+                 right_stride, out + row * out_stride, out_stride, k_count, factor, adds);
+    };
+    tiles(multiply_tile<8, VECTORS, T>, 8);
+    tiles(multiply_tile<4, VECTORS, T>, 4);
+    tiles(multiply_tile<1, VECTORS, T>, 1);
+}
+
+// out (rows, columns) = factor * left (rows, k) right (k, columns), or that added to it. `columns`
+// is a multiple of WIDTH: pad `right` and `out` (see transpose).
+template <typename T>
+inline void multiply(Left<T> left, long rows, const float* right, long right_stride, float* out,
+                     long out_stride, long columns, long k_count, float factor, bool adds) {
+    long column = 0;
+    for (; column + 2 * WIDTH <= columns; column += 2 * WIDTH)
+        multiply_columns<2, T>(left, rows, right + column, right_stride, out + column, out_stride,
+                               k_count, factor, adds);
+    if (column < columns)
+        multiply_columns<1, T>(left, rows, right + column, right_stride, out + column, out_stride,
+                               k_count, factor, adds);
+}
