@@ -18,18 +18,10 @@ import torch
 from phasewise.hub import cache_folder
 
 #: Not -ffast-math: linking with it would change how the whole process rounds small numbers.
-_FLAGS = [
-    "-O3",
-    "-march=native",
-    "-std=c++17",
-    "-shared",
-    "-fPIC",
-    "-Wall",
-    "-Wextra",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-ffp-contract=fast",
-]
+_FLAGS = (
+    *("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-Wall", "-Wextra"),
+    *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
+)
 _COMPILERS = ("g++", "c++", "clang++")
 _PATIENCE = 120.0
 _HERE = Path(__file__).resolve().parent
