@@ -16,6 +16,10 @@ from torch import nn
 _PROBE_ROWS, _PROBE_SIZE, _PROBE_ROUNDS = 256, 384, 7
 #: oneDNN must be this much faster: below, the longer way to it is not made up for.
 _WORTH_IT = 1.15
+#: Weights of a larger model are not held in oneDNN's order too, twice (for both directions).
+_MOST_REORDERED_BYTES = 128e6
+#: Attributes of a weight: whether it may be held so, and where it is.
+_REORDERS, _REORDERED = "_phasewise_reorders", "_phasewise_reordered"
 
 
 class OneDnnLinear(nn.Linear):
@@ -35,9 +39,11 @@ def use_fastest_products(model: nn.Module) -> None:
     """
     if not is_onednn_faster(torch.get_num_threads()):
         return
-    for module in model.modules():
-        if type(module) is nn.Linear and _is_plain(module.weight):
-            module.__class__ = OneDnnLinear
+    layers = [m for m in model.modules() if type(m) is nn.Linear and _is_plain(m.weight)]
+    reorders = sum(layer.weight.nbytes for layer in layers) <= _MOST_REORDERED_BYTES
+    for layer in layers:
+        layer.__class__ = OneDnnLinear
+        layer.weight.__dict__[_REORDERS] = reorders
 
 
 def _is_plain(weight: torch.Tensor) -> bool:
@@ -45,7 +51,11 @@ def _is_plain(weight: torch.Tensor) -> bool:
 
 
 def multiply(
-    inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+    inputs: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    *,
+    transposed: bool = False,
 ) -> torch.Tensor:
     """Returns ``F.linear(inputs, weight, bias)`` by oneDNN; no gradient passes through.
 
@@ -53,11 +63,26 @@ def multiply(
         inputs: float32 (..., in), on the CPU.
         weight: float32 (out, in), in any order in memory.
         bias: (out,).
+        transposed: Whether the product is with ``weight.t()`` instead.
     """
     if not inputs.numel():
-        return F.linear(inputs, weight, bias)
+        return F.linear(inputs, weight.t() if transposed else weight, bias)
+    weight = _reorder(weight, transposed)
     out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
     return out
+
+
+def _reorder(weight: torch.Tensor, transposed: bool) -> torch.Tensor:
+    """Returns a frozen weight as oneDNN wants it in memory, made once: it would be every time."""
+    if weight.requires_grad or not weight.__dict__.get(_REORDERS, False):
+        return weight.t() if transposed else weight
+    known: dict[bool, tuple[Any, torch.Tensor]] = weight.__dict__.setdefault(_REORDERED, {})
+    origin = (weight.data_ptr(), weight._version)
+    if transposed not in known or known[transposed][0] != origin:
+        plain = (weight.t() if transposed else weight).detach().contiguous()
+        made = torch.ops.mkldnn._reorder_linear_weight(plain, _PROBE_ROWS)
+        known[transposed] = (origin, made)
+    return known[transposed][1]
 
 
 @cache
@@ -93,7 +118,7 @@ class _Product(torch.autograd.Function):
         rows = grads[0].reshape(-1, grads[0].shape[-1])
         to_inputs = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
-            to_inputs = multiply(rows, weight.t()).view(ctx.shape)
+            to_inputs = multiply(rows, weight, transposed=True).view(ctx.shape)
         if ctx.needs_input_grad[1]:
             to_weight = multiply(rows.t(), inputs.reshape(-1, inputs.shape[-1]).t())
         if ctx.needs_input_grad[2]:

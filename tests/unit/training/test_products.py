@@ -72,3 +72,25 @@ def test_a_frozen_layer_does_not_keep_its_inputs() -> None:
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             layer(torch.randn(5, 64, requires_grad=True))
         assert (torch.Size([5, 64]) in kept) == trains
+
+
+def test_a_frozen_weight_is_held_in_both_orders_and_made_again_once_it_changes() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(64, 96).requires_grad_(False)
+    use_fastest_products(nn.Sequential(layer))
+    for _ in range(2):
+        inputs = torch.randn(20, 64, requires_grad=True)
+        out = layer(inputs)
+        torch.testing.assert_close(out, inputs @ layer.weight.T + layer.bias)
+        (grad,) = torch.autograd.grad(out.square().sum(), inputs)
+        torch.testing.assert_close(grad, 2 * out @ layer.weight, rtol=1e-4, atol=1e-5)
+        assert sorted(layer.weight.__dict__[products._REORDERED]) == [False, True]
+        layer.weight.mul_(2)
+
+
+def test_weights_of_a_large_model_are_not_held_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_MOST_REORDERED_BYTES", 100)
+    layer = nn.Linear(8, 8).requires_grad_(False)
+    use_fastest_products(nn.Sequential(layer))
+    layer(torch.randn(3, 8))
+    assert products._REORDERED not in layer.weight.__dict__

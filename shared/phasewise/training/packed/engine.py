@@ -26,6 +26,7 @@ from phasewise.training.device import (
 )
 from phasewise.training.failures import describe_failure, explain_failure
 from phasewise.training.interface import Feed, Reporter, RunJob
+from phasewise.training.kernels.library import use_kernels
 from phasewise.training.packed.forward import RunStep, compute_steps
 from phasewise.training.packed.layout import CannotPackError
 from phasewise.training.packed.model import PackedModel
@@ -51,6 +52,7 @@ class PackedEngine(TrainerEngine):
 
     def __init__(self, machine: MachineSettings) -> None:
         super().__init__(machine)
+        use_kernels(machine.kernels)
         self._slots = machine.slots
         self._meter = SlotMeter(self._slots, self._measure_memory)
         self._packs = False  # whether what trains now is a pack

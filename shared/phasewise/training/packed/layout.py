@@ -12,9 +12,8 @@ import torch
 
 from phasewise.training.packed.low_rank import LowRank
 
-#: A CPU's products and activations are compiled for each new number of rows, which takes as long
-#: as some of them: with numbers that recur they are found again.
-_ROUND_TO = 32
+#: Least step between lengths of the flat sequence on a CPU.
+_LEAST_STEP = 16
 
 
 class CannotPackError(Exception):
@@ -145,8 +144,18 @@ def build_layout(members: Sequence[tuple[Member, int]], mask: torch.Tensor) -> L
         own = lengths[row : row + rows]
         shares.append(Share(member, row, rows, token, sum(own), max(own)))
         row, token = row + rows, token + sum(own)
-    filler = -token % _ROUND_TO if mask.device.type == "cpu" else 0
+    filler = _round_up(token) - token if mask.device.type == "cpu" else 0
     return Layout(tuple(shares), lengths, mask, filler=filler)
+
+
+def _round_up(tokens: int) -> int:
+    """Returns the next of few lengths, at most a sixteenth longer, or 15 tokens.
+
+    A CPU's products and activations are compiled for each new number of rows, which takes as long
+    as some of them: with numbers that recur they are found again.
+    """
+    step: int = max(_LEAST_STEP, 2 ** tokens.bit_length() // 32)
+    return -(-tokens // step) * step
 
 
 _CURRENT: ContextVar[Layout] = ContextVar("phasewise_packed_layout")

@@ -144,8 +144,14 @@ def draw_keep(
     words = torch.empty(-(-count // 4), dtype=torch.int64)
     # from is the least int64, so that all 64 bits are drawn
     bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[:count]
+    limit, factor = find_limit(probability)
+    return (bits < limit).view(shape).to(like.dtype).mul_(factor)
+
+
+def find_limit(probability: float) -> tuple[int, float]:
+    """Returns the int16 below which a draw keeps its number, and what that is multiplied by."""
     limit = min(round((1 - probability) * 2**16) - 2**15, 2**15 - 1)
-    return (bits < limit).view(shape).to(like.dtype).mul_(1 / (1 - probability))
+    return limit, 1 / (1 - probability)
 
 
 def _read_weight(frozen: nn.Linear) -> torch.Tensor:

@@ -12,6 +12,7 @@ from torch import nn
 
 from phasewise.methods.models import BaseModel, share_weights
 from phasewise.methods.modules import find_biases
+from phasewise.training.kernels.elementwise import Gelu, is_exact_gelu
 from phasewise.training.packed import attention
 from phasewise.training.packed.agreement import (
     build_probe,
@@ -67,7 +68,7 @@ class PackedModel:
         self._model.config.use_cache = False
         self._blocks = _find_blocks(self._model)
         self._model.set_attn_implementation(attention.NAME)
-        _replace_dropouts(self._model)
+        _replace_elementwise(self._model)
         int8 = [name for name, m in self._model.named_modules() if is_quantized(m, "8bit")]
         for name in int8:  # adapted or not: whoever shares the pack must not change what it rounds
             self._adapt(name)
@@ -235,10 +236,12 @@ def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), own, module)
 
 
-def _replace_dropouts(model: nn.Module) -> None:
+def _replace_elementwise(model: nn.Module) -> None:
     for name, module in list(model.named_modules()):
         if type(module) is nn.Dropout:
             _replace(model, name, PackedDropout(module.p))
+        elif is_exact_gelu(module):
+            _replace(model, name, Gelu())
 
 
 def _head_weights(module: Any) -> dict[str, torch.Tensor]:

@@ -1,0 +1,93 @@
+"""Dropout of given draws, and GELU: by a kernel, else by PyTorch."""
+
+import ctypes
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - as everywhere
+from torch import nn
+from transformers.activations import GELUActivation
+
+from phasewise.training.kernels.library import find_kernel
+
+#: Modules that compute the exact GELU, by the error function (arXiv 1606.08415, section 2).
+_EXACT = (GELUActivation, nn.GELU)
+
+
+class Gelu(nn.Module):
+    """The exact GELU."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns x times the share of a normal distribution below x, of each x."""
+        if find_kernel("gelu", inputs) is None:
+            return F.gelu(inputs)
+        out: torch.Tensor = _Gelu.apply(inputs)  # type: ignore[no-untyped-call]
+        return out
+
+
+def is_exact_gelu(module: nn.Module) -> bool:
+    """Whether ``Gelu`` computes the same as a module."""
+    if type(module) not in _EXACT:
+        return False
+    if isinstance(module, nn.GELU):
+        return module.approximate == "none"
+    return getattr(module, "act", None) is F.gelu
+
+
+def drop(inputs: torch.Tensor, draws: torch.Tensor, limit: int, factor: float) -> torch.Tensor:
+    """Returns ``inputs * factor`` where a draw is less than ``limit``, and 0 elsewhere.
+
+    Args:
+        inputs: Contiguous, of a type and on a device for which there is a kernel.
+        draws: int16, as many.
+        limit: Of int16's range.
+        factor: 1/(1 - the dropout's probability).
+    """
+    out: torch.Tensor = _Drop.apply(inputs, draws, limit, factor)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Gelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: torch.Tensor) -> torch.Tensor:
+        inputs = inputs.contiguous()
+        ctx.save_for_backward(inputs)
+        out = torch.empty_like(inputs)
+        kernel, count = find_kernel("gelu", inputs), ctypes.c_long(inputs.numel())
+        kernel(_address(inputs), _address(out), count)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
+        (inputs,), grad = ctx.saved_tensors, grads[0].contiguous()
+        out = torch.empty_like(inputs)
+        kernel, count = find_kernel("gelu_backward", inputs), ctypes.c_long(inputs.numel())
+        kernel(_address(grad), _address(inputs), _address(out), count)
+        return out
+
+
+class _Drop(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, inputs: torch.Tensor, draws: torch.Tensor, limit: int, factor: float
+    ) -> torch.Tensor:
+        ctx.save_for_backward(draws)
+        ctx.limit, ctx.factor = limit, factor
+        return _drop(inputs, draws, limit, factor)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        (draws,) = ctx.saved_tensors
+        return _drop(grads[0].contiguous(), draws, ctx.limit, ctx.factor), None, None, None
+
+
+def _drop(inputs: torch.Tensor, draws: torch.Tensor, limit: int, factor: float) -> torch.Tensor:
+    out = torch.empty_like(inputs)
+    kernel = find_kernel("drop", inputs)
+    given = (_address(inputs), _address(draws), ctypes.c_int(limit), ctypes.c_float(factor))
+    kernel(*given, _address(out), ctypes.c_long(inputs.numel()))
+    return out
+
+
+def _address(tensor: torch.Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())

@@ -1,0 +1,67 @@
+"""Compiled dropout and GELU against PyTorch's."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 - as everywhere
+from torch import nn
+from transformers.activations import ACT2FN
+
+from phasewise.training.kernels.elementwise import Gelu, drop, is_exact_gelu
+from phasewise.training.kernels.library import find_kernel, use_kernels
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+
+
+@pytest.fixture(autouse=True)
+def _kernels() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    use_kernels(True)
+    yield
+    use_kernels(False)
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 1000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gelu_and_its_gradient_are_pytorchs(count: int, dtype: torch.dtype) -> None:
+    values = torch.linspace(-12, 12, count).to(dtype)
+    assert find_kernel("gelu", values) is not None
+    found, wanted = (values.clone().requires_grad_() for _ in range(2))
+    outs = Gelu()(found), F.gelu(wanted)
+    torch.testing.assert_close(*outs, rtol=1e-5 if dtype == torch.float32 else 8e-3, atol=2e-6)
+    towards = torch.linspace(1, 2, count).to(dtype)
+    for out in outs:
+        out.backward(towards)
+    torch.testing.assert_close(found.grad, wanted.grad, rtol=1e-2, atol=3e-6)
+
+
+def test_gelu_of_nan_and_of_infinity() -> None:
+    out = Gelu()(torch.tensor([float("nan"), float("inf"), 100.0, -100.0]))
+    assert out[0].isnan()
+    assert out[1:].tolist() == [float("inf"), 100.0, 0.0]
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 64), (1, 7, 33)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_dropped_follows_from_the_draws(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.randint(-(2**15), 2**15, shape, dtype=torch.int16, generator=generator)
+    inputs = torch.randn(shape, generator=generator).to(dtype).requires_grad_()
+    out = drop(inputs, draws, 1000, 1.25)
+    factors = (draws < 1000).to(dtype) * 1.25
+    torch.testing.assert_close(out, inputs * factors, rtol=0, atol=0)
+    towards = torch.randn(shape, generator=generator).to(dtype)
+    (grad,) = torch.autograd.grad(out, inputs, towards)
+    torch.testing.assert_close(grad, towards * factors, rtol=0, atol=0)
+
+
+def test_only_the_exact_gelu_is_replaced() -> None:
+    assert is_exact_gelu(nn.GELU())
+    assert is_exact_gelu(ACT2FN["gelu"])
+    assert not is_exact_gelu(nn.GELU(approximate="tanh"))
+    assert not is_exact_gelu(ACT2FN["gelu_new"])
+    assert not is_exact_gelu(ACT2FN["silu"])
