@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - as everywhere
 from peft.utils.integrations import dequantize_bnb_weight, get_bnb_param_type
 from torch import nn
 
+from phasewise.training.packed.dropout import draw
 from phasewise.training.products import OneDnnLinear, multiply
 
 
@@ -132,20 +132,8 @@ def draw_keep(
     generator: torch.Generator,
     like: torch.Tensor,
 ) -> torch.Tensor:
-    """Returns a dropout's factors: 0, or 1/(1 - probability).
-
-    On a CPU four factors are made of one draw of 64 bits, three times faster than one by one; the
-    probability is then exact to 1/65536.
-    """
-    if like.device.type != "cpu":
-        keep = torch.empty(shape, dtype=like.dtype, device=like.device)
-        return keep.bernoulli_(1 - probability, generator=generator).div_(1 - probability)
-    count = prod(shape)
-    words = torch.empty(-(-count // 4), dtype=torch.int64)
-    # from is the least int64, so that all 64 bits are drawn
-    bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[:count]
-    limit = min(round((1 - probability) * 2**16) - 2**15, 2**15 - 1)
-    return (bits < limit).view(shape).to(like.dtype).mul_(1 / (1 - probability))
+    """Returns a dropout's factors: 0, or 1/(1 - probability)."""
+    return draw(shape, probability, generator, like.device).factors(like.dtype)
 
 
 def _read_weight(frozen: nn.Linear) -> torch.Tensor:
