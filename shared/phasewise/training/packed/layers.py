@@ -8,6 +8,7 @@ from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
+from phasewise.training.packed.frozen_products import LinearProduct
 from phasewise.training.packed.layout import CannotPackError, current_layout, use_layout
 from phasewise.training.packed.low_rank import draw_keep
 from phasewise.training.products import OneDnnLinear
@@ -31,7 +32,8 @@ class PackedLinear(nn.Module):
         rows = inputs.reshape(-1, inputs.shape[-1])
         pairs = find_pairs(self.name, inputs, self.training)
         if pairs:
-            out = apply_pairs(rows, self.frozen, pairs, products_dtype(rows))
+            dtype = products_dtype(rows)
+            out = apply_pairs(rows.to(dtype), LinearProduct(self.frozen, dtype), pairs)
         else:
             out = self.frozen(rows)
         return out.view(*inputs.shape[:-1], -1)

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
+from phasewise.training.packed.frozen_products import LinearProduct
 from phasewise.training.packed.low_rank import LowRank, draw_keep
 
 _IN, _OUT, _RANK, _SCALING = 12, 7, 3, 2.5
@@ -40,7 +41,7 @@ def test_outputs_and_gradients_are_those_of_the_plain_formulas() -> None:
         PairOnRows(start, end, pair, torch.Generator().manual_seed(start))
         for (start, end), pair in zip(spans, pairs, strict=True)
     ]
-    found = apply_pairs(rows, frozen, on_rows, torch.float32)
+    found = apply_pairs(rows, LinearProduct(frozen, torch.float32), on_rows)
     parts = [
         _plain(rows[start:end], frozen, pair, start)
         for (start, end), pair in zip(spans, pairs, strict=True)
@@ -59,15 +60,15 @@ def test_outputs_and_gradients_are_those_of_the_plain_formulas() -> None:
 def test_norms_follow_an_optimiser_step() -> None:
     torch.manual_seed(0)
     frozen, pair = nn.Linear(_IN, _OUT).requires_grad_(False), _pair(0.0, is_dora=True)
-    rows = torch.randn(4, _IN)
+    rows, product = torch.randn(4, _IN), LinearProduct(frozen, torch.float32)
     for _ in range(2):
         trains = PairOnRows(0, 4, pair, torch.Generator())
-        out = apply_pairs(rows, frozen, [trains], torch.float32)
+        out = apply_pairs(rows, product, [trains])
         torch.testing.assert_close(out, _plain(rows, frozen, pair, 0), rtol=1e-4, atol=1e-5)
         optimizer = torch.optim.AdamW([pair.down, pair.up], lr=0.1, fused=True)
         out.sum().backward()
         optimizer.step()
         for _ in range(2):
             with torch.inference_mode():
-                scored = apply_pairs(rows, frozen, [PairOnRows(0, 4, pair, None)], torch.float32)
+                scored = apply_pairs(rows, product, [PairOnRows(0, 4, pair, None)])
             torch.testing.assert_close(scored, _plain(rows, frozen, pair, 0), rtol=1e-4, atol=1e-5)

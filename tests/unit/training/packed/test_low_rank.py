@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
+from phasewise.training.packed.frozen_products import LinearProduct
 from phasewise.training.packed.low_rank import LowRank, draw_keep
 
 
@@ -17,7 +18,8 @@ def test_row_norms_are_those_of_the_merged_matrix() -> None:
     assert pair.magnitude is not None
     scale = pair.magnitude / merged.norm(dim=1)
     expected = rows @ merged.T * scale + frozen.bias
-    found = apply_pairs(rows, frozen, [PairOnRows(0, 4, pair, None)], torch.float32)
+    product = LinearProduct(frozen, torch.float32)
+    found = apply_pairs(rows, product, [PairOnRows(0, 4, pair, None)])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
