@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from phasewise.training.packed.dropout import Draws, draw
-from phasewise.training.packed.frozen_products import FrozenProduct
+from phasewise.training.packed.frozen_products import FrozenProduct, products_dtype
 from phasewise.training.packed.low_rank import LowRank, find_row_norms
 from phasewise.training.packed.pair_products import (
     CompiledProducts,
@@ -78,7 +78,7 @@ def apply_pairs(
         for norm, magnitude in zip(norms, magnitudes, strict=True)
     ]
     # On a CPU a product in bfloat16 is compiled for each new shape: more than a small one saves.
-    pair_dtype = torch.float32 if rows.device.type == "cpu" else rows.dtype
+    pair_dtype = torch.float32 if rows.device.type == "cpu" else products_dtype(rows)
     weights = [weight for p in pairs for weight in (p.pair.down, p.pair.up)]
     products = choose_products(rows, weights, pair_dtype)
     job = _Job(frozen, products, pairs, norms, scales)

@@ -58,3 +58,12 @@ class LinearProduct:
     def backward(self, grad: torch.Tensor) -> torch.Tensor:
         """Returns the rows' gradient, (rows, in), of the output's, (rows, out)."""
         return self._multiply(grad, self._weight.t(), None)
+
+
+def products_dtype(rows: torch.Tensor) -> torch.dtype:
+    """Returns in which type products of these rows are computed: autocast's, or their own."""
+    device = rows.device.type
+    if not torch.is_autocast_enabled(device):
+        return rows.dtype
+    dtype: torch.dtype = torch.get_autocast_dtype(device)
+    return dtype

@@ -8,7 +8,7 @@ from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
-from phasewise.training.packed.frozen_products import LinearProduct
+from phasewise.training.packed.frozen_products import LinearProduct, products_dtype
 from phasewise.training.packed.layout import CannotPackError, current_layout, use_layout
 from phasewise.training.packed.low_rank import draw_keep
 from phasewise.training.products import OneDnnLinear
@@ -76,15 +76,6 @@ def find_pairs(name: str, inputs: torch.Tensor, training: bool) -> list[PairOnRo
             generator = span.member.generator if training else None
             pairs.append(PairOnRows(span.start, span.end, pair, generator))
     return pairs
-
-
-def products_dtype(rows: torch.Tensor) -> torch.dtype:
-    """Returns in which type products of these rows are computed: autocast's, or their own."""
-    device = rows.device.type
-    if not torch.is_autocast_enabled(device):
-        return rows.dtype
-    dtype: torch.dtype = torch.get_autocast_dtype(device)
-    return dtype
 
 
 class PackedHead(nn.Module):

@@ -32,39 +32,6 @@ class LowRank:
     magnitude: torch.Tensor | None = None
     _norms: list[torch.Tensor] = field(default_factory=list, repr=False)  # none or one
 
-    def drop_and_scale(
-        self,
-        base: torch.Tensor,
-        rows: torch.Tensor,
-        frozen: nn.Linear,
-        generator: torch.Generator,
-    ) -> torch.Tensor:
-        """Returns DoRA's output with dropout, (rows, out), as ``peft.tuners.lora.dora`` has it.
-
-        With dropout the frozen part of its correction is of the dropped inputs too.
-
-        Args:
-            base: The frozen layer's output, (rows, out).
-            rows: The layer's input, (rows, in).
-            frozen: The frozen layer.
-            generator: Draws the dropout.
-        """
-        assert self.magnitude is not None
-        inputs = rows.to(self.down.dtype)
-        inputs = inputs * draw_keep(inputs.shape, self.dropout, generator, inputs)
-        pair = F.linear(F.linear(inputs, self.down), self.up) * self.scaling
-        bare: torch.Tensor = frozen(inputs.to(rows.dtype))
-        if frozen.bias is not None:
-            bare = bare - frozen.bias
-        scale = (self.magnitude / self.row_norms(frozen)).unsqueeze(0)
-        return (base + (scale - 1) * bare + scale * pair).to(base.dtype)
-
-    def row_norms(self, frozen: nn.Linear) -> torch.Tensor:
-        """Returns the norms of the rows of W + s B A, (out,); see ``find_row_norms``."""
-        (norms,) = find_row_norms([self], frozen, trains=True)
-        assert norms is not None
-        return norms
-
 
 @torch.no_grad()
 def find_row_norms(
@@ -101,7 +68,7 @@ def _compute_row_norms(pairs: Sequence[LowRank], frozen: nn.Linear) -> list[torc
         return []
     down = torch.cat([pair.down for pair in pairs])
     with torch.autocast(down.device.type, enabled=False):
-        weight = _read_weight(frozen).to(down.dtype)
+        weight = read_weight(frozen).to(down.dtype)
         by_onednn = type(frozen) is OneDnnLinear and weight.dtype == torch.float32
         product = multiply if by_onednn else F.linear
         lows = torch.split(product(weight, down), [len(pair.down) for pair in pairs], dim=1)
@@ -136,7 +103,7 @@ def draw_keep(
     return draw(shape, probability, generator, like.device).factors(like.dtype)
 
 
-def _read_weight(frozen: nn.Linear) -> torch.Tensor:
+def read_weight(frozen: nn.Linear) -> torch.Tensor:
     """Returns a frozen layer's weight, (out, in), dequantised if bitsandbytes holds it."""
     if not get_bnb_param_type(frozen.weight):
         return frozen.weight
