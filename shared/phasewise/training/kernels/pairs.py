@@ -65,7 +65,7 @@ def describe_pair(
     limit, factor = kept or (0, 1.0)
     tensors = (inputs, draws and draws.bits, down, up, low, out, to_down, to_up, passed, again)
     addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
-    return Pair(*addresses, len(inputs), len(down), limit, factor, scaling)
+    return Pair(*addresses, inputs.shape[0], down.shape[0], limit, factor, scaling)
 
 
 def make_low(rows: int, rank: int) -> torch.Tensor:

@@ -115,7 +115,7 @@ class CompiledProducts:
 
     def add(self, pairs: Sequence[PairInputs], outs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """As ``PlainProducts.add``; rows and outs are contiguous."""
-        lows = [make_low(len(pair.rows), len(pair.down)) for pair in pairs]
+        lows = [make_low(pair.rows.shape[0], pair.down.shape[0]) for pair in pairs]
         described = [
             describe_pair(p.rows, p.draws, p.down, p.up, p.scaling, low, out)
             for p, low, out in zip(pairs, lows, outs, strict=True)
@@ -161,7 +161,7 @@ def drop_rows(rows: torch.Tensor, draws: Draws | None) -> torch.Tensor:
 
 
 def _sizes(pairs: Sequence[PairInputs]) -> tuple[int, int]:
-    return pairs[0].down.shape[1], len(pairs[0].up)
+    return pairs[0].down.shape[1], pairs[0].up.shape[0]
 
 
 def _add_product(rows: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:

@@ -1,5 +1,6 @@
 """One function for all members' pairs against the plain formulas and their gradients."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -30,7 +31,12 @@ def _plain(rows: torch.Tensor, frozen: nn.Linear, pair: LowRank, seed: int) -> t
     return frozen(rows) + (scale - 1) * (inputs @ frozen.weight.T) + scale * low
 
 
-def test_outputs_and_gradients_are_those_of_the_plain_formulas() -> None:
+@pytest.mark.parametrize("computed", ["by PyTorch", "compiled"])
+def test_outputs_and_gradients_are_those_of_the_plain_formulas(
+    computed: str, request: pytest.FixtureRequest
+) -> None:
+    if computed == "compiled":  # where there is a compiler
+        request.getfixturevalue("kernels")
     torch.manual_seed(0)
     frozen = nn.Linear(_IN, _OUT).requires_grad_(False)
     kinds = ((0.0, False), (0.3, False), (0.0, True), (0.3, True), (0.5, True))
