@@ -68,6 +68,11 @@ def describe_pair(
     return Pair(*addresses, inputs.shape[0], down.shape[0], limit, factor, scaling)
 
 
+def can_read(weights: Sequence[torch.Tensor]) -> bool:
+    """Whether these weights of pairs are as the kernels take them: float32, contiguous."""
+    return all(w.dtype == torch.float32 and w.is_contiguous() for w in weights)
+
+
 def make_low(rows: int, rank: int) -> torch.Tensor:
     """Returns room for the inputs' products with A, float32 (rows, rank rounded up to vectors)."""
     return torch.empty(rows, -(-rank // _WIDTH) * _WIDTH)

@@ -9,6 +9,9 @@ import torch.nn.functional as F  # noqa: N812 - as everywhere
 from peft.utils.integrations import dequantize_bnb_weight, get_bnb_param_type
 from torch import nn
 
+from phasewise.training.kernels.library import find_kernel
+from phasewise.training.kernels.norms import NormedPair, find_norms
+from phasewise.training.kernels.pairs import can_read
 from phasewise.training.packed.dropout import draw
 from phasewise.training.products import OneDnnLinear, multiply
 
@@ -66,18 +69,31 @@ def find_row_norms(
 def _compute_row_norms(pairs: Sequence[LowRank], frozen: nn.Linear) -> list[torch.Tensor]:
     if not pairs:
         return []
-    down = torch.cat([pair.down for pair in pairs])
-    with torch.autocast(down.device.type, enabled=False):
-        weight = read_weight(frozen).to(down.dtype)
-        by_onednn = type(frozen) is OneDnnLinear and weight.dtype == torch.float32
-        product = multiply if by_onednn else F.linear
-        lows = torch.split(product(weight, down), [len(pair.down) for pair in pairs], dim=1)
-        own, norms = _squared_norms(frozen, weight), []
-        for pair, low in zip(pairs, lows, strict=True):
-            cross = (pair.up * low).sum(1)
-            square = ((pair.up @ (pair.down @ pair.down.T)) * pair.up).sum(1)
-            norms.append((own + 2 * pair.scaling * cross + pair.scaling**2 * square).sqrt())
-        return norms
+    with torch.autocast(pairs[0].down.device.type, enabled=False):
+        weight = read_weight(frozen)
+        own = _squared_norms(frozen, weight)
+        kernel = find_kernel("row_norms", weight)
+        matrices = [matrix for pair in pairs for matrix in (pair.down, pair.up)]
+        if kernel is None or not weight.is_contiguous() or not can_read(matrices):
+            return _compute_by_pytorch(pairs, frozen, weight, own)
+        parts = [NormedPair(pair.down, pair.up, pair.scaling) for pair in pairs]
+        return find_norms(kernel, parts, weight, own)
+
+
+def _compute_by_pytorch(
+    pairs: Sequence[LowRank], frozen: nn.Linear, weight: torch.Tensor, own: torch.Tensor
+) -> list[torch.Tensor]:
+    """Returns the norms by one product with W for all pairs."""
+    down, norms = torch.cat([pair.down for pair in pairs]), []
+    by_onednn = type(frozen) is OneDnnLinear and weight.dtype == down.dtype == torch.float32
+    product = multiply if by_onednn else F.linear
+    ranks = [len(pair.down) for pair in pairs]
+    lows = torch.split(product(weight.to(down.dtype), down), ranks, dim=1)
+    for pair, low in zip(pairs, lows, strict=True):
+        cross = (pair.up * low).sum(1)
+        square = ((pair.up @ (pair.down @ pair.down.T)) * pair.up).sum(1)
+        norms.append((own + 2 * pair.scaling * cross + pair.scaling**2 * square).sqrt())
+    return norms
 
 
 def read_pair(layer: Any) -> LowRank:
@@ -117,6 +133,6 @@ def _squared_norms(frozen: nn.Linear, weight: torch.Tensor) -> torch.Tensor:
     """Returns the squared norms of the rows of a frozen weight, computed once a layer."""
     known: torch.Tensor | None = frozen.__dict__.get("_phasewise_squared_norms")
     if known is None:
-        known = weight.square().sum(1)
+        known = weight.float().square().sum(1)
         frozen.__dict__["_phasewise_squared_norms"] = known
     return known

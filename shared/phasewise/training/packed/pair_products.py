@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from phasewise.training.kernels.library import find_kernel
-from phasewise.training.kernels.pairs import describe_pair, make_low, run_kernel
+from phasewise.training.kernels.pairs import can_read, describe_pair, make_low, run_kernel
 from phasewise.training.packed.dropout import Draws
 
 
@@ -150,7 +150,7 @@ def choose_products(
         dtype: Of PyTorch's products.
     """
     kernels = [find_kernel(name, rows) for name in ("add_pairs", "differentiate_pairs")]
-    if None in kernels or not all(w.dtype == torch.float32 and w.is_contiguous() for w in weights):
+    if None in kernels or not can_read(weights):
         return PlainProducts(dtype)
     return CompiledProducts(*kernels)
 
