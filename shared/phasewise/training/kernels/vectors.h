@@ -72,15 +72,55 @@ inline Floats exponential(Floats x) {
 
 inline long round_up(long count) { return (count + WIDTH - 1) / WIDTH * WIDTH; }
 
-// Copies (rows, columns) transposed into (columns, row_stride), zeros where that is wider.
+// The first `count` of WIDTH values, zeros after them; nothing behind them is read.
+template <typename T>
+inline Floats load_part(const T* from, long count) {
+    if (count >= WIDTH) return load(from);
+    T part[WIDTH] = {};
+    std::memcpy(part, from, count * sizeof(T));
+    return load(part);
+}
+
+template <typename T>
+inline void store_part(T* to, Floats values, long count) {
+    if (count >= WIDTH) return store(to, values);
+    T part[WIDTH];
+    store(part, values);
+    std::memcpy(to, part, count * sizeof(T));
+}
+
+// Interleaving the halves of 16 lines four times transposes them.
+inline void transpose_lines(Floats lines[WIDTH]) {
+    for (int round = 0; round < 4; round++) {
+        Floats next[WIDTH];
+        for (int i = 0; i < WIDTH / 2; i++) {
+            const Floats a = lines[i], b = lines[i + WIDTH / 2];
+            next[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6,
+                                                  22, 7, 23);
+            next[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28,
+                                                      13, 29, 14, 30, 15, 31);
+        }
+        for (int i = 0; i < WIDTH; i++) lines[i] = next[i];
+    }
+}
+
+// Copies (rows, columns) transposed into (columns, row_stride), zeros where that is wider;
+// `row_stride` is a multiple of WIDTH.
 template <typename T>
 inline void transpose(const T* from, long rows, long columns, long stride, float* to,
                       long row_stride) {
-    for (long column = 0; column < columns; column++) {
-        float* line = to + column * row_stride;
-        for (long row = 0; row < rows; row++) line[row] = to_float(from[row * stride + column]);
-        for (long row = rows; row < row_stride; row++) line[row] = 0;
-    }
+    for (long row = 0; row < row_stride; row += WIDTH)
+        for (long column = 0; column < columns; column += WIDTH) {
+            const long count = columns - column;
+            Floats lines[WIDTH];
+            for (long i = 0; i < WIDTH; i++) {
+                const T* line = from + (row + i) * stride + column;
+                lines[i] = row + i < rows ? load_part(line, count) : Floats{};
+            }
+            transpose_lines(lines);
+            for (long i = 0; i < WIDTH && i < count; i++)
+                store(to + (column + i) * row_stride + row, lines[i]);
+        }
 }
 
 // Left factor of a product: element (row, k) lies at `data + row * row_step + k * k_step`.

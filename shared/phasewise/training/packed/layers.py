@@ -10,8 +10,10 @@ from transformers.pytorch_utils import Conv1D
 from phasewise.training.kernels.elementwise import drop
 from phasewise.training.kernels.library import find_kernel
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
+from phasewise.training.packed.dropout import find_limit
+from phasewise.training.packed.frozen_products import LinearProduct, products_dtype
 from phasewise.training.packed.layout import CannotPackError, Layout, current_layout, use_layout
-from phasewise.training.packed.low_rank import draw_keep, find_limit
+from phasewise.training.packed.low_rank import draw_keep
 from phasewise.training.products import OneDnnLinear
 
 #: Four draws that no dropout takes for a drop: the least int16, four times.
@@ -36,7 +38,8 @@ class PackedLinear(nn.Module):
         rows = inputs.reshape(-1, inputs.shape[-1])
         pairs = find_pairs(self.name, inputs, self.training)
         if pairs:
-            out = apply_pairs(rows, self.frozen, pairs, products_dtype(rows))
+            dtype = products_dtype(rows)
+            out = apply_pairs(rows.to(dtype), LinearProduct(self.frozen, dtype), pairs)
         else:
             out = self.frozen(rows)
         return out.view(*inputs.shape[:-1], -1)
@@ -79,15 +82,6 @@ def find_pairs(name: str, inputs: torch.Tensor, training: bool) -> list[PairOnRo
             generator = span.member.generator if training else None
             pairs.append(PairOnRows(span.start, span.end, pair, generator))
     return pairs
-
-
-def products_dtype(rows: torch.Tensor) -> torch.dtype:
-    """Returns in which type products of these rows are computed: autocast's, or their own."""
-    device = rows.device.type
-    if not torch.is_autocast_enabled(device):
-        return rows.dtype
-    dtype: torch.dtype = torch.get_autocast_dtype(device)
-    return dtype
 
 
 class PackedHead(nn.Module):

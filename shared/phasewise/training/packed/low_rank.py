@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import torch
@@ -10,6 +9,10 @@ import torch.nn.functional as F  # noqa: N812 - as everywhere
 from peft.utils.integrations import dequantize_bnb_weight, get_bnb_param_type
 from torch import nn
 
+from phasewise.training.kernels.library import find_kernel
+from phasewise.training.kernels.norms import NormedPair, find_norms
+from phasewise.training.kernels.pairs import can_read
+from phasewise.training.packed.dropout import draw
 from phasewise.training.products import OneDnnLinear, multiply
 
 
@@ -31,39 +34,6 @@ class LowRank:
     dropout: float
     magnitude: torch.Tensor | None = None
     _norms: list[torch.Tensor] = field(default_factory=list, repr=False)  # none or one
-
-    def drop_and_scale(
-        self,
-        base: torch.Tensor,
-        rows: torch.Tensor,
-        frozen: nn.Linear,
-        generator: torch.Generator,
-    ) -> torch.Tensor:
-        """Returns DoRA's output with dropout, (rows, out), as ``peft.tuners.lora.dora`` has it.
-
-        With dropout the frozen part of its correction is of the dropped inputs too.
-
-        Args:
-            base: The frozen layer's output, (rows, out).
-            rows: The layer's input, (rows, in).
-            frozen: The frozen layer.
-            generator: Draws the dropout.
-        """
-        assert self.magnitude is not None
-        inputs = rows.to(self.down.dtype)
-        inputs = inputs * draw_keep(inputs.shape, self.dropout, generator, inputs)
-        pair = F.linear(F.linear(inputs, self.down), self.up) * self.scaling
-        bare: torch.Tensor = frozen(inputs.to(rows.dtype))
-        if frozen.bias is not None:
-            bare = bare - frozen.bias
-        scale = (self.magnitude / self.row_norms(frozen)).unsqueeze(0)
-        return (base + (scale - 1) * bare + scale * pair).to(base.dtype)
-
-    def row_norms(self, frozen: nn.Linear) -> torch.Tensor:
-        """Returns the norms of the rows of W + s B A, (out,); see ``find_row_norms``."""
-        (norms,) = find_row_norms([self], frozen, trains=True)
-        assert norms is not None
-        return norms
 
 
 @torch.no_grad()
@@ -99,18 +69,31 @@ def find_row_norms(
 def _compute_row_norms(pairs: Sequence[LowRank], frozen: nn.Linear) -> list[torch.Tensor]:
     if not pairs:
         return []
-    down = torch.cat([pair.down for pair in pairs])
-    with torch.autocast(down.device.type, enabled=False):
-        weight = _read_weight(frozen).to(down.dtype)
-        by_onednn = type(frozen) is OneDnnLinear and weight.dtype == torch.float32
-        product = multiply if by_onednn else F.linear
-        lows = torch.split(product(weight, down), [len(pair.down) for pair in pairs], dim=1)
-        own, norms = _squared_norms(frozen, weight), []
-        for pair, low in zip(pairs, lows, strict=True):
-            cross = (pair.up * low).sum(1)
-            square = ((pair.up @ (pair.down @ pair.down.T)) * pair.up).sum(1)
-            norms.append((own + 2 * pair.scaling * cross + pair.scaling**2 * square).sqrt())
-        return norms
+    with torch.autocast(pairs[0].down.device.type, enabled=False):
+        weight = read_weight(frozen)
+        own = _squared_norms(frozen, weight)
+        kernel = find_kernel("row_norms", weight)
+        matrices = [matrix for pair in pairs for matrix in (pair.down, pair.up)]
+        if kernel is None or not weight.is_contiguous() or not can_read(matrices):
+            return _compute_by_pytorch(pairs, frozen, weight, own)
+        parts = [NormedPair(pair.down, pair.up, pair.scaling) for pair in pairs]
+        return find_norms(kernel, parts, weight, own)
+
+
+def _compute_by_pytorch(
+    pairs: Sequence[LowRank], frozen: nn.Linear, weight: torch.Tensor, own: torch.Tensor
+) -> list[torch.Tensor]:
+    """Returns the norms by one product with W for all pairs."""
+    down, norms = torch.cat([pair.down for pair in pairs]), []
+    by_onednn = type(frozen) is OneDnnLinear and weight.dtype == down.dtype == torch.float32
+    product = multiply if by_onednn else F.linear
+    ranks = [len(pair.down) for pair in pairs]
+    lows = torch.split(product(weight.to(down.dtype), down), ranks, dim=1)
+    for pair, low in zip(pairs, lows, strict=True):
+        cross = (pair.up * low).sum(1)
+        square = ((pair.up @ (pair.down @ pair.down.T)) * pair.up).sum(1)
+        norms.append((own + 2 * pair.scaling * cross + pair.scaling**2 * square).sqrt())
+    return norms
 
 
 def read_pair(layer: Any) -> LowRank:
@@ -132,29 +115,11 @@ def draw_keep(
     generator: torch.Generator,
     like: torch.Tensor,
 ) -> torch.Tensor:
-    """Returns a dropout's factors: 0, or 1/(1 - probability).
-
-    On a CPU four factors are made of one draw of 64 bits, three times faster than one by one; the
-    probability is then exact to 1/65536.
-    """
-    if like.device.type != "cpu":
-        keep = torch.empty(shape, dtype=like.dtype, device=like.device)
-        return keep.bernoulli_(1 - probability, generator=generator).div_(1 - probability)
-    count = prod(shape)
-    words = torch.empty(-(-count // 4), dtype=torch.int64)
-    # from is the least int64, so that all 64 bits are drawn
-    bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[:count]
-    limit, factor = find_limit(probability)
-    return (bits < limit).view(shape).to(like.dtype).mul_(factor)
+    """Returns a dropout's factors: 0, or 1/(1 - probability)."""
+    return draw(shape, probability, generator, like.device).factors(like.dtype)
 
 
-def find_limit(probability: float) -> tuple[int, float]:
-    """Returns the int16 below which a draw keeps its number, and what that is multiplied by."""
-    limit = min(round((1 - probability) * 2**16) - 2**15, 2**15 - 1)
-    return limit, 1 / (1 - probability)
-
-
-def _read_weight(frozen: nn.Linear) -> torch.Tensor:
+def read_weight(frozen: nn.Linear) -> torch.Tensor:
     """Returns a frozen layer's weight, (out, in), dequantised if bitsandbytes holds it."""
     if not get_bnb_param_type(frozen.weight):
         return frozen.weight
@@ -168,6 +133,6 @@ def _squared_norms(frozen: nn.Linear, weight: torch.Tensor) -> torch.Tensor:
     """Returns the squared norms of the rows of a frozen weight, computed once a layer."""
     known: torch.Tensor | None = frozen.__dict__.get("_phasewise_squared_norms")
     if known is None:
-        known = weight.square().sum(1)
+        known = weight.float().square().sum(1)
         frozen.__dict__["_phasewise_squared_norms"] = known
     return known

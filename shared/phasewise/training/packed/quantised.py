@@ -1,19 +1,18 @@
 """An adapted layer whose frozen weight bitsandbytes holds in 4 or 8 bits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - as everywhere
 from peft.utils.integrations import get_bnb_param_type
 from torch import nn
 
-from phasewise.training.packed.adapted_product import PairOnRows
+from phasewise.training.packed.adapted_product import apply_pairs
 from phasewise.training.packed.layers import find_pairs
 from phasewise.training.packed.layout import current_layout
-from phasewise.training.packed.low_rank import draw_keep
+from phasewise.training.packed.low_rank import read_weight
 
 
 class QuantizedLinear(nn.Module):
@@ -30,49 +29,58 @@ class QuantizedLinear(nn.Module):
         super().__init__()
         self.frozen = frozen
         self.name = name
-        self._is_int8 = is_quantized(frozen, "8bit")
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns the adapted output of inputs (..., in)."""
         rows = inputs.reshape(-1, inputs.shape[-1])
-        out = self._multiply(inputs, rows)
-        parts, done = [], 0
-        for on_rows in find_pairs(self.name, inputs, self.training):
-            own = slice(on_rows.start, on_rows.end)
-            parts += [out[done : on_rows.start], self._adapt(out[own], rows[own], on_rows)]
-            done = on_rows.end
-        # Autograd forbids writing into views of what a Function of another's returned.
-        return torch.cat([*parts, out[done:]]).view(*inputs.shape[:-1], -1)
-
-    def _multiply(self, inputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Returns the frozen layer's output of all rows.
-
-        LLM.int8() looks for outliers over all rows it is given (but trains on dequantised weights
-        on a CPU), so a member's rows go there alone.
-        """
-        if not self._is_int8 or (self.training and rows.device.type == "cpu"):
-            out: torch.Tensor = self.frozen(rows)
-            return out
         spans = current_layout().spans(inputs)
-        ends = [0, *(span.end for span in spans), len(rows)]  # filler may follow the last span
-        return torch.cat(
-            [self.frozen(rows[start:end]) for start, end in pairwise(ends) if start < end]
-        )
+        product = _QuantizedProduct(self.frozen, [span.end for span in spans])
+        pairs = find_pairs(self.name, inputs, self.training)
+        out = apply_pairs(rows, product, pairs) if pairs else product.forward(rows, with_bias=True)
+        return out.view(*inputs.shape[:-1], -1)
 
-    def _adapt(self, out: torch.Tensor, rows: torch.Tensor, on_rows: PairOnRows) -> torch.Tensor:
-        """Returns a member's output, (rows, out), of the frozen layer's and its input's rows."""
-        pair, generator = on_rows.pair, on_rows.generator
-        if on_rows.drops_dora and generator is not None:
-            return pair.drop_and_scale(out, rows, self.frozen, generator)
-        inputs = rows.to(pair.down.dtype)
-        if on_rows.drops and generator is not None:
-            inputs = inputs * draw_keep(inputs.shape, pair.dropout, generator, inputs)
-        added = F.linear(F.linear(inputs, pair.down), pair.up) * pair.scaling
-        if pair.magnitude is None:
-            return (out + added).to(out.dtype)
-        bare = out if self.frozen.bias is None else out - self.frozen.bias
-        scale = (pair.magnitude / pair.row_norms(self.frozen)).unsqueeze(0)
-        return (out + (scale - 1) * bare + scale * added).to(out.dtype)
+
+class _QuantizedProduct:
+    """A quantised layer's; see ``FrozenProduct``.
+
+    LLM.int8() looks for outliers over all rows it is given (but trains on dequantised weights on a
+    CPU), so a member's rows go there alone.
+
+    Args:
+        layer: bitsandbytes' layer.
+        ends: Where each member's rows end.
+    """
+
+    def __init__(self, layer: nn.Linear, ends: Sequence[int]) -> None:
+        self.layer = layer
+        self._ends = ends
+
+    def forward(self, rows: torch.Tensor, *, with_bias: bool) -> torch.Tensor:
+        """Returns the output, (rows, out), of the rows of all members, (rows, in)."""
+        if self._takes_all(rows):
+            out: torch.Tensor = self.layer(rows)
+        else:
+            ends = [0, *self._ends, len(rows)]  # filler may follow the last member
+            spans = [slice(start, end) for start, end in pairwise(ends) if start < end]
+            out = torch.cat([self.layer(rows[span]) for span in spans])
+        if not with_bias and self.layer.bias is not None:
+            out = out - self.layer.bias.to(out.dtype)
+        return out
+
+    def multiply_parts(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Returns the outputs without bias, (all rows, out), of members' rows, (rows, in) each."""
+        ends = list(accumulate(len(part) for part in parts))
+        own = _QuantizedProduct(self.layer, ends)
+        return own.forward(torch.cat(list(parts)), with_bias=False)
+
+    def backward(self, grad: torch.Tensor) -> torch.Tensor:
+        """Returns the rows' gradient, (rows, in), of the output's, (rows, out)."""
+        return grad @ read_weight(self.layer).to(grad.dtype)
+
+    def _takes_all(self, rows: torch.Tensor) -> bool:
+        if not is_quantized(self.layer, "8bit"):
+            return True
+        return self.layer.training and rows.device.type == "cpu"
 
 
 def is_quantized(layer: nn.Module, bits: Literal["4bit", "8bit"] | None = None) -> bool:

@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812 - as everywhere
 from torch import nn
 
 from phasewise.tasks.instruction import IGNORED
-from phasewise.training.packed.layers import products_dtype
+from phasewise.training.packed.frozen_products import products_dtype
 from phasewise.training.packed.layout import current_layout
 from phasewise.training.products import OneDnnLinear, multiply
 

@@ -1,9 +1,11 @@
 """One function for all members' pairs against the plain formulas and their gradients."""
 
+import pytest
 import torch
 from torch import nn
 
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
+from phasewise.training.packed.frozen_products import LinearProduct
 from phasewise.training.packed.low_rank import LowRank, draw_keep
 
 _IN, _OUT, _RANK, _SCALING = 12, 7, 3, 2.5
@@ -29,7 +31,12 @@ def _plain(rows: torch.Tensor, frozen: nn.Linear, pair: LowRank, seed: int) -> t
     return frozen(rows) + (scale - 1) * (inputs @ frozen.weight.T) + scale * low
 
 
-def test_outputs_and_gradients_are_those_of_the_plain_formulas() -> None:
+@pytest.mark.parametrize("computed", ["by PyTorch", "compiled"])
+def test_outputs_and_gradients_are_those_of_the_plain_formulas(
+    computed: str, request: pytest.FixtureRequest
+) -> None:
+    if computed == "compiled":  # where there is a compiler
+        request.getfixturevalue("kernels")
     torch.manual_seed(0)
     frozen = nn.Linear(_IN, _OUT).requires_grad_(False)
     kinds = ((0.0, False), (0.3, False), (0.0, True), (0.3, True), (0.5, True))
@@ -40,7 +47,7 @@ def test_outputs_and_gradients_are_those_of_the_plain_formulas() -> None:
         PairOnRows(start, end, pair, torch.Generator().manual_seed(start))
         for (start, end), pair in zip(spans, pairs, strict=True)
     ]
-    found = apply_pairs(rows, frozen, on_rows, torch.float32)
+    found = apply_pairs(rows, LinearProduct(frozen, torch.float32), on_rows)
     parts = [
         _plain(rows[start:end], frozen, pair, start)
         for (start, end), pair in zip(spans, pairs, strict=True)
@@ -59,15 +66,15 @@ def test_outputs_and_gradients_are_those_of_the_plain_formulas() -> None:
 def test_norms_follow_an_optimiser_step() -> None:
     torch.manual_seed(0)
     frozen, pair = nn.Linear(_IN, _OUT).requires_grad_(False), _pair(0.0, is_dora=True)
-    rows = torch.randn(4, _IN)
+    rows, product = torch.randn(4, _IN), LinearProduct(frozen, torch.float32)
     for _ in range(2):
         trains = PairOnRows(0, 4, pair, torch.Generator())
-        out = apply_pairs(rows, frozen, [trains], torch.float32)
+        out = apply_pairs(rows, product, [trains])
         torch.testing.assert_close(out, _plain(rows, frozen, pair, 0), rtol=1e-4, atol=1e-5)
         optimizer = torch.optim.AdamW([pair.down, pair.up], lr=0.1, fused=True)
         out.sum().backward()
         optimizer.step()
         for _ in range(2):
             with torch.inference_mode():
-                scored = apply_pairs(rows, frozen, [PairOnRows(0, 4, pair, None)], torch.float32)
+                scored = apply_pairs(rows, product, [PairOnRows(0, 4, pair, None)])
             torch.testing.assert_close(scored, _plain(rows, frozen, pair, 0), rtol=1e-4, atol=1e-5)

@@ -69,8 +69,14 @@ def _check_same(packed: RunRecord, alone: RunRecord) -> None:
     assert packed.cost.trainable_parameters == alone.cost.trainable_parameters
 
 
-@pytest.mark.parametrize("targets", ["query_value", "all"])
-def test_each_run_trains_as_it_does_alone(job_of: Jobs, targets: str) -> None:
+@pytest.mark.parametrize(
+    ("targets", "kernels"), [("query_value", True), ("all", True), ("all", False)]
+)
+def test_each_run_trains_as_it_does_alone(
+    job_of: Jobs, targets: str, kernels: bool, request: pytest.FixtureRequest
+) -> None:
+    if kernels:  # where there is a compiler
+        request.getfixturevalue("kernels")
     jobs = [
         job_of("a", target_modules=targets, lora_rank=4, batch_size=5),
         job_of("b", target_modules=targets, lora_rank=16, batch_size=2, seed=5, epochs=1),
@@ -80,7 +86,8 @@ def test_each_run_trains_as_it_does_alone(job_of: Jobs, targets: str) -> None:
         job_of("f", target_modules="attention", lr_scheduler_type="cosine", weight_decay=0.1),
         job_of("g", method="frozen_probe", learning_rate=1e-2),
     ]
-    packed, _ = _train(PackedEngine(_MACHINE), jobs)
+    machine = _MACHINE.model_copy(update={"kernels": kernels})
+    packed, _ = _train(PackedEngine(machine), jobs)
     alone = TrainerEngine(_MACHINE)
     for job in jobs:
         _check_same(packed[job.config.name], _train(alone, [job])[0][job.config.name])

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
-from phasewise.training.packed.low_rank import LowRank, draw_keep
+from phasewise.training.packed.frozen_products import LinearProduct
+from phasewise.training.packed.low_rank import LowRank, draw_keep, find_row_norms
 
 
 def test_row_norms_are_those_of_the_merged_matrix() -> None:
@@ -17,8 +18,32 @@ def test_row_norms_are_those_of_the_merged_matrix() -> None:
     assert pair.magnitude is not None
     scale = pair.magnitude / merged.norm(dim=1)
     expected = rows @ merged.T * scale + frozen.bias
-    found = apply_pairs(rows, frozen, [PairOnRows(0, 4, pair, None)], torch.float32)
+    product = LinearProduct(frozen, torch.float32)
+    found = apply_pairs(rows, product, [PairOnRows(0, 4, pair, None)])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("computed", ["by PyTorch", "compiled"])
+def test_norms_of_many_pairs_are_those_of_their_matrices(
+    computed: str, dtype: torch.dtype, request: pytest.FixtureRequest
+) -> None:
+    torch.manual_seed(0)
+    frozen = nn.Linear(37, 21).requires_grad_(False).to(dtype)
+    magnitudes = (torch.rand(21), None, torch.rand(21), torch.rand(21))
+    pairs = [
+        LowRank(torch.randn(rank, 37), torch.randn(21, rank), 1.5, 0.0, magnitude)
+        for rank, magnitude in zip((1, 4, 20, 64), magnitudes, strict=True)
+    ]
+    if computed == "compiled":  # where there is a compiler
+        request.getfixturevalue("kernels")
+    found = find_row_norms(pairs, frozen, trains=True)
+    for pair, norms in zip(pairs, found, strict=True):
+        if pair.magnitude is None:
+            assert norms is None
+        else:
+            merged = frozen.weight.float() + 1.5 * pair.up @ pair.down
+            torch.testing.assert_close(norms, merged.norm(dim=1))
 
 
 def test_dropout_keeps_its_share_and_the_mean() -> None:
