@@ -45,10 +45,29 @@ inline float to_float(BFloat16 value) {
     return result;
 }
 
+// Elements of two vectors: 0 to 15 name the first one's, 16 to 31 the second one's. GCC has Clang's
+// name for it from version 12 on.
+#if defined(__clang__)
+#define PICK(one, other, ...) __builtin_shufflevector(one, other, __VA_ARGS__)
+#else
+#define PICK(one, other, ...) __builtin_shuffle(one, other, (Ints){__VA_ARGS__})
+#endif
+
+// Puts together all elements of a vector by halves.
+template <typename Join>
+inline float join(Floats x, Join two) {
+    x = two(x, PICK(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    x = two(x, PICK(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+    x = two(x, PICK(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+    return two(x, PICK(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14))[0];
+}
+
 inline float add_up(Floats values) {
-    float sum = 0;
-    for (int i = 0; i < WIDTH; i++) sum += values[i];
-    return sum;
+    return join(values, [](Floats a, Floats b) { return a + b; });
+}
+
+inline float find_largest(Floats values) {
+    return join(values, [](Floats a, Floats b) { return a > b ? a : b; });
 }
 
 inline Floats fill(float value) { return value - Floats{}; }
@@ -95,10 +114,9 @@ inline void transpose_lines(Floats lines[WIDTH]) {
         Floats next[WIDTH];
         for (int i = 0; i < WIDTH / 2; i++) {
             const Floats a = lines[i], b = lines[i + WIDTH / 2];
-            next[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6,
-                                                  22, 7, 23);
-            next[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28,
-                                                      13, 29, 14, 30, 15, 31);
+            next[2 * i] = PICK(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            next[2 * i + 1] =
+                PICK(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
         }
         for (int i = 0; i < WIDTH; i++) lines[i] = next[i];
     }

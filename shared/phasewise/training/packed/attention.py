@@ -1,51 +1,25 @@
 """Attention of a flat sequence of tokens, each sentence for itself, as transformers calls it."""
 
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
+from phasewise.training.kernels.attention import (
+    RowDraws,
+    Rows,
+    attend_rows,
+    build_rows,
+    can_attend,
+)
+from phasewise.training.packed.dropout import draw
 from phasewise.training.packed.last_block import CapturedError
-from phasewise.training.packed.layout import CannotPackError, Held, Layout, current_layout
-from phasewise.training.packed.low_rank import draw_keep
-from phasewise.training.packed.rearrange import Places, find_places, take_places, take_tokens
+from phasewise.training.packed.layout import CannotPackError, Layout, current_layout
+from phasewise.training.packed.padded_attention import attend_last, attend_padded
 
 #: The name under which transformers' models find it.
 NAME = "phasewise_packed"
-#: Rows up to this much longer than the shortest share one padded product.
-_STRETCH, _SLACK = 1.3, 4
-
-
-class _Group(NamedTuple):
-    """Rows of similar length, padded to the longest."""
-
-    rows: list[int]
-    lengths: list[int]
-    places: Places
-    keys: torch.Tensor | None
-    """bool (rows, 1, 1, width), False for padding; None without any."""
-
-
-class _Grouping(NamedTuple):
-    groups: list[_Group]
-    sizes: list[int]
-    """Tokens of each group."""
-    order: Places
-    """Places: tokens as the groups hold them, one after the other; tokens: as the batch does."""
-
-    def split(self, tensor: torch.Tensor) -> list[torch.Tensor]:
-        """Returns each group's (tokens, heads, size) of (1, heads, tokens, size)."""
-        tokens = tensor[0].transpose(0, 1)
-        if len(self.groups) == 1:
-            return [tokens]
-        return list(torch.split(take_places(tokens, self.order), self.sizes))
-
-    def join(self, parts: list[torch.Tensor]) -> torch.Tensor:
-        """Returns all tokens in the batch's order of each group's."""
-        return parts[0] if len(parts) == 1 else take_tokens(torch.cat(parts), self.order)
 
 
 def attend(
@@ -77,52 +51,24 @@ def attend(
     layout = current_layout()
     _refuse_extras(attention_mask, unused, max(layout.lengths))
     causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if layout.captures:
         raise CapturedError(key, value)
+    is_held, queries = layout.held is not None, layout.lengths
     if layout.held is not None:
-        return _attend_held(module, query, layout.held, dropout, scaling), None
-    grouping = _find_groups(layout, query.device)
-    dtype = query.dtype
-    if dropout > 0:
-        query, key, value = _in_product_dtype(query, key, value)
-    noise = _draw_noise(layout, layout.lengths, dropout, query) if dropout > 0 else None
-    parts = []
-    for group, *own in zip(grouping.groups, *map(grouping.split, (query, key, value)), strict=True):
-        q, k, v = (_pad(tokens, group) for tokens in own)
-        factors = None if noise is None else _place_noise(noise, group, q, k)
-        out = _attend_group(module, q, k, v, group, scaling, causal, factors)
-        parts.append(take_tokens(out.reshape(-1, *out.shape[2:]), group.places))
-    return grouping.join(parts).unsqueeze(0).to(dtype), None
-
-
-def _in_product_dtype(*tensors: torch.Tensor) -> list[torch.Tensor]:
-    """Returns them as small products take them.
-
-    On a CPU a product in bfloat16 is compiled for each new shape, which takes longer than itself.
-    """
-    return [tensor.float() if tensor.device.type == "cpu" else tensor for tensor in tensors]
-
-
-def _attend_held(
-    module: Any, query: torch.Tensor, held: Held, dropout: float, scaling: float | None
-) -> torch.Tensor:
-    """Returns (1, rows, heads, size) for one query a row; none is asked for less than all keys.
-
-    The last token of a causal layer sees its whole row, and so does each of another layer.
-    """
-    layout, keys, values = held
-    grouping = _find_groups(layout, query.device)
-    noise = _draw_noise(layout, (1,) * layout.rows, dropout, query) if dropout > 0 else None
-    order = torch.tensor([row for group in grouping.groups for row in group.rows])
-    order = order.to(query.device)
-    queries = query[0].transpose(0, 1).index_select(0, order)  # (rows, heads, size)
-    split = torch.split(queries, [len(group.rows) for group in grouping.groups])
-    parts, shared = [], map(grouping.split, (keys, values))
-    for group, own, *both in zip(grouping.groups, split, *shared, strict=True):
-        q, (k, v) = own.unsqueeze(2), (_pad(tokens, group) for tokens in both)
-        factors = None if noise is None else _place_noise(noise, group, q, k)
-        parts.append(_attend_group(module, q, k, v, group, scaling, False, factors).squeeze(1))
-    return torch.cat(parts).index_select(0, order.argsort()).unsqueeze(0)
+        # One query a row. The last token of a causal layer sees its whole row, and so does each of
+        # another layer.
+        layout, key, value = layout.held
+        queries, causal = (1,) * layout.rows, False
+    draws = _draw(layout, queries, dropout, query) if dropout > 0 else None
+    if can_attend(query, key, value):
+        rows = _find_rows(layout, queries, "held queries" if is_held else "queries")
+        out = attend_rows(query, key, value, rows, scale=scale, is_causal=causal, draws=draws)
+    elif is_held:
+        out = attend_last(module, query, key, value, layout, scale, draws)
+    else:
+        out = attend_padded(module, query, key, value, layout, scale, causal, draws)
+    return out, None
 
 
 def _refuse_extras(mask: torch.Tensor | None, extras: dict[str, Any], longest: int) -> None:
@@ -135,103 +81,24 @@ def _refuse_extras(mask: torch.Tensor | None, extras: dict[str, Any], longest: i
         raise CannotPackError(f"attention with {', '.join(found) or 'a mask of its own'}")
 
 
-def _find_groups(layout: Layout, device: torch.device) -> _Grouping:
-    """Returns the groups of a layout, made once a batch."""
-    known: _Grouping | None = layout.memo.get("attention")
+def _find_rows(layout: Layout, queries: Sequence[int], name: str) -> Rows:
+    """Returns the rows of a layout as the kernel takes them, made once a batch."""
+    known: Rows | None = layout.memo.get(name)
     if known is None:
-        known = layout.memo["attention"] = _make_groups(layout, device)
+        known = layout.memo[name] = build_rows(queries, layout.lengths)
     return known
 
 
-def _make_groups(layout: Layout, device: torch.device) -> _Grouping:
-    lengths = layout.lengths
-    starts = [0, *accumulate(lengths)]
-    chosen: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
-        if not chosen or lengths[row] > lengths[chosen[-1][0]] * _STRETCH + _SLACK:
-            chosen.append([])
-        chosen[-1].append(row)
-    groups, held = [], list[int]()
-    for rows in map(sorted, chosen):
-        own = [lengths[row] for row in rows]
-        alone = len(chosen) == 1
-        places = find_places(own, device, layout.filler if alone else 0)
-        held += [starts[row] + token for row in rows for token in range(lengths[row])]
-        keys = None
-        if places.padding is not None:
-            keys = torch.arange(max(own)) < torch.tensor(own).unsqueeze(1)
-            keys = keys.view(len(rows), 1, 1, max(own)).to(device)
-        groups.append(_Group(rows, own, places, keys))
-    order = torch.tensor(held)
-    of_token = torch.cat([order.argsort(), order.new_zeros(layout.filler)])
-    sizes = [sum(group.lengths) for group in groups]
-    return _Grouping(groups, sizes, Places(of_token.to(device), order.to(device), None))
-
-
-def _pad(tokens: torch.Tensor, group: _Group) -> torch.Tensor:
-    """Returns (rows, heads, width, size) of a group's (tokens, heads, size)."""
-    padded = take_places(tokens, group.places)
-    return padded.view(len(group.rows), -1, *tokens.shape[1:]).transpose(1, 2)
-
-
-def _attend_group(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    group: _Group,
-    scaling: float | None,
-    causal: bool,
-    factors: torch.Tensor | None,
-) -> torch.Tensor:
-    """Returns (rows, queries, heads, size); a causal layer never looks at padding on the right.
-
-    With dropout the plain steps, since SDPA draws its dropout from the one global stream.
-    """
-    if factors is None:
-        mask = None if causal else group.keys
-        out: torch.Tensor = sdpa_attention_forward(
-            module, query, key, value, mask, scaling=scaling, is_causal=causal
-        )[0]
-        return out
-    repeats = query.shape[1] // key.shape[1]
-    key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
-    with torch.autocast(query.device.type, enabled=False):
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        scores = (query * scale) @ key.transpose(2, 3)
-        if causal:
-            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-            scores.masked_fill_(hidden, float("-inf"))
-        elif group.keys is not None:
-            scores.masked_fill_(~group.keys, float("-inf"))
-        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype) * factors
-        return (weights @ value).transpose(1, 2)
-
-
-def _draw_noise(
-    layout: Layout, queries: Sequence[int], dropout: float, query: torch.Tensor
-) -> list[torch.Tensor]:
-    """Returns each row's factors, (heads, its queries, its length), one draw a member."""
-    heads, rows = query.shape[1], list[torch.Tensor]()
+def _draw(layout: Layout, queries: Sequence[int], dropout: float, query: torch.Tensor) -> RowDraws:
+    """Returns what each member's stream drew, (heads, its queries, its length) for each row."""
+    heads, found = query.shape[1], RowDraws([], [])
     for share in layout.shares:
         part = slice(share.first_row, share.first_row + share.rows)
-        own = list(zip(queries[part], layout.lengths[part], strict=True))
-        sizes = [heads * count * length for count, length in own]
-        drawn = draw_keep((sum(sizes),), dropout, share.member.generator, query)
-        for factors, shape in zip(torch.split(drawn, sizes), own, strict=True):
-            rows.append(factors.view(heads, *shape))
-    return rows
-
-
-def _place_noise(
-    noise: list[torch.Tensor], group: _Group, query: torch.Tensor, key: torch.Tensor
-) -> torch.Tensor:
-    """Returns (rows, heads, queries, width); zeros in padding."""
-    factors = query.new_zeros(*query.shape[:3], key.shape[2])
-    for place, row in enumerate(group.rows):
-        _, queries, length = noise[row].shape
-        factors[place, :, :queries, :length] = noise[row]
-    return factors
+        own = zip(queries[part], layout.lengths[part], strict=True)
+        found.rows.append([heads * count * length for count, length in own])
+        drawn = draw((sum(found.rows[-1]),), dropout, share.member.generator, query.device)
+        found.members.append(drawn)
+    return found
 
 
 AttentionInterface.register(NAME, attend)
