@@ -1,12 +1,16 @@
 // Attention of rows of tokens that lie one after the other: each row sees itself only.
 //
 // All sums are float32. Probabilities are never held: the backward pass computes them again.
+#include <algorithm>
+
 #include "vectors.h"
 
 namespace {
 
 // Scores of a block of queries and their gradients stay in the second cache (floats of each).
-constexpr long BLOCK_FLOATS = 16384;
+constexpr long BLOCK_FLOATS = 65536;
+// Queries of a block; of a causal one some scores are computed for nothing.
+constexpr long BLOCK = 64, CAUSAL_BLOCK = 32;
 // Heights of a block are multiples of it, so that a product has no single rows left over.
 constexpr long STEP = 4;
 
@@ -65,8 +69,9 @@ inline Space make_space(const Attention& all, bool is_backward) {
     Space space;
     space.width = round_up(all.size);
     space.stride = pad_lines(all.longest);
-    const long fitting = BLOCK_FLOATS / space.stride / STEP * STEP;
-    space.block = fitting < 2 * STEP ? 2 * STEP : (fitting > 64 ? 64 : fitting);
+    const long most = all.is_causal ? CAUSAL_BLOCK : BLOCK;
+    const long fitting = std::max(BLOCK_FLOATS / space.stride / STEP, 2l) * STEP;
+    space.block = std::min(fitting, most);
     const long tokens = round_up(all.longest) * space.width, across = space.width * space.stride;
     const long lines = space.block * space.width, scores = space.block * space.stride;
     struct {
