@@ -14,7 +14,6 @@ from phasewise.training.packed.pair_products import (
     PairInputs,
     PlainProducts,
     choose_products,
-    drop_rows,
 )
 
 
@@ -127,7 +126,7 @@ class _AdaptedProduct(torch.autograd.Function):
         passed, again = None, _spread(job, None)
         if ctx.needs_input_grad[0]:
             passed = job.frozen.backward(grad)
-            again = _spread(job, job.frozen.backward(torch.cat(to_again)) if to_again else None)
+            again = _spread(job, None if to_again is None else job.frozen.backward(to_again))
         gradients = [
             PairGradients(low, own, None if passed is None else passed[p.start : p.end], more)
             for p, low, own, more in zip(job.pairs, lows, to_lifted, again, strict=True)
@@ -161,7 +160,7 @@ def _find_lifts(out: torch.Tensor, pairs: Sequence[PairInputs], job: _Job) -> li
     rows, which the output loses.
     """
     both = list(zip(pairs, job.pairs, strict=True))
-    dropped = [drop_rows(pair.rows, pair.draws) for pair, on_rows in both if on_rows.drops_dora]
+    dropped = [job.products.drop(pair) for pair, on_rows in both if on_rows.drops_dora]
     again = _spread(job, job.frozen.multiply_parts(dropped) if dropped else None)
     lifts = []
     for on_rows, lift in zip(job.pairs, again, strict=True):
@@ -192,7 +191,7 @@ def _scale(
             lifted.append(None)
         elif on_rows.drops_dora:
             lifted.append(lift)
-            out[on_rows.start : on_rows.end] += lift * scale
+            out[on_rows.start : on_rows.end].addcmul_(lift, scale)
         else:
             lifted.append(lift.clone())
             lift *= scale
@@ -201,20 +200,25 @@ def _scale(
 
 def _scale_gradients(
     grad: torch.Tensor, job: _Job
-) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
-    """Returns the gradients of the frozen product, what is lifted, and dropped inputs' products."""
-    parts = [grad[on_rows.start : on_rows.end] for on_rows in job.pairs]
-    if not job.is_dora:
-        return grad, parts, []
-    frozen, to_lifted, to_again = grad.clone(), list[torch.Tensor](), list[torch.Tensor]()
-    for on_rows, part, scale in zip(job.pairs, parts, job.scales, strict=True):
+) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor | None]:
+    """Returns the gradients of the frozen product, what is lifted, and dropped rows' product."""
+    scales_frozen = any(
+        scale is not None and not on_rows.drops_dora
+        for on_rows, scale in zip(job.pairs, job.scales, strict=True)
+    )
+    frozen, to_lifted = grad.clone() if scales_frozen else grad, list[torch.Tensor]()
+    dropped = sum(on_rows.end - on_rows.start for on_rows in job.pairs if on_rows.drops_dora)
+    to_again = grad.new_empty(dropped, grad.shape[1]) if dropped else None
+    again = _spread(job, to_again)
+    for on_rows, scale, own in zip(job.pairs, job.scales, again, strict=True):
+        part = frozen[on_rows.start : on_rows.end]
         if scale is None:
             to_lifted.append(part)
-        elif on_rows.drops_dora:
-            to_lifted.append((part * scale).to(grad.dtype))
-            to_again.append((part * (scale - 1)).to(grad.dtype))
+        elif own is None:
+            to_lifted.append(part.mul_(scale))
         else:
-            to_lifted.append(frozen[on_rows.start : on_rows.end].mul_(scale))
+            to_lifted.append((part * scale).to(grad.dtype))
+            torch.mul(part, scale - 1, out=own)
     return frozen, to_lifted, to_again
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from phasewise.training.kernels.elementwise import drop
 from phasewise.training.kernels.library import find_kernel
 from phasewise.training.kernels.pairs import can_read, describe_pair, make_low, run_kernel
 from phasewise.training.packed.dropout import Draws
@@ -54,6 +55,10 @@ class PlainProducts:
     def __init__(self, dtype: torch.dtype) -> None:
         self._dtype = dtype
 
+    def drop(self, pair: PairInputs) -> torch.Tensor:
+        """Returns k x, (rows, in)."""
+        return pair.rows if pair.draws is None else pair.rows * pair.draws.factors(pair.rows.dtype)
+
     def add(self, pairs: Sequence[PairInputs], outs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Adds s (k x) A B to each member's rows of an output.
 
@@ -66,7 +71,7 @@ class PlainProducts:
         """
         lows = []
         for pair, out in zip(pairs, outs, strict=True):
-            low = (self._drop(pair) @ pair.down.to(self._dtype).T).mul_(pair.scaling)
+            low = (self.drop(pair).to(self._dtype) @ pair.down.to(self._dtype).T).mul_(pair.scaling)
             _add_product(out, low, pair.up.to(self._dtype).T)
             lows.append(low)
         return lows
@@ -87,7 +92,7 @@ class PlainProducts:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         down, up, out = (t.to(self._dtype) for t in (pair.down, pair.up, given.out))
         to_low = (out @ up).mul_(pair.scaling)
-        to_down, to_up = to_low.T @ self._drop(pair), out.T @ given.low
+        to_down, to_up = to_low.T @ self.drop(pair).to(self._dtype), out.T @ given.low
         if given.passed is not None and pair.draws is None:
             _add_product(given.passed, to_low, down)
         elif given.passed is not None and pair.draws is not None:
@@ -96,10 +101,6 @@ class PlainProducts:
                 to_rows += given.again
             given.passed.add_(to_rows.mul_(pair.draws.factors(to_rows.dtype)))
         return to_down.to(pair.down.dtype), to_up.to(pair.up.dtype)
-
-    def _drop(self, pair: PairInputs) -> torch.Tensor:
-        """Returns k x."""
-        return drop_rows(pair.rows, pair.draws).to(self._dtype)
 
 
 class CompiledProducts:
@@ -112,6 +113,10 @@ class CompiledProducts:
 
     def __init__(self, add: Any, differentiate: Any) -> None:
         self._add, self._differentiate = add, differentiate
+
+    def drop(self, pair: PairInputs) -> torch.Tensor:
+        """As ``PlainProducts.drop``."""
+        return pair.rows if pair.draws is None else drop(pair.rows, *pair.draws)
 
     def add(self, pairs: Sequence[PairInputs], outs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """As ``PlainProducts.add``; rows and outs are contiguous."""
@@ -153,11 +158,6 @@ def choose_products(
     if None in kernels or not can_read(weights):
         return PlainProducts(dtype)
     return CompiledProducts(*kernels)
-
-
-def drop_rows(rows: torch.Tensor, draws: Draws | None) -> torch.Tensor:
-    """Returns what a dropout leaves of (rows, in)."""
-    return rows if draws is None else rows * draws.factors(rows.dtype)
 
 
 def _sizes(pairs: Sequence[PairInputs]) -> tuple[int, int]:
