@@ -47,6 +47,15 @@ def drop(inputs: torch.Tensor, draws: torch.Tensor, limit: int, factor: float) -
     return out
 
 
+def drop_into(
+    out: torch.Tensor, inputs: torch.Tensor, draws: torch.Tensor, limit: int, factor: float
+) -> None:
+    """As ``drop``, without a gradient, into ``out``, contiguous as well."""
+    kernel = find_kernel("drop", inputs)
+    given = (_address(inputs), _address(draws), ctypes.c_int(limit), ctypes.c_float(factor))
+    kernel(*given, _address(out), ctypes.c_long(inputs.numel()))
+
+
 class _Gelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: torch.Tensor) -> torch.Tensor:
@@ -83,9 +92,7 @@ class _Drop(torch.autograd.Function):
 
 def _drop(inputs: torch.Tensor, draws: torch.Tensor, limit: int, factor: float) -> torch.Tensor:
     out = torch.empty_like(inputs)
-    kernel = find_kernel("drop", inputs)
-    given = (_address(inputs), _address(draws), ctypes.c_int(limit), ctypes.c_float(factor))
-    kernel(*given, _address(out), ctypes.c_long(inputs.numel()))
+    drop_into(out, inputs, draws, limit, factor)
     return out
 
 

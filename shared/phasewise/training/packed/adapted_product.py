@@ -159,9 +159,7 @@ def _find_lifts(out: torch.Tensor, pairs: Sequence[PairInputs], job: _Job) -> li
     It is the pair's rows of the output; for DoRA with dropout the frozen product of the dropped
     rows, which the output loses.
     """
-    both = list(zip(pairs, job.pairs, strict=True))
-    dropped = [job.products.drop(pair) for pair, on_rows in both if on_rows.drops_dora]
-    again = _spread(job, job.frozen.multiply_parts(dropped) if dropped else None)
+    again = _spread(job, _multiply_dropped(pairs, job))
     lifts = []
     for on_rows, lift in zip(job.pairs, again, strict=True):
         part = out[on_rows.start : on_rows.end]
@@ -169,6 +167,25 @@ def _find_lifts(out: torch.Tensor, pairs: Sequence[PairInputs], job: _Job) -> li
             part -= lift
         lifts.append(part if lift is None else lift)
     return lifts
+
+
+def _multiply_dropped(pairs: Sequence[PairInputs], job: _Job) -> torch.Tensor | None:
+    """Returns the frozen product of the rows that DoRA's dropouts leave; None if there are none."""
+    dropped = _make_room(pairs[0].rows, job)
+    if dropped is None:
+        return None
+    ends = list[int]()
+    for pair, own in zip(pairs, _spread(job, dropped), strict=True):
+        if own is not None:
+            job.products.drop(pair, own)
+            ends.append(len(own) + (ends[-1] if ends else 0))
+    return job.frozen.multiply_parts(dropped, ends)
+
+
+def _make_room(like: torch.Tensor, job: _Job) -> torch.Tensor | None:
+    """Returns room for what DoRA's dropped rows need again, as wide as ``like``."""
+    rows = sum(on_rows.end - on_rows.start for on_rows in job.pairs if on_rows.drops_dora)
+    return like.new_empty(rows, like.shape[1]) if rows else None
 
 
 def _spread(job: _Job, dropped: torch.Tensor | None) -> list[torch.Tensor | None]:
@@ -207,8 +224,7 @@ def _scale_gradients(
         for on_rows, scale in zip(job.pairs, job.scales, strict=True)
     )
     frozen, to_lifted = grad.clone() if scales_frozen else grad, list[torch.Tensor]()
-    dropped = sum(on_rows.end - on_rows.start for on_rows in job.pairs if on_rows.drops_dora)
-    to_again = grad.new_empty(dropped, grad.shape[1]) if dropped else None
+    to_again = _make_room(grad, job)
     again = _spread(job, to_again)
     for on_rows, scale, own in zip(job.pairs, job.scales, again, strict=True):
         part = frozen[on_rows.start : on_rows.end]

@@ -23,8 +23,8 @@ class FrozenProduct(Protocol):
         """Returns the output, (rows, out), of the rows of all members, (rows, in)."""
         ...
 
-    def multiply_parts(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Returns the outputs without bias, (all rows, out), of members' rows, (rows, in) each."""
+    def multiply_parts(self, rows: torch.Tensor, ends: Sequence[int]) -> torch.Tensor:
+        """Returns the output without bias, (rows, out), of rows whose members' parts end there."""
         ...
 
     def backward(self, grad: torch.Tensor) -> torch.Tensor:
@@ -51,9 +51,9 @@ class LinearProduct:
         bias = self.layer.bias if with_bias else None
         return self._multiply(rows, self._weight, None if bias is None else bias.to(rows.dtype))
 
-    def multiply_parts(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Returns the outputs without bias, (all rows, out), of members' rows, (rows, in) each."""
-        return self.forward(torch.cat(list(parts)), with_bias=False)
+    def multiply_parts(self, rows: torch.Tensor, ends: Sequence[int]) -> torch.Tensor:
+        """Returns the output without bias, (rows, out), of rows whose members' parts end there."""
+        return self.forward(rows, with_bias=False)
 
     def backward(self, grad: torch.Tensor) -> torch.Tensor:
         """Returns the rows' gradient, (rows, in), of the output's, (rows, out)."""

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from phasewise.training.kernels.elementwise import drop
+from phasewise.training.kernels.elementwise import drop_into
 from phasewise.training.kernels.library import find_kernel
 from phasewise.training.kernels.pairs import can_read, describe_pair, make_low, run_kernel
 from phasewise.training.packed.dropout import Draws
@@ -55,9 +55,10 @@ class PlainProducts:
     def __init__(self, dtype: torch.dtype) -> None:
         self._dtype = dtype
 
-    def drop(self, pair: PairInputs) -> torch.Tensor:
-        """Returns k x, (rows, in)."""
-        return pair.rows if pair.draws is None else pair.rows * pair.draws.factors(pair.rows.dtype)
+    def drop(self, pair: PairInputs, out: torch.Tensor) -> None:
+        """Writes k x, (rows, in), of a pair with dropout."""
+        assert pair.draws is not None
+        torch.mul(pair.rows, pair.draws.factors(pair.rows.dtype), out=out)
 
     def add(self, pairs: Sequence[PairInputs], outs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Adds s (k x) A B to each member's rows of an output.
@@ -71,7 +72,7 @@ class PlainProducts:
         """
         lows = []
         for pair, out in zip(pairs, outs, strict=True):
-            low = (self.drop(pair).to(self._dtype) @ pair.down.to(self._dtype).T).mul_(pair.scaling)
+            low = (self._inputs(pair) @ pair.down.to(self._dtype).T).mul_(pair.scaling)
             _add_product(out, low, pair.up.to(self._dtype).T)
             lows.append(low)
         return lows
@@ -92,7 +93,7 @@ class PlainProducts:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         down, up, out = (t.to(self._dtype) for t in (pair.down, pair.up, given.out))
         to_low = (out @ up).mul_(pair.scaling)
-        to_down, to_up = to_low.T @ self.drop(pair).to(self._dtype), out.T @ given.low
+        to_down, to_up = to_low.T @ self._inputs(pair), out.T @ given.low
         if given.passed is not None and pair.draws is None:
             _add_product(given.passed, to_low, down)
         elif given.passed is not None and pair.draws is not None:
@@ -101,6 +102,11 @@ class PlainProducts:
                 to_rows += given.again
             given.passed.add_(to_rows.mul_(pair.draws.factors(to_rows.dtype)))
         return to_down.to(pair.down.dtype), to_up.to(pair.up.dtype)
+
+    def _inputs(self, pair: PairInputs) -> torch.Tensor:
+        """Returns k x, (rows, in)."""
+        rows, draws = pair.rows, pair.draws
+        return (rows if draws is None else rows * draws.factors(rows.dtype)).to(self._dtype)
 
 
 class CompiledProducts:
@@ -114,9 +120,10 @@ class CompiledProducts:
     def __init__(self, add: Any, differentiate: Any) -> None:
         self._add, self._differentiate = add, differentiate
 
-    def drop(self, pair: PairInputs) -> torch.Tensor:
+    def drop(self, pair: PairInputs, out: torch.Tensor) -> None:
         """As ``PlainProducts.drop``."""
-        return pair.rows if pair.draws is None else drop(pair.rows, *pair.draws)
+        assert pair.draws is not None
+        drop_into(out, pair.rows, *pair.draws)
 
     def add(self, pairs: Sequence[PairInputs], outs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """As ``PlainProducts.add``; rows and outs are contiguous."""

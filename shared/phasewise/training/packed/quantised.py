@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -67,11 +67,9 @@ class _QuantizedProduct:
             out = out - self.layer.bias.to(out.dtype)
         return out
 
-    def multiply_parts(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Returns the outputs without bias, (all rows, out), of members' rows, (rows, in) each."""
-        ends = list(accumulate(len(part) for part in parts))
-        own = _QuantizedProduct(self.layer, ends)
-        return own.forward(torch.cat(list(parts)), with_bias=False)
+    def multiply_parts(self, rows: torch.Tensor, ends: Sequence[int]) -> torch.Tensor:
+        """Returns the output without bias, (rows, out), of rows whose members' parts end there."""
+        return _QuantizedProduct(self.layer, ends).forward(rows, with_bias=False)
 
     def backward(self, grad: torch.Tensor) -> torch.Tensor:
         """Returns the rows' gradient, (rows, in), of the output's, (rows, out)."""

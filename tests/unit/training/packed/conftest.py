@@ -26,7 +26,7 @@ _TASK = {"train_rows": 30, "search_rows": 24, "max_length": 24, "splits": {"repo
 
 @pytest.fixture
 def kernels() -> Iterator[None]:
-    """Turns the compiled kernels on, in the one thread that they are for."""
+    """Turns the compiled kernels on, where there is a compiler, in the one thread they are for."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     use_kernels(True)

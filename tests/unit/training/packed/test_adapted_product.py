@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from phasewise.training.kernels.library import use_kernels
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
 from phasewise.training.packed.frozen_products import LinearProduct
 from phasewise.training.packed.low_rank import LowRank, draw_keep
@@ -32,11 +33,11 @@ def _plain(rows: torch.Tensor, frozen: nn.Linear, pair: LowRank, seed: int) -> t
 
 
 @pytest.mark.parametrize("computed", ["by PyTorch", "compiled"])
+@pytest.mark.usefixtures("kernels")
 def test_outputs_and_gradients_are_those_of_the_plain_formulas(
-    computed: str, request: pytest.FixtureRequest
+    computed: str,
 ) -> None:
-    if computed == "compiled":  # where there is a compiler
-        request.getfixturevalue("kernels")
+    use_kernels(computed == "compiled")  # where there is a compiler
     torch.manual_seed(0)
     frozen = nn.Linear(_IN, _OUT).requires_grad_(False)
     kinds = ((0.0, False), (0.3, False), (0.0, True), (0.3, True), (0.5, True))

@@ -69,14 +69,11 @@ def _check_same(packed: RunRecord, alone: RunRecord) -> None:
     assert packed.cost.trainable_parameters == alone.cost.trainable_parameters
 
 
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize(
-    ("targets", "kernels"), [("query_value", True), ("all", True), ("all", False)]
+    ("targets", "compiled"), [("query_value", True), ("all", True), ("all", False)]
 )
-def test_each_run_trains_as_it_does_alone(
-    job_of: Jobs, targets: str, kernels: bool, request: pytest.FixtureRequest
-) -> None:
-    if kernels:  # where there is a compiler
-        request.getfixturevalue("kernels")
+def test_each_run_trains_as_it_does_alone(job_of: Jobs, targets: str, compiled: bool) -> None:
     jobs = [
         job_of("a", target_modules=targets, lora_rank=4, batch_size=5),
         job_of("b", target_modules=targets, lora_rank=16, batch_size=2, seed=5, epochs=1),
@@ -86,7 +83,7 @@ def test_each_run_trains_as_it_does_alone(
         job_of("f", target_modules="attention", lr_scheduler_type="cosine", weight_decay=0.1),
         job_of("g", method="frozen_probe", learning_rate=1e-2),
     ]
-    machine = _MACHINE.model_copy(update={"kernels": kernels})
+    machine = _MACHINE.model_copy(update={"kernels": compiled})
     packed, _ = _train(PackedEngine(machine), jobs)
     alone = TrainerEngine(_MACHINE)
     for job in jobs:

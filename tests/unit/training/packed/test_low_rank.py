@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from phasewise.training.kernels.library import use_kernels
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
 from phasewise.training.packed.frozen_products import LinearProduct
 from phasewise.training.packed.low_rank import LowRank, draw_keep, find_row_norms
@@ -25,9 +26,8 @@ def test_row_norms_are_those_of_the_merged_matrix() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("computed", ["by PyTorch", "compiled"])
-def test_norms_of_many_pairs_are_those_of_their_matrices(
-    computed: str, dtype: torch.dtype, request: pytest.FixtureRequest
-) -> None:
+@pytest.mark.usefixtures("kernels")
+def test_norms_of_many_pairs_are_those_of_their_matrices(computed: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     frozen = nn.Linear(37, 21).requires_grad_(False).to(dtype)
     magnitudes = (torch.rand(21), None, torch.rand(21), torch.rand(21))
@@ -35,8 +35,7 @@ def test_norms_of_many_pairs_are_those_of_their_matrices(
         LowRank(torch.randn(rank, 37), torch.randn(21, rank), 1.5, 0.0, magnitude)
         for rank, magnitude in zip((1, 4, 20, 64), magnitudes, strict=True)
     ]
-    if computed == "compiled":  # where there is a compiler
-        request.getfixturevalue("kernels")
+    use_kernels(computed == "compiled")  # where there is a compiler
     found = find_row_norms(pairs, frozen, trains=True)
     for pair, norms in zip(pairs, found, strict=True):
         if pair.magnitude is None:
