@@ -100,22 +100,24 @@ inline Space make_space(const Attention& all, bool is_backward) {
 
 // Copies (rows, size) into lines of `width`; zeros up to there and up to `height`.
 template <typename T>
-inline void gather(Tokens<const T> from, long rows, long size, float* to, long width,
-                   long height) {
+__attribute__((noinline)) void gather(Tokens<const T> from, long rows, long size, float* to,
+                                      long width, long height) {
     for (long row = 0; row < rows; row++)
         for (long i = 0; i < width; i += WIDTH)
             store(to + row * width + i, load_part(from.data + row * from.step + i, size - i));
     std::memset(to + rows * width, 0, (height - rows) * width * sizeof(float));
 }
 
-// Copies lines of `width` into (rows, size), each times its factor.
-template <typename T, typename Factor>
-inline void scatter(const float* from, long width, long rows, long size, Tokens<T> to,
-                    Factor factor) {
-    for (long row = 0; row < rows; row++)
+// Copies lines of `width` into (rows, size), each times its factor, if there are any.
+template <typename T>
+__attribute__((noinline)) void scatter(const float* from, long width, long rows, long size,
+                                       Tokens<T> to, const float* factors) {
+    for (long row = 0; row < rows; row++) {
+        const float factor = factors ? factors[row] : 1.f;
         for (long i = 0; i < size; i += WIDTH)
-            store_part(to.data + row * to.step + i, load(from + row * width + i) * factor(row),
+            store_part(to.data + row * to.step + i, load(from + row * width + i) * factor,
                        size - i);
+    }
 }
 
 inline void clear(float* matrix, long floats) { std::memset(matrix, 0, floats * sizeof(float)); }
@@ -137,9 +139,8 @@ struct Line {
         draws = copy;
     }
 
-    template <bool DROPS>
     Floats keep(Floats values, long i) const {
-        if (!DROPS) return values;
+        if (!draws) return values;
         const Ints drawn = __builtin_convertvector(*(const Shorts*)(draws + i), Ints);
         return drawn < limit ? values : Floats{};
     }
@@ -190,30 +191,43 @@ struct Block {
     }
 };
 
+// Out of line, as some others are: copies of it would take seconds more to compile.
+__attribute__((noinline)) void multiply_floats(Left<float> left, long rows, const float* right,
+                                               long right_stride, float* out, long out_stride,
+                                               long columns, long k_count, float factor,
+                                               bool adds) {
+    multiply(left, rows, right, right_stride, out, out_stride, columns, k_count, factor, adds);
+}
+
 inline void multiply_queries(const Space& space, const Attention& all, const Block& block,
                              const float* left, const float* right, float* out, float scale) {
-    multiply(Left<float>{left, space.width, 1}, block.height, right, space.stride, out,
+    multiply_floats(Left<float>{left, space.width, 1}, block.height, right, space.stride, out,
              space.stride, block.columns, all.size, scale, false);
 }
 
-template <typename T, bool DROPS>
-void attend_block(const Attention& all, const Space& space, long row, long head, const Row& own,
-                  const Block& block, Tokens<const T> query, Tokens<T> out, int16_t* room) {
-    gather(query, block.count, all.size, space.queries, space.width, block.height);
+// Of the queries at hand: their results, to be scaled by `sums`.
+void weigh_values(const Attention& all, const Space& space, long row, long head, const Row& own,
+                  const Block& block, int16_t* room) {
     multiply_queries(space, all, block, space.queries, space.keys_across, space.scores, all.scale);
     for (long i = 0; i < block.count; i++) {
         float* scores = space.scores + i * space.stride;
         const float sum = exponentiate(scores, block.seen_by(all, i), block.columns);
         space.sums[i] = all.factor / sum;
-        if (!DROPS) continue;
+        if (!all.draws) continue;
         const Line line(all, row, head, own, block.first + i, room);
         for (long k = 0; k < block.columns; k += WIDTH)
-            store(scores + k, line.keep<DROPS>(load(scores + k), k));
+            store(scores + k, line.keep(load(scores + k), k));
     }
-    multiply(Left<float>{space.scores, space.stride, 1}, block.height, space.values, space.width,
-             space.out, space.width, space.width, block.seen, 1.f, false);
-    scatter(space.out, space.width, block.count, all.size, out,
-            [&](long i) { return space.sums[i]; });
+    multiply_floats(Left<float>{space.scores, space.stride, 1}, block.height, space.values,
+                    space.width, space.out, space.width, space.width, block.seen, 1.f, false);
+}
+
+template <typename T>
+void attend_block(const Attention& all, const Space& space, long row, long head, const Row& own,
+                  const Block& block, Tokens<const T> query, Tokens<T> out, int16_t* room) {
+    gather(query, block.count, all.size, space.queries, space.width, block.height);
+    weigh_values(all, space, row, head, own, block, room);
+    scatter(space.out, space.width, block.count, all.size, out, space.sums);
 }
 
 // What a tensor holds behind the last token of the last row belongs to none: zeros.
@@ -245,7 +259,7 @@ void attend(const Attention& all, const Heads& query, const Heads& key, const He
             }
             for (long first = 0; first < row.queries; first += space.block) {
                 const Block block(all, row, first, space.block);
-                (all.draws ? attend_block<T, true> : attend_block<T, false>)(
+                attend_block<T>(
                     all, space, index, head, row, block,
                     take_head<const T>(query, head, row.first_query + first),
                     take_head<T>(out, head, row.first_query + first), room.data());
@@ -257,43 +271,49 @@ void attend(const Attention& all, const Heads& query, const Heads& key, const He
 
 // Makes of a line of exponentials and of the weights' gradients the weights, as dropout left them,
 // and the scores' gradients.
-template <bool DROPS>
 inline void differentiate_line(const Line& line, float factor, float sum, float* scores,
                                float* flows, long columns) {
     const float kept = factor / sum;
     Floats flow = {};
     for (long i = 0; i < columns; i += WIDTH)
-        flow += line.keep<DROPS>(load(scores + i), i) * load(flows + i);
+        flow += line.keep(load(scores + i), i) * load(flows + i);
     const float mean = add_up(flow) * kept / sum;
     for (long i = 0; i < columns; i += WIDTH) {
-        const Floats x = load(scores + i), weights = line.keep<DROPS>(x, i) * kept;
+        const Floats x = load(scores + i), weights = line.keep(x, i) * kept;
         store(flows + i, weights * load(flows + i) - x * mean);
         store(scores + i, weights);
     }
 }
 
-template <typename T, bool DROPS>
-void differentiate_block(const Attention& all, const Space& space, long row, long head,
-                         const Row& own, const Block& block, Tokens<const T> query,
-                         Tokens<const T> grad, Tokens<T> to_query, int16_t* room) {
-    gather(query, block.count, all.size, space.queries, space.width, block.height);
-    gather(grad, block.count, all.size, space.grads, space.width, block.height);
+// Of the queries and gradients at hand: adds to the keys' and values' gradients; the queries' own.
+void differentiate_queries(const Attention& all, const Space& space, long row, long head,
+                           const Row& own, const Block& block, int16_t* room) {
     multiply_queries(space, all, block, space.queries, space.keys_across, space.scores, all.scale);
     multiply_queries(space, all, block, space.grads, space.values_across, space.flows, 1.f);
     for (long i = 0; i < block.count; i++) {
         float *scores = space.scores + i * space.stride, *flows = space.flows + i * space.stride;
         const float sum = exponentiate(scores, block.seen_by(all, i), block.columns);
         const Line line(all, row, head, own, block.first + i, room);
-        differentiate_line<DROPS>(line, all.factor, sum, scores, flows, block.columns);
+        differentiate_line(line, all.factor, sum, scores, flows, block.columns);
     }
     const long keys = (block.seen + STEP - 1) / STEP * STEP;
-    multiply(Left<float>{space.scores, 1, space.stride}, keys, space.grads, space.width,
-             space.to_values, space.width, space.width, block.count, 1.f, true);
-    multiply(Left<float>{space.flows, 1, space.stride}, keys, space.queries, space.width,
-             space.to_keys, space.width, space.width, block.count, all.scale, true);
-    multiply(Left<float>{space.flows, space.stride, 1}, block.height, space.keys, space.width,
-             space.out, space.width, space.width, block.seen, all.scale, false);
-    scatter(space.out, space.width, block.count, all.size, to_query, [](long) { return 1.f; });
+    multiply_floats(Left<float>{space.scores, 1, space.stride}, keys, space.grads, space.width,
+                    space.to_values, space.width, space.width, block.count, 1.f, true);
+    multiply_floats(Left<float>{space.flows, 1, space.stride}, keys, space.queries, space.width,
+                    space.to_keys, space.width, space.width, block.count, all.scale, true);
+    multiply_floats(Left<float>{space.flows, space.stride, 1}, block.height, space.keys,
+                    space.width, space.out, space.width, space.width, block.seen, all.scale,
+                    false);
+}
+
+template <typename T>
+void differentiate_block(const Attention& all, const Space& space, long row, long head,
+                         const Row& own, const Block& block, Tokens<const T> query,
+                         Tokens<const T> grad, Tokens<T> to_query, int16_t* room) {
+    gather(query, block.count, all.size, space.queries, space.width, block.height);
+    gather(grad, block.count, all.size, space.grads, space.width, block.height);
+    differentiate_queries(all, space, row, head, own, block, room);
+    scatter<T>(space.out, space.width, block.count, all.size, to_query, nullptr);
 }
 
 template <typename T>
@@ -314,7 +334,6 @@ void differentiate(const Attention& all, const Heads& query, const Heads& key, c
     Space space = make_space(all, true);
     std::vector<int16_t> room(all.draws ? round_up(all.longest) : 0);
     const long shared = all.heads / all.key_heads;
-    const auto whole = [](long) { return 1.f; };
     Row row = {};
     for (long index = 0; index < all.count; index++) {
         row = get_row(all, index);
@@ -326,16 +345,16 @@ void differentiate(const Attention& all, const Heads& query, const Heads& key, c
                           take_head<const T>(value, own, row.first_key));
             for (long first = 0; first < row.queries; first += space.block) {
                 const long token = row.first_query + first;
-                (all.draws ? differentiate_block<T, true> : differentiate_block<T, false>)(
+                differentiate_block<T>(
                     all, space, index, head, row, Block(all, row, first, space.block),
                     take_head<const T>(query, head, token), take_head<const T>(grad, head, token),
                     take_head<T>(to_query, head, token), room.data());
             }
             if (head % shared != shared - 1) continue;
-            scatter(space.to_keys, space.width, row.keys, all.size,
-                    take_head<T>(to_key, own, row.first_key), whole);
-            scatter(space.to_values, space.width, row.keys, all.size,
-                    take_head<T>(to_value, own, row.first_key), whole);
+            scatter<T>(space.to_keys, space.width, row.keys, all.size,
+                    take_head<T>(to_key, own, row.first_key), nullptr);
+            scatter<T>(space.to_values, space.width, row.keys, all.size,
+                    take_head<T>(to_value, own, row.first_key), nullptr);
         }
     }
     clear_rest<T>(all, to_query, all.heads, row.first_query + row.queries, all.queries);

@@ -178,6 +178,7 @@ def test_products_in_bfloat16_are_packed_too(job_of: Jobs) -> None:
     assert packed["b"].status == "finished"
 
 
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("family", ["llama", "roberta", "distilbert"])
 def test_other_families_train_as_they_do_alone(
     job_of: Jobs, family: str, build_family: Callable[[str], str]
