@@ -8,14 +8,12 @@ import subprocess
 import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
-from secrets import token_hex
 from typing import Protocol
 
 from phasewise.settings import MachineSettings
+from phasewise.training.server_process import SERVER_VARIABLE, server_address, worker_environment
 from phasewise.training.worker_server import ACCEPTED, Request, code_identity, peer_user
 
-#: Variable that names the server of a Snakemake run to the commands in it.
-SERVER_VARIABLE = "PHASEWISE_WORKER_SERVER"
 #: How a worker is started as a program, without its pipe and machine.
 WORKER_COMMAND = (sys.executable, "-m", "phasewise.training.worker")
 #: Seconds for the server's answer: it may be importing torch for another worker just then.
@@ -117,7 +115,7 @@ def start_worker(
     """
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
-    environment = _environment(machine.threads, gpu)
+    environment = worker_environment(machine.threads, gpu)
     with open(os.devnull if log is None else log, "ab") as output:
         name = os.environ.get(SERVER_VARIABLE)
         if name and may_fork and command == WORKER_COMMAND:
@@ -140,7 +138,7 @@ def _ask(name: str, request: Request, pipe: int, log: int) -> ForkedProcess | No
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         server.settimeout(_PATIENCE)
-        server.connect(_address(name))
+        server.connect(server_address(name))
         if peer_user(server) == os.geteuid():
             socket.send_fds(server, [json.dumps(request._asdict()).encode()], [pipe, log])
             if server.recv(len(ACCEPTED)) == ACCEPTED:
@@ -149,53 +147,3 @@ def _ask(name: str, request: Request, pipe: int, log: int) -> ForkedProcess | No
         pass
     server.close()
     return None
-
-
-def share_server() -> "subprocess.Popen[bytes] | None":
-    """Starts a worker server for all commands that this process starts.
-
-    Returns:
-        The server, which ends once its standard input is closed, at the latest by this process's
-        end; None where there are no abstract Unix sockets: then each worker is a program.
-    """
-    if sys.platform != "linux":
-        return None
-    name = f"phasewise-{os.getpid()}-{token_hex(8)}"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(_address(name))
-        listener.listen()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "phasewise.training.worker_server", str(listener.fileno())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[listener.fileno()],
-            start_new_session=True,  # Ctrl-C reaches the controllers, which decide
-        )
-    _servers.append(process)
-    os.environ[SERVER_VARIABLE] = name
-    return process
-
-
-#: Held, so that their standard input stays open as long as this process lives.
-_servers: list["subprocess.Popen[bytes]"] = []
-
-
-def _address(name: str) -> bytes:
-    """Returns a name that leaves no file behind (man 7 unix, abstract)."""
-    return b"\0" + name.encode()
-
-
-def _environment(threads: int, gpu: str | None) -> dict[str, str]:
-    """Returns a worker's environment; all of it must stand before torch is imported."""
-    count = str(threads)
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
-        "OPENBLAS_NUM_THREADS": count,
-        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads of two workers starve each other
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "CUDA_VISIBLE_DEVICES": gpu if gpu is not None else "",
-    }

@@ -1,7 +1,8 @@
 """A server that forks workers, so that torch and what else they need is imported once for many.
 
-Runs as ``python -m phasewise.training.worker_server FD``. It imports nothing heavy before the first
-worker is asked for, and ends with the process that started it, once its last worker has ended.
+Runs as ``python -m phasewise.training.worker_server FD [STUDY METHOD]``. It imports nothing heavy
+before the first worker is asked for, unless it is told what workers there will be, and ends with the
+process that started it, once its last worker has ended.
 
 A worker that it forks equals one started as a program: before the fork nothing runs but imports,
 under the environment that the first worker asked for. Who needs another one is refused, and starts
@@ -24,7 +25,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import phasewise
+from phasewise.errors import PhasewiseError
+from phasewise.settings import MachineSettings, load_study
 from phasewise.training import worker
+from phasewise.training.server_process import worker_environment
 
 ACCEPTED, REFUSED = b"accepted", b"refused"
 #: Largest request; the kernel's limit is near 200 kB.
@@ -81,6 +85,31 @@ class WorkerServer:
                 sources += [self._owner, self._listener]
             for ready in wait(sources):
                 self._handle(ready)
+
+    def import_ahead(self, study: str, method: str) -> None:
+        """Imports what workers of a study need before the first is asked for.
+
+        Does nothing for a study that cannot be read, as its command will say, and for a quantized
+        method, whose workers are programs.
+
+        Args:
+            study: Its file; empty: the default ``machine``.
+            method: One of the study's; empty: any.
+        """
+        machine = MachineSettings()
+        if study:
+            try:
+                loaded = load_study(Path(study))
+            except PhasewiseError:
+                return
+            machine = loaded.settings.machine
+            if method in loaded.methods and loaded.methods[method].quantization != "none":
+                return
+        environment = worker_environment(machine.threads, gpu=None)
+        if machine.device != "cpu":  # an import may ask for GPUs, and keep the answer
+            environment.pop("CUDA_VISIBLE_DEVICES")
+            environment |= _only(os.environ, ("CUDA_VISIBLE_DEVICES",))
+        self._preload(environment)
 
     def _handle(self, ready: Any) -> None:
         if ready is self._listener:
@@ -213,8 +242,11 @@ def _tell(client: socket.socket, number: int | None) -> None:
 
 def main() -> None:
     """Serves the socket whose descriptor is the first argument, as long as stdin is open."""
-    listener = socket.socket(fileno=int(sys.argv[1]))
-    WorkerServer(listener, owner=sys.stdin.fileno()).run()
+    descriptor, *ahead = sys.argv[1:]
+    server = WorkerServer(socket.socket(fileno=int(descriptor)), owner=sys.stdin.fileno())
+    if ahead:
+        server.import_ahead(*ahead)
+    server.run()
 
 
 if __name__ == "__main__":

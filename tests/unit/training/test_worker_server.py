@@ -23,11 +23,8 @@ from phasewise.settings import MachineSettings, Study, load_study
 from phasewise.training.interface import RunJob
 from phasewise.training.packed.engine import PackedEngine
 from phasewise.training.pool import PoolEvent, WorkerPool
-from phasewise.training.worker_process import (
-    SERVER_VARIABLE,
-    ForkedProcess,
-    share_server,
-)
+from phasewise.training.server_process import SERVER_VARIABLE, share_server
+from phasewise.training.worker_process import ForkedProcess
 from phasewise.training.worker_server import Request, WorkerServer, code_identity
 
 _SECONDS = 120.0
