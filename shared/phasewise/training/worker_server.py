@@ -39,7 +39,6 @@ _PATIENCE = 5.0
 _PRELOADED = (
     "phasewise.training.packed.engine",
     "phasewise.training.run_trainer",
-    "sklearn.metrics",
 )
 #: Variables that workers may differ in: set after the fork, or read by no library.
 _OWN = frozenset({"CUDA_VISIBLE_DEVICES", "_", "SHLVL", "OLDPWD"})
