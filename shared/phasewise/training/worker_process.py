@@ -18,6 +18,10 @@ from phasewise.training.worker_server import ACCEPTED, Request, code_identity, p
 WORKER_COMMAND = (sys.executable, "-m", "phasewise.training.worker")
 #: Seconds for the server's answer: it may be importing torch for another worker just then.
 _PATIENCE = 60.0
+#: Bytes at the end of the log that are searched for a dead worker's last words.
+_LOG_TAIL_BYTES = 4096
+#: A worker that unwinds on a signal exits with this plus its number, as a shell would.
+_SIGNAL_EXIT = 128
 
 
 class WorkerProcess(Protocol):
@@ -147,3 +151,27 @@ def _ask(name: str, request: Request, pipe: int, log: int) -> ForkedProcess | No
         pass
     server.close()
     return None
+
+
+def describe_death(code: int, log: Path | None) -> str:
+    """Returns how a worker ended.
+
+    Args:
+        code: Its exit code; negative for a signal.
+        log: Its output.
+    """
+    number = -code if code < 0 else code - _SIGNAL_EXIT
+    if number in set(signal.Signals):
+        name = signal.Signals(number).name
+        hint = ", often the kernel out of memory" if name == "SIGKILL" else ""
+        return f"worker killed by {name}{hint}"
+    where = f"; see {log}" if log is not None else ""
+    return f"worker ended with exit code {code}{_last_words(log)}{where}"
+
+
+def _last_words(log: Path | None) -> str:
+    if log is None or not log.is_file():
+        return ""
+    tail = log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+    lines = [line.strip() for line in tail.splitlines() if line.strip()]
+    return f": {lines[-1]}" if lines else ""

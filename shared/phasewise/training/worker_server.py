@@ -1,7 +1,7 @@
 """A server that forks workers, so that torch and what else they need is imported once for many.
 
 Runs as ``python -m phasewise.training.worker_server FD [STUDY METHOD]``. It imports nothing heavy
-before the first worker is asked for, unless it is told what workers there will be, and ends with the
+before the first worker is asked for, unless told what workers there will be, and ends with the
 process that started it, once its last worker has ended.
 
 A worker that it forks equals one started as a program: before the fork nothing runs but imports,
