@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from phasewise.errors import WorkerError
 from phasewise.records import RunRecord
+from phasewise.runs import UnitConfig
 from phasewise.settings import MachineSettings
 from phasewise.training.dealing import Hand, choose, measure_work
 from phasewise.training.hardware import find_gpus
@@ -220,9 +221,7 @@ class WorkerPool:
         One that could not will tell its death with its runs', if it has any.
         """
         if worker is None:
-            # A server forks workers without what only quantized units need.
-            quantization = job.config.unit_config.method.quantization
-            worker = self._start_worker(may_fork=quantization == "none")
+            worker = self._start_worker(job.config.unit_config)
         if _send(worker, job):
             worker.jobs[job.config.name] = job
             worker.is_reserved = alone
@@ -231,12 +230,12 @@ class WorkerPool:
             self._bury(worker)
         return False
 
-    def _start_worker(self, may_fork: bool) -> _Worker:
+    def _start_worker(self, unit: UnitConfig) -> _Worker:
         mine, theirs = Pipe()
         gpu = self._next_gpu()
         try:
             process = start_worker(
-                self._command, self._machine, theirs, gpu=gpu, log=self._log, may_fork=may_fork
+                self._command, self._machine, theirs, gpu=gpu, log=self._log, unit=unit
             )
         except OSError as error:
             mine.close()

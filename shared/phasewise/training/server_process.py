@@ -39,6 +39,7 @@ def share_server(*ahead: str) -> "subprocess.Popen[bytes] | None":
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env=dict(os.environ),  # C libraries may have set more, which no worker will hold
             pass_fds=[listener.fileno()],
             start_new_session=True,  # Ctrl-C reaches the controllers, which decide
         )
@@ -65,6 +66,7 @@ def server_ahead(study: str, method: str) -> Iterator[None]:
         yield
     finally:
         if server is not None:
+            del os.environ[SERVER_VARIABLE]
             server.terminate()  # it may be importing still; its workers have ended
             server.wait()
 

@@ -10,7 +10,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
 
+from phasewise.runs import UnitConfig
 from phasewise.settings import MachineSettings
+from phasewise.training.choice import choose_engine
 from phasewise.training.server_process import SERVER_VARIABLE, server_address, worker_environment
 from phasewise.training.worker_server import ACCEPTED, Request, code_identity, peer_user
 
@@ -102,7 +104,7 @@ def start_worker(
     *,
     gpu: str | None,
     log: Path | None,
-    may_fork: bool,
+    unit: UnitConfig,
 ) -> WorkerProcess:
     """Starts a worker.
 
@@ -112,7 +114,8 @@ def start_worker(
         pipe: The worker's end; the caller closes its own copy.
         gpu: Its only visible GPU; None: it sees none.
         log: File that its output is appended to; None: it is dropped.
-        may_fork: Whether a server may fork it, if one is running.
+        unit: What it will train. A server, if one is running, forks workers without what only
+            quantized units need.
 
     Raises:
         OSError: The program or the log cannot be opened.
@@ -122,8 +125,9 @@ def start_worker(
     environment = worker_environment(machine.threads, gpu)
     with open(os.devnull if log is None else log, "ab") as output:
         name = os.environ.get(SERVER_VARIABLE)
-        if name and may_fork and command == WORKER_COMMAND:
-            request = Request(code_identity(), machine.model_dump_json(), environment)
+        if name and unit.method.quantization == "none" and command == WORKER_COMMAND:
+            engine = choose_engine(unit.task, unit.method, unit.training).engine
+            request = Request(code_identity(), machine.model_dump_json(), environment, engine)
             forked = _ask(name, request, pipe.fileno(), output.fileno())
             if forked is not None:
                 return forked
