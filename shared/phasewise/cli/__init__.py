@@ -1,5 +1,6 @@
 """The command line: one command a rule, and what a person uses without Snakemake."""
 
+import gc
 import sys
 
 from phasewise.cli.ahead import import_ahead
@@ -9,7 +10,10 @@ __all__ = ["main"]
 
 def main() -> None:
     """Runs the program; see ``app.main``."""
-    with import_ahead(sys.argv[1:]):
-        from phasewise.cli.app import main as run_command
+    try:
+        with import_ahead(sys.argv[1:]):
+            from phasewise.cli.app import main as run_command
 
-        run_command()
+            run_command()
+    finally:
+        gc.freeze()  # at the exit, garbage would be looked for among all that was imported
