@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,12 @@ class FakePool:
         self.closed = False
         self._running: dict[str, Iterator[PoolEvent]] = {}
         self._decisions: dict[str, Decision] = {}
+
+    def offer(self, jobs: Sequence[RunJob]) -> RunJob | None:
+        if not jobs or len(self._running) >= self.size:
+            return None
+        self.submit(jobs[0])
+        return jobs[0]
 
     def submit(self, job: RunJob, *, alone: bool = False) -> None:
         assert len(self._running) < self.size

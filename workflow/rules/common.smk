@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 from phasewise.errors import PhasewiseError
 from phasewise.runs import phase_hash, task_hash
 from phasewise.settings import load_study
-from phasewise.training.worker_process import share_server
+from phasewise.training.server_process import share_server
 
 STUDY_FILE = config.get("study", "shared/config.yaml")
 VM = config.get("vm")

@@ -3,9 +3,9 @@
 Imports no torch, so that a controller stays small and starts at once.
 """
 
-import signal
 import subprocess
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -16,17 +16,20 @@ from typing import NamedTuple
 
 from phasewise.errors import WorkerError
 from phasewise.records import RunRecord
+from phasewise.runs import UnitConfig
 from phasewise.settings import MachineSettings
+from phasewise.training.dealing import Hand, choose, measure_work
 from phasewise.training.hardware import find_gpus
 from phasewise.training.interface import Answer, Decision, Progress, Room, RunJob
-from phasewise.training.worker_process import WORKER_COMMAND, WorkerProcess, start_worker
+from phasewise.training.worker_process import (
+    WORKER_COMMAND,
+    WorkerProcess,
+    describe_death,
+    start_worker,
+)
 
 #: A worker that was asked to end has this long before it is killed.
 _GRACE_SECONDS = 5.0
-#: Bytes at the end of the log that are searched for a dead worker's last words.
-_LOG_TAIL_BYTES = 4096
-#: A worker that unwinds on a signal exits with this plus its number, as a shell would.
-_SIGNAL_EXIT = 128
 
 
 class PoolEvent(NamedTuple):
@@ -98,10 +101,35 @@ class WorkerPool:
         Raises:
             WorkerError: The pool is closed, or no process can be started.
         """
-        if self._closed:
-            raise WorkerError(f"{job.config.label}: the worker pool has been closed")
+        self._check_open([job])
         self._queue.append((job, alone))
         self._dispatch()
+
+    def offer(self, jobs: Sequence[RunJob]) -> RunJob | None:
+        """Starts one of some runs, if a worker has room for one that ``deal`` gives it.
+
+        Args:
+            jobs: Runs that are not under way; none that waits must come before them.
+
+        Returns:
+            The run that was started: offer the others again; None: all workers are full, or those
+            that are not have enough to do.
+
+        Raises:
+            WorkerError: See ``submit``.
+        """
+        self._check_open(jobs)
+        while jobs and not self._queue:
+            chosen = choose([measure_work(job) for job in jobs], self._hands())
+            if chosen is None:
+                return None
+            place, index = chosen
+            worker = self._workers[place] if place < len(self._workers) else None
+            if self._give(worker, jobs[index], alone=False):
+                return jobs[index]
+            if worker is not None and worker.jobs:
+                return None
+        return None
 
     def wait(self, timeout: float | None = None) -> list[PoolEvent]:
         """Returns what happened since the last call.
@@ -159,32 +187,55 @@ class WorkerPool:
     def _dispatch(self) -> None:
         while self._queue:
             job, alone = self._queue[0]
-            worker = min(
-                (w for w in self._workers if w.accepts(alone)),
-                key=lambda w: len(w.jobs),
-                default=None,
-            )
-            if len(self._workers) < self._most_workers and (worker is None or worker.jobs):
-                # A server forks workers without what only quantized units need.
-                quantization = job.config.unit_config.method.quantization
-                worker = self._start_worker(may_fork=quantization == "none")
-            if worker is None:
+            free = [worker for worker in self._workers if worker.accepts(alone)]
+            worker = min(free, key=lambda worker: len(worker.jobs), default=None)
+            if self._missing and (worker is None or worker.jobs):
+                worker = None
+            elif worker is None:
                 return
-            if _send(worker, job):
+            if self._give(worker, job, alone):
                 self._queue.popleft()
-                worker.jobs[job.config.name] = job
-                worker.is_reserved = alone
-            elif not worker.jobs:  # it died while idle: no run was lost, so nobody needs to know
-                self._bury(worker)
-            else:  # its death will be told with those of its runs
+            elif worker is not None and worker.jobs:
                 return
 
-    def _start_worker(self, may_fork: bool) -> _Worker:
+    def _check_open(self, jobs: Sequence[RunJob]) -> None:
+        if self._closed:
+            raise WorkerError(f"{jobs[0].config.label}: the worker pool has been closed")
+
+    def _hands(self) -> list[Hand]:
+        """Returns what each worker has and may take, those included that may still be started."""
+        hands = [
+            Hand([measure_work(job) for job in w.jobs.values()], w.room, w.accepts(alone=False))
+            for w in self._workers
+        ]
+        return hands + [Hand((), 1, True)] * self._missing
+
+    @property
+    def _missing(self) -> int:
+        """Workers that may still be started."""
+        return self._most_workers - len(self._workers)
+
+    def _give(self, worker: _Worker | None, job: RunJob, alone: bool) -> bool:
+        """Sends a run to a worker, None: to a new one; returns whether it could be reached.
+
+        One that could not will tell its death with its runs', if it has any.
+        """
+        if worker is None:
+            worker = self._start_worker(job.config.unit_config)
+        if _send(worker, job):
+            worker.jobs[job.config.name] = job
+            worker.is_reserved = alone
+            return True
+        if not worker.jobs:  # it died while idle: no run was lost, so nobody needs to know
+            self._bury(worker)
+        return False
+
+    def _start_worker(self, unit: UnitConfig) -> _Worker:
         mine, theirs = Pipe()
         gpu = self._next_gpu()
         try:
             process = start_worker(
-                self._command, self._machine, theirs, gpu=gpu, log=self._log, may_fork=may_fork
+                self._command, self._machine, theirs, gpu=gpu, log=self._log, unit=unit
             )
         except OSError as error:
             mine.close()
@@ -220,23 +271,7 @@ class WorkerPool:
         """Forgets a dead worker; returns how it died."""
         worker.connection.close()
         self._workers.remove(worker)
-        return self._explain(_reap(worker.process, _GRACE_SECONDS))
-
-    def _explain(self, code: int) -> str:
-        number = -code if code < 0 else code - _SIGNAL_EXIT
-        if number in set(signal.Signals):
-            name = signal.Signals(number).name
-            hint = ", often the kernel out of memory" if name == "SIGKILL" else ""
-            return f"worker killed by {name}{hint}"
-        where = f"; see {self._log}" if self._log is not None else ""
-        return f"worker ended with exit code {code}{self._last_words()}{where}"
-
-    def _last_words(self) -> str:
-        if self._log is None or not self._log.is_file():
-            return ""
-        tail = self._log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
-        lines = [line.strip() for line in tail.splitlines() if line.strip()]
-        return f": {lines[-1]}" if lines else ""
+        return describe_death(_reap(worker.process, _GRACE_SECONDS), self._log)
 
 
 def _send(worker: _Worker, message: RunJob | Answer) -> bool:

@@ -74,9 +74,10 @@ class WarmParts:
         parts = (unit.model.model_dump_json(), auto_class, kwargs, unit.method.quantization)
         key = repr((*parts, precision, device))
         if key not in self._bases:
-            gc.unfreeze()
-            self._bases.clear()
-            release_memory(self.device)
+            if self._bases:  # a collection would copy what forked workers share
+                gc.unfreeze()
+                self._bases.clear()
+                release_memory(self.device)
             loaded = load_base_model(
                 unit.model,
                 auto_class=auto_class,

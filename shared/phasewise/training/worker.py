@@ -145,7 +145,7 @@ def leave_out_bitsandbytes(quantization: str) -> None:
 
 
 def main() -> None:
-    """Connects to the pool and serves it; see the module's docstring."""
+    """Connects to the pool and serves it, then ends the process; see the module's docstring."""
     parent = os.getppid()
     signal.signal(signal.SIGTERM, _exit_on_term)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the controller, which decides
@@ -162,6 +162,8 @@ def main() -> None:
 
     gc.enable()
     serve(connection, PackedEngine(machine), [first])
+    sys.stdout.flush()
+    os._exit(0)  # taking torch's modules apart would cost half a second, and frees nothing more
 
 
 if __name__ == "__main__":

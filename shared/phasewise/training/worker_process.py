@@ -8,18 +8,22 @@ import subprocess
 import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
-from secrets import token_hex
 from typing import Protocol
 
+from phasewise.runs import UnitConfig
 from phasewise.settings import MachineSettings
+from phasewise.training.choice import choose_engine
+from phasewise.training.server_process import SERVER_VARIABLE, server_address, worker_environment
 from phasewise.training.worker_server import ACCEPTED, Request, code_identity, peer_user
 
-#: Variable that names the server of a Snakemake run to the commands in it.
-SERVER_VARIABLE = "PHASEWISE_WORKER_SERVER"
 #: How a worker is started as a program, without its pipe and machine.
 WORKER_COMMAND = (sys.executable, "-m", "phasewise.training.worker")
 #: Seconds for the server's answer: it may be importing torch for another worker just then.
 _PATIENCE = 60.0
+#: Bytes at the end of the log that are searched for a dead worker's last words.
+_LOG_TAIL_BYTES = 4096
+#: A worker that unwinds on a signal exits with this plus its number, as a shell would.
+_SIGNAL_EXIT = 128
 
 
 class WorkerProcess(Protocol):
@@ -100,7 +104,7 @@ def start_worker(
     *,
     gpu: str | None,
     log: Path | None,
-    may_fork: bool,
+    unit: UnitConfig,
 ) -> WorkerProcess:
     """Starts a worker.
 
@@ -110,18 +114,20 @@ def start_worker(
         pipe: The worker's end; the caller closes its own copy.
         gpu: Its only visible GPU; None: it sees none.
         log: File that its output is appended to; None: it is dropped.
-        may_fork: Whether a server may fork it, if one is running.
+        unit: What it will train. A server, if one is running, forks workers without what only
+            quantized units need.
 
     Raises:
         OSError: The program or the log cannot be opened.
     """
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
-    environment = _environment(machine.threads, gpu)
+    environment = worker_environment(machine.threads, gpu)
     with open(os.devnull if log is None else log, "ab") as output:
         name = os.environ.get(SERVER_VARIABLE)
-        if name and may_fork and command == WORKER_COMMAND:
-            request = Request(code_identity(), machine.model_dump_json(), environment)
+        if name and unit.method.quantization == "none" and command == WORKER_COMMAND:
+            engine = choose_engine(unit.task, unit.method, unit.training).engine
+            request = Request(code_identity(), machine.model_dump_json(), environment, engine)
             forked = _ask(name, request, pipe.fileno(), output.fileno())
             if forked is not None:
                 return forked
@@ -140,7 +146,7 @@ def _ask(name: str, request: Request, pipe: int, log: int) -> ForkedProcess | No
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         server.settimeout(_PATIENCE)
-        server.connect(_address(name))
+        server.connect(server_address(name))
         if peer_user(server) == os.geteuid():
             socket.send_fds(server, [json.dumps(request._asdict()).encode()], [pipe, log])
             if server.recv(len(ACCEPTED)) == ACCEPTED:
@@ -151,51 +157,25 @@ def _ask(name: str, request: Request, pipe: int, log: int) -> ForkedProcess | No
     return None
 
 
-def share_server() -> "subprocess.Popen[bytes] | None":
-    """Starts a worker server for all commands that this process starts.
+def describe_death(code: int, log: Path | None) -> str:
+    """Returns how a worker ended.
 
-    Returns:
-        The server, which ends once its standard input is closed, at the latest by this process's
-        end; None where there are no abstract Unix sockets: then each worker is a program.
+    Args:
+        code: Its exit code; negative for a signal.
+        log: Its output.
     """
-    if sys.platform != "linux":
-        return None
-    name = f"phasewise-{os.getpid()}-{token_hex(8)}"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(_address(name))
-        listener.listen()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "phasewise.training.worker_server", str(listener.fileno())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[listener.fileno()],
-            start_new_session=True,  # Ctrl-C reaches the controllers, which decide
-        )
-    _servers.append(process)
-    os.environ[SERVER_VARIABLE] = name
-    return process
+    number = -code if code < 0 else code - _SIGNAL_EXIT
+    if number in set(signal.Signals):
+        name = signal.Signals(number).name
+        hint = ", often the kernel out of memory" if name == "SIGKILL" else ""
+        return f"worker killed by {name}{hint}"
+    where = f"; see {log}" if log is not None else ""
+    return f"worker ended with exit code {code}{_last_words(log)}{where}"
 
 
-#: Held, so that their standard input stays open as long as this process lives.
-_servers: list["subprocess.Popen[bytes]"] = []
-
-
-def _address(name: str) -> bytes:
-    """Returns a name that leaves no file behind (man 7 unix, abstract)."""
-    return b"\0" + name.encode()
-
-
-def _environment(threads: int, gpu: str | None) -> dict[str, str]:
-    """Returns a worker's environment; all of it must stand before torch is imported."""
-    count = str(threads)
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
-        "OPENBLAS_NUM_THREADS": count,
-        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads of two workers starve each other
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "CUDA_VISIBLE_DEVICES": gpu if gpu is not None else "",
-    }
+def _last_words(log: Path | None) -> str:
+    if log is None or not log.is_file():
+        return ""
+    tail = log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+    lines = [line.strip() for line in tail.splitlines() if line.strip()]
+    return f": {lines[-1]}" if lines else ""

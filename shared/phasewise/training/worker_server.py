@@ -1,7 +1,8 @@
 """A server that forks workers, so that torch and what else they need is imported once for many.
 
-Runs as ``python -m phasewise.training.worker_server FD``. It imports nothing heavy before the first
-worker is asked for, and ends with the process that started it, once its last worker has ended.
+Runs as ``python -m phasewise.training.worker_server FD [STUDY METHOD]``. It imports nothing heavy
+before the first worker is asked for, unless told what workers there will be, and ends with the
+process that started it, once its last worker has ended.
 
 A worker that it forks equals one started as a program: before the fork nothing runs but imports,
 under the environment that the first worker asked for. Who needs another one is refused, and starts
@@ -24,19 +25,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import phasewise
+from phasewise.errors import PhasewiseError
+from phasewise.settings import MachineSettings, load_study
 from phasewise.training import worker
+from phasewise.training.choice import EngineName
+from phasewise.training.server_process import worker_environment
 
 ACCEPTED, REFUSED = b"accepted", b"refused"
 #: Largest request; the kernel's limit is near 200 kB.
 _MOST_BYTES = 1 << 20
 #: A client that has connected but sends nothing is given up after so many seconds.
 _PATIENCE = 5.0
-#: All that a worker imports until its first run has ended, whichever engine trains it.
-_PRELOADED = (
-    "phasewise.training.packed.engine",
-    "phasewise.training.run_trainer",
-    "sklearn.metrics",
-)
+#: All that a worker imports until its first run has ended, by what trains it.
+_PRELOADED: dict[EngineName, tuple[str, ...]] = {
+    "packed": ("phasewise.training.packed.engine",),
+    "trainer": ("phasewise.training.packed.engine", "phasewise.training.run_trainer"),
+}
 #: Variables that workers may differ in: set after the fork, or read by no library.
 _OWN = frozenset({"CUDA_VISIBLE_DEVICES", "_", "SHLVL", "OLDPWD"})
 #: Variables that are read once, when a program starts.
@@ -49,6 +53,7 @@ class Request(NamedTuple):
     identity: str
     machine: str
     environment: dict[str, str]
+    engine: EngineName
 
 
 class _Child(NamedTuple):
@@ -69,6 +74,7 @@ class WorkerServer:
         self._owner: int | None = owner
         self._identity = code_identity()
         self._environment: dict[str, str] | None = None  # of every worker, once there is one
+        self._engines: set[EngineName] = set()  # whose modules are imported
         self._cuda_is_spoilt = False
         self._children: dict[int, _Child] = {}  # by what tells that the process has ended
         self._clients: dict[socket.socket, _Child] = {}  # whose controllers live
@@ -81,6 +87,32 @@ class WorkerServer:
                 sources += [self._owner, self._listener]
             for ready in wait(sources):
                 self._handle(ready)
+
+    def import_ahead(self, study: str, method: str) -> None:
+        """Imports what workers that pack need before the first is asked for.
+
+        Does nothing for a study that cannot be read, as its command will say, and for a quantized
+        method, whose workers are programs.
+
+        Args:
+            study: Its file; empty: the default ``machine``.
+            method: One of the study's; empty: any.
+        """
+        machine = MachineSettings()
+        if study:
+            try:
+                loaded = load_study(Path(study))
+            except PhasewiseError:
+                return
+            machine = loaded.settings.machine
+            if method in loaded.methods and loaded.methods[method].quantization != "none":
+                return
+        environment = worker_environment(machine.threads, gpu=None)
+        if machine.device != "cpu":  # an import may ask for GPUs, and keep the answer
+            environment.pop("CUDA_VISIBLE_DEVICES")
+            environment |= _only(os.environ, ("CUDA_VISIBLE_DEVICES",))
+        self._take_environment(environment)
+        self._preload("packed")
 
     def _handle(self, ready: Any) -> None:
         if ready is self._listener:
@@ -120,18 +152,24 @@ class WorkerServer:
             here = _only(os.environ, _READ_AT_START)
             if here != _only(request.environment, _READ_AT_START):
                 return False
-            self._preload(request.environment)
+            self._take_environment(request.environment)
         if self._environment != _shared(request.environment):
             return False
+        self._preload(request.engine)
         return not (self._cuda_is_spoilt and request.environment.get("CUDA_VISIBLE_DEVICES"))
 
-    def _preload(self, environment: dict[str, str]) -> None:
+    def _take_environment(self, environment: dict[str, str]) -> None:
         self._environment = _shared(environment)
         os.environ.clear()
         os.environ.update(environment)
         worker.leave_out_bitsandbytes("none")
+
+    def _preload(self, engine: EngineName) -> None:
+        if engine in self._engines:
+            return
+        self._engines.add(engine)
         gc.disable()  # see worker.main
-        for name in _PRELOADED:
+        for name in _PRELOADED[engine]:
             with suppress(Exception):  # the worker meets the same error, and has a log for it
                 import_module(name)
         gc.freeze()  # no worker's collections touch, and so copy, what all share
@@ -213,8 +251,11 @@ def _tell(client: socket.socket, number: int | None) -> None:
 
 def main() -> None:
     """Serves the socket whose descriptor is the first argument, as long as stdin is open."""
-    listener = socket.socket(fileno=int(sys.argv[1]))
-    WorkerServer(listener, owner=sys.stdin.fileno()).run()
+    descriptor, *ahead = sys.argv[1:]
+    server = WorkerServer(socket.socket(fileno=int(descriptor)), owner=sys.stdin.fileno())
+    if ahead:
+        server.import_ahead(*ahead)
+    server.run()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Keeping a pool of workers busy: hands out jobs, answers evaluations, retries after deaths."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from phasewise.provenance import describe_environment
 from phasewise.records import Evaluation, RunRecord, write_record
 from phasewise.runs import RunConfig
 from phasewise.settings import MachineSettings
+from phasewise.training.dealing import measure_work
 from phasewise.training.interface import UNPACKED_KEY, Decision, RunJob
 from phasewise.tuning.stopping import StopFlag
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 #: How long a signal may wait for an event to end the wait of the pool.
 _POLL_SECONDS = 0.5
+#: Known jobs that are asked for at most before there is room: enough to deal them well, and few
+#: enough that drawing them delays no start.
+_MOST_AHEAD = 16
 
 
 class Pool(Protocol):
@@ -28,8 +32,11 @@ class Pool(Protocol):
     def size(self) -> int:
         """Runs that can be under way at once; may change."""
 
+    def offer(self, jobs: Sequence[RunJob]) -> RunJob | None:
+        """Starts one of some jobs, and returns it; None if none is to start now."""
+
     def submit(self, job: RunJob, *, alone: bool = False) -> None:
-        """Hands a job out, or queues it; ``alone``: its worker trains no other meanwhile."""
+        """Starts a job, or queues it; ``alone``: its worker trains no other meanwhile."""
 
     def wait(self, timeout: float | None = None) -> "list[PoolEvent]":
         """Returns what happened since the last call."""
@@ -102,15 +109,14 @@ class Dispatcher:
 
     def run_all(self, jobs: Iterable[RunJob], *, ended: OnEnded, evaluated: OnEvaluation) -> None:
         """Runs a fixed list of jobs to their ends, the longest first; see ``run``."""
-        waiting = iter(sorted(jobs, key=work_of, reverse=True))
-
-        def next_job() -> RunJob | None:
-            job = next(waiting, None)
-            if job is not None:
-                self._say(f"{job.config.name} starts")
-            return job
-
-        self.run(next_job, ended=ended, evaluated=evaluated)
+        waiting = iter(sorted(jobs, key=measure_work, reverse=True))
+        self.run(
+            lambda: next(waiting, None),
+            ended=ended,
+            evaluated=evaluated,
+            started=lambda job: self._say(f"{job.config.name} starts"),
+            is_known=lambda: True,
+        )
 
     def run(
         self,
@@ -118,12 +124,18 @@ class Dispatcher:
         *,
         ended: OnEnded,
         evaluated: OnEvaluation,
+        started: Callable[[RunJob], None] = lambda _: None,
         restarted: Callable[[RunJob], None] = lambda _: None,
+        is_known: Callable[[], bool] = lambda: False,
     ) -> None:
         """Runs jobs until the source has none and all have ended.
 
         Args:
             source: Asked whenever a worker has room for one more run.
+            started: Called as a job starts for the first time.
+            is_known: Whether the next job follows from no result. Then it is asked for before
+                there is room, so that of several the longest starts first, and on the worker
+                with the least to do.
             ended: Called with each record, which lies in the job's folder already.
             evaluated: Called with each evaluation; decides whether the run goes on.
             restarted: Called before a run whose worker died starts again.
@@ -132,9 +144,11 @@ class Dispatcher:
             StoppedError: A stop was asked for; running jobs are cut off.
         """
         attempts: dict[str, int] = {}
+        waiting: list[RunJob] = []
         while True:
             self._stop.check()
-            self._fill(source, attempts)
+            self._draw(source, is_known, waiting, attempts)
+            self._start(waiting, attempts, started)
             if not attempts:
                 return
             assert self._pool is not None
@@ -158,16 +172,39 @@ class Dispatcher:
             self._explained.add(reason)
             self._say(f"{record.config.name} trained alone, through the trainer engine: {reason}")
 
-    def _fill(self, source: Source, attempts: dict[str, int]) -> None:
-        while self._pool is None or len(attempts) < self._pool.size:
+    def _draw(
+        self,
+        source: Source,
+        is_known: Callable[[], bool],
+        waiting: list[RunJob],
+        under_way: Collection[str],
+    ) -> None:
+        """Asks for the jobs that there is room for, and for some that are known before."""
+        while True:
+            room = 1 if self._pool is None else self._pool.size - len(under_way)
+            if len(waiting) >= room and not (len(waiting) < _MOST_AHEAD and is_known()):
+                return
             job = source()
             if job is None:
                 return
-            if self._pool is None:
-                self._pool = self._factory()
-                self._open.callback(self._pool.close)
+            waiting.append(job)
+
+    def _start(
+        self,
+        waiting: list[RunJob],
+        attempts: dict[str, int],
+        started: Callable[[RunJob], None],
+    ) -> None:
+        if waiting and self._pool is None:
+            self._pool = self._factory()
+            self._open.callback(self._pool.close)
+        while waiting and self._pool is not None:
+            job = self._pool.offer(waiting)
+            if job is None:
+                return
+            waiting.remove(job)
             attempts[job.config.name] = 1
-            self._pool.submit(job)
+            started(job)
 
     def _survive(
         self,
@@ -189,12 +226,6 @@ class Dispatcher:
         record = failed_record(job.config, f"worker died {self._retries + 1} times, last: {death}")
         write_record(job.folder, record)
         ended(job, record)
-
-
-def work_of(job: RunJob) -> float:
-    """Returns a run's optimiser steps, but for a factor that runs of one unit share."""
-    hyperparameters = job.config.hyperparameters
-    return hyperparameters.epochs / hyperparameters.batch_size
 
 
 def failed_record(config: RunConfig, message: str) -> RunRecord:

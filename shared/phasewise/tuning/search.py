@@ -121,7 +121,9 @@ class _Search:
             self._next_job,
             ended=self._end_job,
             evaluated=self._evaluate,
+            started=lambda job: self._show_start(self._open[job.config.name]),
             restarted=lambda job: self._judge.forget(self._open[job.config.name].number),
+            is_known=self._book.is_next_known,
         )
 
     def _announce(self) -> None:
@@ -151,7 +153,6 @@ class _Search:
             self._open[job.config.name] = trial
             record = find_record(job, again=False)
             if record is None:
-                self._show_start(trial)
                 return job
             self._end_job(job, record)  # it ended, and the controller died before it was told
         return None

@@ -133,6 +133,16 @@ class TrialBook:
         for draw in self._startup[known:]:
             self.study.enqueue_trial(draw.values, user_attrs={ORIGIN_KEY: draw.origin})
 
+    def is_next_known(self) -> bool:
+        """Whether the next trial may be drawn before its turn: it follows from no result.
+
+        What fits a memory limit is learnt from results, and a time budget ends a search between
+        two draws.
+        """
+        if self._limit is not None or self._search.time_budget_hours is not None:
+            return False
+        return bool(self._cut_off) or self._next_number() < self._independent
+
     def may_draw(self, under_way: int) -> bool:
         """Whether ``next`` may be asked while so many trials are under way.
 

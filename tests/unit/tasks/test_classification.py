@@ -48,6 +48,8 @@ def test_scores_are_scikit_learns(
     average = "binary" if classes == 2 else "macro"
     assert scored["accuracy"] == pytest.approx(reference.accuracy_score(gold, said))
     assert scored["f1"] == pytest.approx(reference.f1_score(gold, said, average=average))
+    macro = reference.f1_score(gold, said, average="macro")
+    assert scored["macro_f1"] == pytest.approx(macro)
     assert scored["matthews"] == pytest.approx(reference.matthews_corrcoef(gold, said))
     loss = reference.log_loss(gold, softmax(logits, axis=1))
     assert scored["eval_loss"] == pytest.approx(loss)

@@ -159,6 +159,40 @@ def test_a_worker_holds_as_many_runs_as_it_has_room_for(
     assert len({record.environment["pid"] for record in records.values()}) == 1
 
 
+def test_of_offered_runs_those_are_started_that_there_is_room_for(
+    wide_pool: WorkerPool, job_of: Jobs
+) -> None:
+    """The longest first; the rest is the caller's to offer again."""
+    jobs = [job_of(name) for name in ("one", "two", "three", "long")]
+    hyperparameters = jobs[3].config.hyperparameters.model_copy(update={"epochs": 9})
+    config = jobs[3].config.model_copy(update={"hyperparameters": hyperparameters})
+    jobs[3] = jobs[3]._replace(config=config)
+    started = []
+    while (job := wide_pool.offer(jobs)) is not None:
+        jobs.remove(job)
+        started.append(job.config.name)
+    assert started == ["long", "one", "two"]
+    _finish(wide_pool)
+    assert wide_pool.offer(jobs) == jobs[0]
+    assert len(_finish(wide_pool, 3)) == 3
+
+
+def test_offered_runs_start_a_worker_each_before_they_share_one(
+    job_of: Jobs, tmp_path: Path
+) -> None:
+    with WorkerPool(MachineSettings(device="cpu", workers=2), None, _ECHO_OF_3) as pool:
+        jobs = [job_of(f"run-{number}") for number in range(4)]
+        assert [pool.offer(jobs), pool.offer(jobs[1:]), pool.offer(jobs[2:])] == [*jobs[:2], None]
+        pids = {_record(event).environment["pid"] for event in _finish(pool, 2)}
+    assert len(pids) == 2
+
+
+def test_a_closed_pool_takes_no_offer(pool: WorkerPool, job_of: Jobs) -> None:
+    pool.close()
+    with pytest.raises(WorkerError, match="closed"):
+        pool.offer([job_of("late")])
+
+
 def test_a_death_is_told_for_each_run_that_the_worker_held(
     wide_pool: WorkerPool, job_of: Jobs
 ) -> None:

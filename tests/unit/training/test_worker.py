@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from phasewise.runs import RunConfig, build_seeds, build_unit
 from phasewise.settings import MachineSettings, Study
 from phasewise.training.interface import RunJob
 from phasewise.training.packed.engine import PackedEngine
-from phasewise.training.pool import PoolEvent, WorkerPool
+from phasewise.training.pool import WorkerPool
 from phasewise.training.worker import leave_out_bitsandbytes
+from pool_waiting import next_that
 
 _SECONDS = 120.0
 _MACHINE = MachineSettings(device="cpu")
@@ -51,31 +51,19 @@ def job(
     return RunJob(config, tmp_path / "run", tmp_path / "ledger.jsonl")
 
 
-def _next_that(pool: WorkerPool, wanted: Callable[[PoolEvent], bool]) -> PoolEvent:
-    deadline = time.monotonic() + _SECONDS
-    while True:
-        assert time.monotonic() < deadline, "nothing happened"
-        for event in pool.wait(_SECONDS):
-            if wanted(event):
-                return event
-            assert event.death is None
-            if event.progress is not None and event.progress.evaluation is not None:
-                pool.answer(event.job, "continue")
-
-
 def test_killed_runs_leave_nothing_and_their_repetition_equals_an_undisturbed_run(
     job: RunJob, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with WorkerPool(_MACHINE, tmp_path / "log") as pool:
         for number in (signal.SIGTERM, signal.SIGKILL):
             pool.submit(job)
-            _next_that(pool, lambda event: event.progress is not None)
+            next_that(pool, lambda event: event.progress is not None)
             os.kill(pool._workers[0].process.pid, number)
-            event = _next_that(pool, lambda event: event.death is not None)
+            event = next_that(pool, lambda event: event.death is not None)
             assert f"worker killed by {number.name}" in (event.death or "")
             assert not job.folder.exists() or list(job.folder.iterdir()) == []
         pool.submit(job)
-        record = _next_that(pool, lambda event: event.record is not None).record
+        record = next_that(pool, lambda event: event.record is not None).record
     assert record is not None
     assert record.status == "finished"
     assert read_record(job.folder) == record

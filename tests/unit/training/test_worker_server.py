@@ -20,15 +20,14 @@ import yaml
 
 from phasewise.runs import RunConfig, build_seeds, build_unit
 from phasewise.settings import MachineSettings, Study, load_study
+from phasewise.training import worker_server
 from phasewise.training.interface import RunJob
 from phasewise.training.packed.engine import PackedEngine
-from phasewise.training.pool import PoolEvent, WorkerPool
-from phasewise.training.worker_process import (
-    SERVER_VARIABLE,
-    ForkedProcess,
-    share_server,
-)
+from phasewise.training.pool import WorkerPool
+from phasewise.training.server_process import SERVER_VARIABLE, server_ahead, share_server
+from phasewise.training.worker_process import ForkedProcess
 from phasewise.training.worker_server import Request, WorkerServer, code_identity
+from pool_waiting import next_that
 
 _SECONDS = 120.0
 _MACHINE = MachineSettings(device="cpu")
@@ -101,18 +100,6 @@ def _job(study: Study, folder: Path, **changes: Any) -> RunJob:
     return RunJob(config, folder / "run", folder / "ledger.jsonl")
 
 
-def _next_that(pool: WorkerPool, wanted: Callable[[PoolEvent], bool]) -> PoolEvent:
-    deadline = time.monotonic() + _SECONDS
-    while True:
-        assert time.monotonic() < deadline, "nothing happened"
-        for event in pool.wait(_SECONDS):
-            if wanted(event):
-                return event
-            assert event.death is None
-            if event.progress is not None and event.progress.evaluation is not None:
-                pool.answer(event.job, "continue")
-
-
 def _forked_pid(pool: WorkerPool) -> int:
     process = pool._workers[0].process
     assert isinstance(process, ForkedProcess)
@@ -132,13 +119,13 @@ def test_forked_workers_are_told_dead_by_name_and_their_runs_equal_others(
     with _open_pool(environment, tmp_path / "log") as pool:
         for number in (signal.SIGTERM, signal.SIGKILL):
             pool.submit(job)
-            _next_that(pool, lambda event: event.progress is not None)
+            next_that(pool, lambda event: event.progress is not None)
             os.kill(_forked_pid(pool), number)
-            event = _next_that(pool, lambda event: event.death is not None)
+            event = next_that(pool, lambda event: event.death is not None)
             assert f"worker killed by {number.name}" in (event.death or "")
             assert not job.folder.exists() or list(job.folder.iterdir()) == []
         pool.submit(job)
-        record = _next_that(pool, lambda event: event.record is not None).record
+        record = next_that(pool, lambda event: event.record is not None).record
     assert record is not None
     (alone,) = PackedEngine(_MACHINE).train([job], lambda progress: "continue")
     assert record.evaluations == alone.evaluations
@@ -149,7 +136,7 @@ def test_closing_a_pool_ends_its_forked_worker(
 ) -> None:
     with _open_pool(environment) as pool:
         pool.submit(_job(study, tmp_path, epochs=500))
-        _next_that(pool, lambda event: event.progress is not None)
+        next_that(pool, lambda event: event.progress is not None)
         pid = _forked_pid(pool)
     _wait_for_end(pid)
 
@@ -207,6 +194,56 @@ def test_a_client_that_speaks_otherwise_is_turned_away(
         assert _forked_pid(pool)
 
 
+def test_workers_are_forked_from_a_server_that_imported_ahead(
+    environment: dict[str, str], study: Study, tmp_path: Path
+) -> None:
+    """It has guessed the environment that they ask for; its end is that of the block."""
+    content = yaml.safe_load(study.path.read_text(encoding="utf-8"))
+    content["machine"] = {"device": "cpu", "threads": 2}
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    variables = {key: value for key, value in environment.items() if key != SERVER_VARIABLE}
+    machine = load_study(path).settings.machine
+    with (
+        mock.patch.dict(os.environ, variables, clear=True),
+        server_ahead(str(path), "lora"),
+        WorkerPool(machine) as pool,
+    ):
+        pool.submit(_job(study, tmp_path))
+        pid = _forked_pid(pool)
+        assert next_that(pool, lambda event: event.record is not None)
+    _wait_for_end(pid)
+
+
+@pytest.mark.parametrize(
+    ("study", "method", "imports"),
+    [
+        ("", "", True),
+        ("study.yaml", "lora", True),
+        ("study.yaml", "qlora", False),
+        ("no", "", False),
+    ],
+)
+def test_a_server_imports_ahead_for_workers_that_it_would_fork(
+    study: str,
+    method: str,
+    imports: bool,
+    write_study: Callable[..., Study],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not for those of a quantized method, nor for a study that cannot be read."""
+    written = write_study(methods={"lora": {}, "qlora": {}})
+    monkeypatch.chdir(written.path.parent)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setattr(worker_server, "_PRELOADED", {"packed": ()})
+    listener, owner = socket.socketpair()
+    with listener, owner, mock.patch.dict(os.environ):
+        server = WorkerServer(listener, owner.fileno())
+        server.import_ahead(study and str(written.path.parent / study), method)
+        assert (server._environment is not None) == imports
+    gc.unfreeze()
+
+
 @pytest.mark.parametrize("touched", [False, True])
 def test_a_worker_for_a_gpu_is_forked_only_while_no_import_has_touched_cuda(
     touched: bool, monkeypatch: pytest.MonkeyPatch
@@ -218,6 +255,6 @@ def test_a_worker_for_a_gpu_is_forked_only_while_no_import_has_touched_cuda(
         server = WorkerServer(listener, owner.fileno())
         for gpu, is_forked in (("", True), ("0", not touched)):
             environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
-            request = Request(code_identity(), "", environment)
+            request = Request(code_identity(), "", environment, "packed")
             assert server._can_fork(request) == is_forked
     gc.unfreeze()

@@ -1,5 +1,6 @@
 """Jobs handed out: longest first, as many as there is room for, each fallback explained once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,29 @@ def test_room_that_a_worker_tells_of_is_filled_at_once(jobs: list[RunJob]) -> No
     counts: list[int] = []
     _run(GrowingPool(), jobs)
     assert counts[0] == 3
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_known_jobs_are_asked_for_before_there_is_room(jobs: list[RunJob], is_known: bool) -> None:
+    """Those that follow from results only once there is."""
+    offered: list[int] = []
+
+    class ChoosingPool(FakePool):
+        def offer(self, jobs: Sequence[RunJob]) -> RunJob | None:
+            offered.append(len(jobs))
+            return super().offer(jobs[::-1])
+
+    pool, waiting = ChoosingPool(), iter(jobs)
+    with Dispatcher(lambda: pool, retries=1, stop=StopFlag(), say=lambda _: None) as dispatcher:
+        dispatcher.run(
+            lambda: next(waiting, None),
+            ended=lambda job, record: None,
+            evaluated=lambda job, evaluation: "continue",
+            is_known=lambda: is_known,
+        )
+    assert offered[0] == (4 if is_known else 1)
+    names = [job.config.name for job in jobs]
+    assert pool.started == (names[::-1] if is_known else names)
 
 
 def test_why_runs_trained_alone_is_said_once(jobs: list[RunJob]) -> None:

@@ -1,0 +1,96 @@
+"""How a worker server is started, found and ended, and the environment of its workers.
+
+Imports the standard library only: a command starts its server before it imports anything else.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from secrets import token_hex
+
+#: Variable that names a server to the commands that may use it.
+SERVER_VARIABLE = "PHASEWISE_WORKER_SERVER"
+
+
+def share_server(*ahead: str) -> "subprocess.Popen[bytes] | None":
+    """Starts a worker server for this process and all commands that it starts.
+
+    Args:
+        ahead: Study file and method of the workers that will be asked for, either may be empty:
+            then the server imports at once what these need. Nothing: it waits for the first.
+
+    Returns:
+        The server, which ends once its standard input is closed, at the latest by this process's
+        end; None where there are no abstract Unix sockets: then each worker is a program.
+    """
+    if sys.platform != "linux":
+        return None
+    name = f"phasewise-{os.getpid()}-{token_hex(8)}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(server_address(name))
+        listener.listen()
+        os.environ[SERVER_VARIABLE] = name  # workers' environment will hold it, so the server's too
+        descriptor = str(listener.fileno())
+        process = subprocess.Popen(
+            [sys.executable, "-m", "phasewise.training.worker_server", descriptor, *ahead],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=dict(os.environ),  # C libraries may have set more, which no worker will hold
+            pass_fds=[listener.fileno()],
+            start_new_session=True,  # Ctrl-C reaches the controllers, which decide
+        )
+    _servers.append(process)
+    return process
+
+
+#: Held, so that their standard input stays open as long as this process lives.
+_servers: list["subprocess.Popen[bytes]"] = []
+
+
+@contextmanager
+def server_ahead(study: str, method: str) -> Iterator[None]:
+    """Has the imports of workers under way meanwhile, in a server that ends afterwards.
+
+    Where a server is shared already, or none can be, there is no other.
+
+    Args:
+        study: The study file; empty: the workers run with the defaults of ``machine``.
+        method: Of the study; empty: any.
+    """
+    server = None if os.environ.get(SERVER_VARIABLE) else share_server(study, method)
+    try:
+        yield
+    finally:
+        if server is not None:
+            del os.environ[SERVER_VARIABLE]
+            server.terminate()  # it may be importing still; its workers have ended
+            server.wait()
+
+
+def server_address(name: str) -> bytes:
+    """Returns a name that leaves no file behind (man 7 unix, abstract)."""
+    return b"\0" + name.encode()
+
+
+def worker_environment(threads: int, gpu: str | None) -> dict[str, str]:
+    """Returns a worker's environment; all of it must stand before torch is imported.
+
+    Args:
+        threads: ``MachineSettings.threads``.
+        gpu: Its only visible GPU; None: it sees none.
+    """
+    count = str(threads)
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads of two workers starve each other
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "CUDA_VISIBLE_DEVICES": gpu if gpu is not None else "",
+    }
