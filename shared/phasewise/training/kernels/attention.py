@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from phasewise.training.dropout import Draws
 from phasewise.training.kernels.library import find_kernel
-from phasewise.training.packed.dropout import Draws
 
 
 class _Heads(ctypes.Structure):

@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812 - as everywhere
 from torch import nn
 from transformers.activations import GELUActivation
 
+from phasewise.training.dropout import Draws
 from phasewise.training.kernels.library import find_kernel
 
 #: Modules that compute the exact GELU, by the error function (arXiv 1606.08415, section 2).
@@ -34,26 +35,25 @@ def is_exact_gelu(module: nn.Module) -> bool:
     return getattr(module, "act", None) is F.gelu
 
 
-def drop(inputs: torch.Tensor, draws: torch.Tensor, limit: int, factor: float) -> torch.Tensor:
-    """Returns ``inputs * factor`` where a draw is less than ``limit``, and 0 elsewhere.
+def drop(inputs: torch.Tensor, draws: Draws) -> torch.Tensor:
+    """Returns what a dropout leaves of a tensor; its gradient loses the same parts.
 
     Args:
-        inputs: Contiguous, of a type and on a device for which there is a kernel.
-        draws: int16, as many.
-        limit: Of int16's range.
-        factor: 1/(1 - the dropout's probability).
+        inputs: Of any shape.
+        draws: Of that shape.
     """
-    out: torch.Tensor = _Drop.apply(inputs, draws, limit, factor)  # type: ignore[no-untyped-call]
+    out: torch.Tensor = _Drop.apply(inputs, draws)  # type: ignore[no-untyped-call]
     return out
 
 
-def drop_into(
-    out: torch.Tensor, inputs: torch.Tensor, draws: torch.Tensor, limit: int, factor: float
-) -> None:
-    """As ``drop``, without a gradient, into ``out``, contiguous as well."""
-    kernel = find_kernel("drop", inputs)
-    given = (_address(inputs), _address(draws), ctypes.c_int(limit), ctypes.c_float(factor))
-    kernel(*given, _address(out), ctypes.c_long(inputs.numel()))
+def drop_into(out: torch.Tensor, inputs: torch.Tensor, draws: Draws) -> None:
+    """Writes what a dropout leaves of ``inputs``, without a gradient; both are contiguous."""
+    if (kernel := find_kernel("drop", inputs)) is None:
+        torch.mul(inputs, draws.factors(inputs.dtype), out=out)
+        return
+    kept = ctypes.c_int(draws.limit), ctypes.c_float(draws.factor)
+    addresses = _address(inputs), _address(draws.bits)
+    kernel(*addresses, *kept, _address(out), ctypes.c_long(inputs.numel()))
 
 
 class _Gelu(torch.autograd.Function):
@@ -77,22 +77,19 @@ class _Gelu(torch.autograd.Function):
 
 class _Drop(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, inputs: torch.Tensor, draws: torch.Tensor, limit: int, factor: float
-    ) -> torch.Tensor:
-        ctx.save_for_backward(draws)
-        ctx.limit, ctx.factor = limit, factor
-        return _drop(inputs, draws, limit, factor)
+    def forward(ctx: Any, inputs: torch.Tensor, draws: Draws) -> torch.Tensor:
+        ctx.draws = draws
+        return _drop(inputs, draws)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
-        (draws,) = ctx.saved_tensors
-        return _drop(grads[0].contiguous(), draws, ctx.limit, ctx.factor), None, None, None
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return _drop(grads[0], ctx.draws), None
 
 
-def _drop(inputs: torch.Tensor, draws: torch.Tensor, limit: int, factor: float) -> torch.Tensor:
+def _drop(inputs: torch.Tensor, draws: Draws) -> torch.Tensor:
+    inputs = inputs.contiguous()
     out = torch.empty_like(inputs)
-    drop_into(out, inputs, draws, limit, factor)
+    drop_into(out, inputs, draws)
     return out
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from phasewise.training.packed.dropout import Draws
+from phasewise.training.dropout import Draws
 
 _WIDTH = 16  # floats of a vector
 

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from phasewise.training.packed.dropout import Draws, draw
+from phasewise.training.dropout import Draws, draw
+from phasewise.training.kernels.elementwise import drop_into
 from phasewise.training.packed.frozen_products import FrozenProduct, products_dtype
 from phasewise.training.packed.low_rank import LowRank, find_row_norms
 from phasewise.training.packed.pair_products import (
@@ -176,8 +177,8 @@ def _multiply_dropped(pairs: Sequence[PairInputs], job: _Job) -> torch.Tensor | 
         return None
     ends = list[int]()
     for pair, own in zip(pairs, _spread(job, dropped), strict=True):
-        if own is not None:
-            job.products.drop(pair, own)
+        if own is not None and pair.draws is not None:
+            drop_into(own, pair.rows, pair.draws)
             ends.append(len(own) + (ends[-1] if ends else 0))
     return job.frozen.multiply_parts(dropped, ends)
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
+from phasewise.training.dropout import draw
 from phasewise.training.kernels.attention import (
     RowDraws,
     Rows,
@@ -13,7 +14,6 @@ from phasewise.training.kernels.attention import (
     build_rows,
     can_attend,
 )
-from phasewise.training.packed.dropout import draw
 from phasewise.training.packed.last_block import CapturedError
 from phasewise.training.packed.layout import CannotPackError, Layout, current_layout
 from phasewise.training.packed.padded_attention import attend_last, attend_padded

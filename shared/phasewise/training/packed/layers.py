@@ -7,17 +7,12 @@ from torch import nn
 from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
+from phasewise.training.dropout import Draws, draw, keep_all
 from phasewise.training.kernels.elementwise import drop
-from phasewise.training.kernels.library import find_kernel
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
-from phasewise.training.packed.dropout import find_limit
 from phasewise.training.packed.frozen_products import LinearProduct, products_dtype
-from phasewise.training.packed.layout import CannotPackError, Layout, current_layout, use_layout
-from phasewise.training.packed.low_rank import draw_keep
+from phasewise.training.packed.layout import CannotPackError, current_layout, use_layout
 from phasewise.training.products import OneDnnLinear
-
-#: Four draws that no dropout takes for a drop: the least int16, four times.
-_KEPT = int.from_bytes(b"\x00\x80" * 4, "little", signed=True)
 
 
 class PackedLinear(nn.Module):
@@ -123,33 +118,20 @@ class PackedDropout(nn.Module):
         """Returns (1, tokens, features) or (rows, ..., features) with parts set to zero."""
         if not self.training or self.p == 0:
             return inputs
-        layout = current_layout()
-        if inputs.shape[-1] % 4 == 0 and layout.is_flat(inputs) and find_kernel("drop", inputs):
-            return self._drop_flat(inputs, layout)
-        factors = torch.empty_like(inputs, memory_format=torch.contiguous_format)
+        return drop(inputs, self._draw(inputs))
+
+    def _draw(self, inputs: torch.Tensor) -> Draws:
+        """Returns what each member's stream drew for its rows; filler and padding are kept."""
+        layout, device = current_layout(), inputs.device
+        draws = keep_all(inputs.shape, self.p, device)
         if inputs.ndim == 3 and not layout.is_flat(inputs):
             for share in layout.shares:  # what is drawn must not depend on the others' lengths
-                own = factors[share.first_row : share.first_row + share.rows]
                 shape = (share.rows, share.longest, inputs.shape[-1])
-                drawn = draw_keep(shape, self.p, share.member.generator, inputs)
-                own[:, : share.longest] = drawn
-                own[:, share.longest :] = 0
-            return inputs * factors
-        flat, end = factors.view(-1, inputs.shape[-1]), 0
+                own = draws.bits[share.first_row : share.first_row + share.rows, : share.longest]
+                own.copy_(draw(shape, self.p, share.member.generator, device).bits)
+            return draws
+        flat = draws.bits.view(-1, inputs.shape[-1])
         for span in layout.spans(inputs):
             part = flat[span.start : span.end]
-            part.copy_(draw_keep(part.shape, self.p, span.member.generator, inputs))
-            end = span.end
-        flat[end:] = 1  # filler
-        return inputs * factors
-
-    def _drop_flat(self, inputs: torch.Tensor, layout: Layout) -> torch.Tensor:
-        """Returns what the factors would make of a flat sequence, from the draws themselves."""
-        each = inputs.shape[-1] // 4  # four draws are made at once
-        words, end = torch.empty(inputs.numel() // 4, dtype=torch.int64), 0
-        for span in layout.spans(inputs):
-            own = words[span.start * each : span.end * each]
-            own.random_(-(2**63), None, generator=span.member.generator)
-            end = span.end
-        words[end * each :] = _KEPT  # filler
-        return drop(inputs.contiguous(), words.view(torch.int16), *find_limit(self.p))
+            part.copy_(draw(part.shape, self.p, span.member.generator, device).bits)
+        return draws

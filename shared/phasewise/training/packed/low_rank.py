@@ -12,7 +12,6 @@ from torch import nn
 from phasewise.training.kernels.library import find_kernel
 from phasewise.training.kernels.norms import NormedPair, find_norms
 from phasewise.training.kernels.pairs import can_read
-from phasewise.training.packed.dropout import draw
 from phasewise.training.products import OneDnnLinear, multiply
 
 
@@ -107,16 +106,6 @@ def read_pair(layer: Any) -> LowRank:
         dropout=float(getattr(layer.lora_dropout[name], "p", 0.0)),
         magnitude=vectors[name].weight if name in vectors else None,
     )
-
-
-def draw_keep(
-    shape: torch.Size | tuple[int, ...],
-    probability: float,
-    generator: torch.Generator,
-    like: torch.Tensor,
-) -> torch.Tensor:
-    """Returns a dropout's factors: 0, or 1/(1 - probability)."""
-    return draw(shape, probability, generator, like.device).factors(like.dtype)
 
 
 def read_weight(frozen: nn.Linear) -> torch.Tensor:

@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from phasewise.training.kernels.elementwise import drop_into
+from phasewise.training.dropout import Draws
 from phasewise.training.kernels.library import find_kernel
 from phasewise.training.kernels.pairs import can_read, describe_pair, make_low, run_kernel
-from phasewise.training.packed.dropout import Draws
 
 
 class PairInputs(NamedTuple):
@@ -54,11 +53,6 @@ class PlainProducts:
 
     def __init__(self, dtype: torch.dtype) -> None:
         self._dtype = dtype
-
-    def drop(self, pair: PairInputs, out: torch.Tensor) -> None:
-        """Writes k x, (rows, in), of a pair with dropout."""
-        assert pair.draws is not None
-        torch.mul(pair.rows, pair.draws.factors(pair.rows.dtype), out=out)
 
     def add(self, pairs: Sequence[PairInputs], outs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Adds s (k x) A B to each member's rows of an output.
@@ -119,11 +113,6 @@ class CompiledProducts:
 
     def __init__(self, add: Any, differentiate: Any) -> None:
         self._add, self._differentiate = add, differentiate
-
-    def drop(self, pair: PairInputs, out: torch.Tensor) -> None:
-        """As ``PlainProducts.drop``."""
-        assert pair.draws is not None
-        drop_into(out, pair.rows, *pair.draws)
 
     def add(self, pairs: Sequence[PairInputs], outs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """As ``PlainProducts.add``; rows and outs are contiguous."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - as everywhere
 from torch import nn
 from transformers.activations import ACT2FN
 
+from phasewise.training.dropout import Draws
 from phasewise.training.kernels.elementwise import Gelu, drop, is_exact_gelu
 from phasewise.training.kernels.library import find_kernel, use_kernels
 
@@ -49,10 +50,11 @@ def test_gelu_of_nan_and_of_infinity() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_is_dropped_follows_from_the_draws(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
-    draws = torch.randint(-(2**15), 2**15, shape, dtype=torch.int16, generator=generator)
+    bits = torch.randint(-(2**15), 2**15, shape, dtype=torch.int16, generator=generator)
+    draws = Draws(bits, 1000, 1.25)
     inputs = torch.randn(shape, generator=generator).to(dtype).requires_grad_()
-    out = drop(inputs, draws, 1000, 1.25)
-    factors = (draws < 1000).to(dtype) * 1.25
+    out = drop(inputs, draws)
+    factors = (bits < 1000).to(dtype) * 1.25
     torch.testing.assert_close(out, inputs * factors, rtol=0, atol=0)
     towards = torch.randn(shape, generator=generator).to(dtype)
     (grad,) = torch.autograd.grad(out, inputs, towards)

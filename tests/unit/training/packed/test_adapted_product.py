@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from phasewise.training.dropout import draw
 from phasewise.training.kernels.library import use_kernels
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
 from phasewise.training.packed.frozen_products import LinearProduct
-from phasewise.training.packed.low_rank import LowRank, draw_keep
+from phasewise.training.packed.low_rank import LowRank
 
 _IN, _OUT, _RANK, _SCALING = 12, 7, 3, 2.5
 
@@ -23,7 +24,7 @@ def _plain(rows: torch.Tensor, frozen: nn.Linear, pair: LowRank, seed: int) -> t
     inputs = rows
     if pair.dropout > 0:
         generator = torch.Generator().manual_seed(seed)
-        inputs = rows * draw_keep(rows.shape, pair.dropout, generator, rows)
+        inputs = rows * draw(rows.shape, pair.dropout, generator, rows.device).factors(rows.dtype)
     low = inputs @ pair.down.T @ pair.up.T * pair.scaling
     if pair.magnitude is None:
         return frozen(rows) + low

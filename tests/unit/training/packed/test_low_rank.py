@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from phasewise.training.dropout import draw
 from phasewise.training.kernels.library import use_kernels
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
 from phasewise.training.packed.frozen_products import LinearProduct
-from phasewise.training.packed.low_rank import LowRank, draw_keep, find_row_norms
+from phasewise.training.packed.low_rank import LowRank, find_row_norms
 
 
 def test_row_norms_are_those_of_the_merged_matrix() -> None:
@@ -47,8 +48,11 @@ def test_norms_of_many_pairs_are_those_of_their_matrices(computed: str, dtype: t
 
 def test_dropout_keeps_its_share_and_the_mean() -> None:
     generator = torch.Generator().manual_seed(0)
-    keep = draw_keep((1000, 100), 0.3, generator, torch.empty(0))
+    shape, device = (1000, 100), torch.device("cpu")
+    keep = draw(shape, 0.3, generator, device).factors(torch.float32)
     assert float((keep == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
     assert float(keep.max()) == pytest.approx(1 / 0.7)
-    again = draw_keep((1000, 100), 0.3, generator.manual_seed(0), torch.empty(0))
+    again = draw((1000, 100), 0.3, generator.manual_seed(0), torch.device("cpu")).factors(
+        torch.float32
+    )
     assert torch.equal(keep, again)

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from phasewise.training.packed.dropout import draw
+from phasewise.training.dropout import draw
 from phasewise.training.packed.pair_products import (
     CompiledProducts,
     PairGradients,

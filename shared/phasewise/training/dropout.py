@@ -42,7 +42,7 @@ def draw(
         generator: On the device.
         device: The tensor's.
     """
-    limit, factor = find_limit(probability)
+    limit, factor = _find_limit(probability)
     if device.type != "cpu":
         kept = torch.empty(shape, dtype=torch.bool, device=device)
         return Draws(kept.bernoulli_(1 - probability, generator=generator), 0, factor)
@@ -53,7 +53,17 @@ def draw(
     return Draws(bits.view(shape), limit, factor)
 
 
-def find_limit(probability: float) -> tuple[int, float]:
+def keep_all(
+    shape: torch.Size | tuple[int, ...], probability: float, device: torch.device
+) -> Draws:
+    """Returns draws of a dropout that keep every element: to be written over."""
+    limit, factor = _find_limit(probability)
+    if device.type != "cpu":
+        return Draws(torch.ones(shape, dtype=torch.bool, device=device), limit, factor)
+    return Draws(torch.full(shape, -(2**15), dtype=torch.int16), limit, factor)
+
+
+def _find_limit(probability: float) -> tuple[int, float]:
     """Returns the int16 that kept draws lie below, and the factor of what they keep."""
     limit = min(round((1 - probability) * 2**16) - 2**15, 2**15 - 1)
     return limit, 1 / (1 - probability)
