@@ -1,7 +1,9 @@
-"""Matrix products in float32 on the CPU, by whichever library is faster on this processor.
+"""Matrix products on the CPU, by whichever library is faster on this processor.
 
-PyTorch hands them to MKL, which runs at less than half speed on processors that are not Intel's;
-oneDNN, which is part of PyTorch too, computes the same sums in the same precision at full speed.
+PyTorch hands those in float32 to MKL, which runs at less than half speed on processors that are not
+Intel's; oneDNN, which is part of PyTorch too, computes the same sums in the same precision at full
+speed. It computes those in bfloat16 anyway, but is given frozen weights here in the order in memory
+that it wants.
 """
 
 from functools import cache
@@ -23,31 +25,45 @@ _REORDERS, _REORDERED = "_phasewise_reorders", "_phasewise_reordered"
 
 
 class OneDnnLinear(nn.Linear):
-    """A float32 linear layer on the CPU whose three products are oneDNN's."""
+    """A linear layer on the CPU whose three products are oneDNN's."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Returns what ``nn.Linear`` does, (..., out)."""
-        out: torch.Tensor = _Product.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        dtype = products_dtype(input)
+        if dtype != self.weight.dtype:  # autocast would cast the weight in each pass
+            return super().forward(input)
+        bias = None if self.bias is None else self.bias.to(dtype)
+        out: torch.Tensor = _Product.apply(input.to(dtype), self.weight, bias)  # type: ignore[no-untyped-call]
         return out
+
+
+def products_dtype(rows: torch.Tensor) -> torch.dtype:
+    """Returns in which type products of these rows are computed: autocast's, or their own."""
+    device = rows.device.type
+    if not torch.is_autocast_enabled(device):
+        return rows.dtype
+    dtype: torch.dtype = torch.get_autocast_dtype(device)
+    return dtype
 
 
 def use_fastest_products(model: nn.Module) -> None:
     """Makes the model's plain linear layers compute by the faster library; weights stay.
 
     Args:
-        model: Only its float32 layers on the CPU change; they must not run under autocast.
+        model: Its products are in the type of its weights; only layers on the CPU change.
     """
-    if not is_onednn_faster(torch.get_num_threads()):
-        return
-    layers = [m for m in model.modules() if type(m) is nn.Linear and _is_plain(m.weight)]
+    layers = [m for m in model.modules() if type(m) is nn.Linear and m.weight.device.type == "cpu"]
     reorders = sum(layer.weight.nbytes for layer in layers) <= _MOST_REORDERED_BYTES
     for layer in layers:
-        layer.__class__ = OneDnnLinear
-        layer.weight.__dict__[_REORDERS] = reorders
+        if _is_worth_it(layer.weight, reorders):
+            layer.__class__ = OneDnnLinear
+            layer.weight.__dict__[_REORDERS] = reorders
 
 
-def _is_plain(weight: torch.Tensor) -> bool:
-    return weight.dtype == torch.float32 and weight.device.type == "cpu"
+def _is_worth_it(weight: torch.Tensor, reorders: bool) -> bool:
+    if weight.dtype == torch.float32:
+        return is_onednn_faster(torch.get_num_threads())
+    return weight.dtype == torch.bfloat16 and reorders and _has_onednn()
 
 
 def multiply(
@@ -60,8 +76,8 @@ def multiply(
     """Returns ``F.linear(inputs, weight, bias)`` by oneDNN; no gradient passes through.
 
     Args:
-        inputs: float32 (..., in), on the CPU.
-        weight: float32 (out, in), in any order in memory.
+        inputs: float32 or bfloat16 (..., in), on the CPU.
+        weight: Of that type, (out, in), in any order in memory.
         bias: (out,).
         transposed: Whether the product is with ``weight.t()`` instead.
     """
@@ -85,10 +101,14 @@ def _reorder(weight: torch.Tensor, transposed: bool) -> torch.Tensor:
     return known[transposed][1]
 
 
+def _has_onednn() -> bool:
+    return hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
 @cache
 def is_onednn_faster(threads: int) -> bool:
     """Whether oneDNN is there and worth it with so many threads, by a measurement of 10 ms."""
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    if not _has_onednn():
         return False
     rows, weight = torch.randn(_PROBE_ROWS, _PROBE_SIZE), torch.randn(_PROBE_SIZE, _PROBE_SIZE)
     seconds = []

@@ -88,7 +88,7 @@ class WarmParts:
                 device=device,
                 pad_token_id=self.tokenizer(unit).pad_token_id,
             )
-            if precision.products == torch.float32:
+            if precision.products == precision.weights:
                 use_fastest_products(loaded.model)
             self._bases[key] = loaded
             # A collection over all that torch and transformers hold takes 0.5 s, and each run

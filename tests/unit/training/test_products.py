@@ -94,3 +94,28 @@ def test_weights_of_a_large_model_are_not_held_twice(monkeypatch: pytest.MonkeyP
     use_fastest_products(nn.Sequential(layer))
     layer(torch.randn(3, 8))
     assert products._REORDERED not in layer.weight.__dict__
+
+
+def test_a_bfloat16_layer_under_autocast_computes_as_pytorchs() -> None:
+    torch.manual_seed(0)
+    plain = nn.Linear(64, 96).bfloat16().requires_grad_(False)
+    layer = nn.Linear(64, 96).bfloat16().requires_grad_(False)
+    layer.load_state_dict(plain.state_dict())
+    use_fastest_products(nn.Sequential(layer))
+    assert type(layer) is OneDnnLinear
+    inputs = torch.randn(20, 64)
+    found, wanted = (inputs.clone().requires_grad_() for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        outs = layer(found), plain(wanted)
+    assert outs[0].dtype == torch.bfloat16
+    torch.testing.assert_close(*outs)
+    for out in outs:
+        out.float().sum().backward()
+    torch.testing.assert_close(found.grad, wanted.grad, rtol=1e-2, atol=1e-3)
+
+
+def test_a_weight_of_another_type_than_autocast_s_is_cast_as_pytorch_does() -> None:
+    layer = nn.Linear(8, 8)
+    use_fastest_products(nn.Sequential(layer))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.randn(3, 8)).dtype == torch.bfloat16

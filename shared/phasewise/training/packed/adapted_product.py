@@ -7,7 +7,7 @@ import torch
 
 from phasewise.training.dropout import Draws, draw
 from phasewise.training.kernels.elementwise import drop_into
-from phasewise.training.packed.frozen_products import FrozenProduct, products_dtype
+from phasewise.training.packed.frozen_products import FrozenProduct
 from phasewise.training.packed.low_rank import LowRank, find_row_norms
 from phasewise.training.packed.pair_products import (
     CompiledProducts,
@@ -16,6 +16,7 @@ from phasewise.training.packed.pair_products import (
     PlainProducts,
     choose_products,
 )
+from phasewise.training.products import products_dtype
 
 
 class PairOnRows(NamedTuple):

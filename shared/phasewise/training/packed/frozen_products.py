@@ -43,7 +43,7 @@ class LinearProduct:
     def __init__(self, layer: nn.Linear, dtype: torch.dtype) -> None:
         self.layer = layer
         self._weight = layer.weight.to(dtype)
-        by_onednn = type(layer) is OneDnnLinear and dtype == torch.float32
+        by_onednn = type(layer) is OneDnnLinear and dtype == layer.weight.dtype
         self._multiply = multiply if by_onednn else F.linear
 
     def forward(self, rows: torch.Tensor, *, with_bias: bool) -> torch.Tensor:
@@ -60,12 +60,3 @@ class LinearProduct:
         if self._multiply is multiply:
             return multiply(grad, self._weight, transposed=True)
         return F.linear(grad, self._weight.t())
-
-
-def products_dtype(rows: torch.Tensor) -> torch.dtype:
-    """Returns in which type products of these rows are computed: autocast's, or their own."""
-    device = rows.device.type
-    if not torch.is_autocast_enabled(device):
-        return rows.dtype
-    dtype: torch.dtype = torch.get_autocast_dtype(device)
-    return dtype

@@ -10,9 +10,9 @@ from transformers.pytorch_utils import Conv1D
 from phasewise.training.dropout import Draws, draw, keep_all
 from phasewise.training.kernels.elementwise import drop
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
-from phasewise.training.packed.frozen_products import LinearProduct, products_dtype
+from phasewise.training.packed.frozen_products import LinearProduct
 from phasewise.training.packed.layout import CannotPackError, current_layout, use_layout
-from phasewise.training.products import OneDnnLinear
+from phasewise.training.products import OneDnnLinear, products_dtype
 
 
 class PackedLinear(nn.Module):

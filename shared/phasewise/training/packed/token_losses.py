@@ -8,9 +8,8 @@ import torch.nn.functional as F  # noqa: N812 - as everywhere
 from torch import nn
 
 from phasewise.tasks.instruction import IGNORED
-from phasewise.training.packed.frozen_products import products_dtype
 from phasewise.training.packed.layout import current_layout
-from phasewise.training.products import OneDnnLinear, multiply
+from phasewise.training.products import OneDnnLinear, multiply, products_dtype
 
 #: Logits that are held at a time, numbers: 64 MB on a CPU, where more would only leave its cache.
 _MOST_LOGITS = {"cpu": 2**24, "cuda": 2**27}
