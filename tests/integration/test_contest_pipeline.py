@@ -60,6 +60,12 @@ class InlinePool:
         self._engine = engine
         self._jobs: list[RunJob] = []
 
+    def offer(self, jobs: Sequence[RunJob]) -> RunJob | None:
+        if self._jobs:
+            return None
+        self.submit(jobs[0])
+        return jobs[0]
+
     def submit(self, job: RunJob, *, alone: bool = False) -> None:
         self._jobs.append(job)
 

@@ -137,11 +137,11 @@ class TrialBook:
         """Whether the next trial may be drawn before its turn: it follows from no result.
 
         What fits a memory limit is learnt from results, and a time budget ends a search between
-        two draws.
+        two draws. Samplers that make their start themselves may look at what has ended.
         """
         if self._limit is not None or self._search.time_budget_hours is not None:
             return False
-        return bool(self._cut_off) or self._next_number() < self._independent
+        return bool(self._cut_off) or self._next_number() < len(self._startup)
 
     def may_draw(self, under_way: int) -> bool:
         """Whether ``next`` may be asked while so many trials are under way.
