@@ -38,6 +38,11 @@ STEPS = (
     "a narrow last block",
     "scoring without padding",
     "lengths that recur",
+    "weights in oneDNN's order",
+    "kernels of the pairs",
+    "kernels of attention",
+    "kernels of GELU and dropout",
+    "any kernel",
 )
 
 
@@ -84,6 +89,10 @@ def measure(engine: Engine, jobs: list[RunJob]) -> tuple[float, float, float]:
     return wall / len(jobs), cpu / len(jobs), score
 
 
+def _find_none(name: str, tensor: torch.Tensor) -> None:
+    """Finds no kernel, as where there is no compiler."""
+
+
 @contextmanager
 def without(step: str) -> Iterator[None]:
     """Turns a faster step of the engine off."""
@@ -92,6 +101,14 @@ def without(step: str) -> Iterator[None]:
         "a narrow last block": ("packed.model.PackedModel._narrow", lambda *args: None),
         "scoring without padding": ("packed.scoring.PackScores.knows", lambda *args: False),
         "lengths that recur": ("packed.layout._round_up", lambda tokens: tokens),
+        "weights in oneDNN's order": (
+            "products._reorder",
+            lambda weight, transposed: weight.t() if transposed else weight,
+        ),
+        "kernels of the pairs": ("packed.pair_products.find_kernel", _find_none),
+        "kernels of attention": ("kernels.attention.find_kernel", _find_none),
+        "kernels of GELU and dropout": ("kernels.elementwise.find_kernel", _find_none),
+        "any kernel": ("kernels.library._load", lambda: None),
     }
     if step not in places:
         yield

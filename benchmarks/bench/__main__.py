@@ -26,7 +26,12 @@ RESULTS = Path(__file__).resolve().parents[1] / "results" / "cpu.json"
 #: What `--quick` changes, so that it ends in under 25 minutes on two idle cores. Starting the
 #: processes then weighs more than in a study of real size.
 QUICK_ROWS, QUICK_SEARCH_ROWS = 80, 100
-QUICK_OMITS = {"hyperparameter_search-bf16", "phasewise-packed-asha", "ray-tune-asha"}
+QUICK_OMITS = {
+    "hyperparameter_search-bf16",
+    "phasewise-packed-pytorch",
+    "phasewise-packed-asha",
+    "ray-tune-asha",
+}
 
 
 def main() -> None:

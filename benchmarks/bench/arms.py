@@ -65,16 +65,17 @@ class ArmResult(NamedTuple):
     """Phasewise: spent in training and evaluation steps, by the records, over all workers."""
 
 
-def _phasewise(name: str, engine: str, dtype: str = "float32", *, prunes: bool = False) -> Arm:
-    machine = {"workers": 2, "threads": 1}
+def _phasewise(
+    name: str, engine: str, dtype: str = "float32", *, prunes: bool = False, kernels: bool = True
+) -> Arm:
+    machine: dict[str, Any] = {"workers": 2, "threads": 1, "kernels": kernels}
     study: dict[str, dict[str, Any]] = {
         "training": {"engine": engine},
         "model": {"dtype": dtype},
         "machine": machine,
         "search": {"pruner": "asha" if prunes else "none"},
     }
-    words = "2 workers x 1 thread" if machine else "as Phasewise chooses"
-    return Arm(name, words, study=study, prunes=prunes)
+    return Arm(name, "2 workers x 1 thread", study=study, prunes=prunes)
 
 
 #: The arm that ratios are taken to.
@@ -84,6 +85,7 @@ ARMS = {
     for arm in (
         _phasewise("phasewise-trainer", "trainer"),
         _phasewise("phasewise-packed", "packed"),
+        _phasewise("phasewise-packed-pytorch", "packed", kernels=False),
         _phasewise("phasewise-packed-bf16", "packed", "bfloat16"),
         _phasewise("phasewise-packed-asha", "packed", prunes=True),
         Arm(REFERENCE, "1 process, all cores", peer=("hyperparameter_search",)),
