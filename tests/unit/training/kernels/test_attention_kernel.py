@@ -1,7 +1,7 @@
 """The compiled attention against PyTorch's: values, gradients, what dropout draws."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -14,16 +14,10 @@ from phasewise.training.kernels.library import use_kernels
 from phasewise.training.packed.attention import attend
 from phasewise.training.packed.layout import Held, Layout, Member, build_layout, use_layout
 
-pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    use_kernels(False)
-    torch.set_num_threads(threads)
+pytestmark = [
+    pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler"),
+    pytest.mark.usefixtures("kernels"),
+]
 
 
 class Case(NamedTuple):
@@ -56,7 +50,7 @@ _CASES = {
 
 
 def _layout(case: Case) -> Layout:
-    """Two members; filler brings the tokens to a multiple of 32."""
+    """Two members; filler brings the tokens to a length that recurs."""
     mask = (torch.arange(max(case.lengths)) < torch.tensor(case.lengths).unsqueeze(1)).long()
     members = [Member({}, {}, torch.Generator().manual_seed(seed)) for seed in (3, 4)]
     return build_layout(list(zip(members, (1, len(case.lengths) - 1), strict=True)), mask)

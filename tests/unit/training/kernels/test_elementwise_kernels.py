@@ -1,7 +1,6 @@
 """Compiled dropout and GELU against PyTorch's."""
 
 import shutil
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,19 +10,12 @@ from transformers.activations import ACT2FN
 
 from phasewise.training.dropout import Draws
 from phasewise.training.kernels.elementwise import Gelu, drop, is_exact_gelu
-from phasewise.training.kernels.library import find_kernel, use_kernels
+from phasewise.training.kernels.library import find_kernel
 
-pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
-
-
-@pytest.fixture(autouse=True)
-def _kernels() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    use_kernels(True)
-    yield
-    use_kernels(False)
-    torch.set_num_threads(threads)
+pytestmark = [
+    pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler"),
+    pytest.mark.usefixtures("kernels"),
+]
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 1000])

@@ -18,6 +18,7 @@ from phasewise.training.kernels.library import NoKernelsWarning, find_kernel, us
 def _fresh() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    use_kernels(False)  # an engine of an earlier test may have asked for them
     library._load.cache_clear()
     yield
     use_kernels(False)

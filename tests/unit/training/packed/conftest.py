@@ -1,7 +1,7 @@
 """Jobs on two layers of MiniLM and real reviews, with the base model's dropout off or on."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from transformers import AutoConfig, AutoModel
 from phasewise.runs import RunConfig, RunSeeds, build_unit
 from phasewise.settings import Hyperparameters, Study
 from phasewise.training.interface import RunJob
-from phasewise.training.kernels.library import use_kernels
 
 Jobs = Callable[..., RunJob]
 #: What the families' configs call their dropouts.
@@ -22,17 +21,6 @@ _DROPOUTS = (
     *("seq_classif_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "classifier_dropout"),
 )
 _TASK = {"train_rows": 30, "search_rows": 24, "max_length": 24, "splits": {"report_rows": 20}}
-
-
-@pytest.fixture
-def kernels() -> Iterator[None]:
-    """Turns the compiled kernels on, where there is a compiler, in the one thread they are for."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    use_kernels(True)
-    yield
-    use_kernels(False)
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
