@@ -1,13 +1,22 @@
-"""What a dropout keeps, as it was drawn: a quarter of the memory of its factors."""
+"""What a run's dropouts keep, from a random stream of its own."""
 
-from math import prod
-from typing import NamedTuple
+import ctypes
+from typing import NamedTuple, Self
 
+import numpy as np
 import torch
+
+from phasewise.training.kernels.library import find_kernel
+
+#: Of SplitMix64: the step from word to word, then a multiplier and a shift of each mixing.
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_MIXING = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+_LAST_SHIFT = np.uint64(31)
+_WORD = 4  # int16 of a word
 
 
 class Draws(NamedTuple):
-    """What a dropout drew for each element of a tensor.
+    """What a dropout drew for each element of a tensor: a quarter of the memory of its factors.
 
     Attributes:
         bits: Of the tensor's shape, contiguous: int16 on a CPU, bool elsewhere.
@@ -19,51 +28,96 @@ class Draws(NamedTuple):
     limit: int
     factor: float
 
+    @classmethod
+    def make(
+        cls, shape: torch.Size | tuple[int, ...], probability: float, device: torch.device
+    ) -> Self:
+        """Returns room for what a dropout is to keep of a tensor; nothing is drawn.
+
+        Args:
+            shape: The tensor's.
+            probability: Of losing an element, below 1; on a CPU exact to 1/65536.
+            device: The tensor's.
+        """
+        if device.type == "cpu":
+            bits = torch.empty(shape, dtype=torch.int16)
+        else:  # a bool that is neither 0 nor 1 is undefined
+            bits = torch.zeros(shape, dtype=torch.bool, device=device)
+        limit = min(round((1 - probability) * 2**16) - 2**15, 2**15 - 1)
+        return cls(bits, limit, 1 / (1 - probability))
+
     def factors(self, dtype: torch.dtype) -> torch.Tensor:
         """Returns 0 or ``factor`` for each element."""
         kept = self.bits if self.bits.dtype == torch.bool else self.bits < self.limit
         return kept.to(dtype).mul_(self.factor)
 
 
-def draw(
-    shape: torch.Size | tuple[int, ...],
-    probability: float,
-    generator: torch.Generator,
-    device: torch.device,
-) -> Draws:
-    """Returns what a dropout keeps of a tensor.
+class Stream:
+    """The random numbers of one run's dropouts, whoever shares its pack.
 
-    On a CPU four elements share one draw of 64 bits, three times faster than one by one; the
-    probability is then exact to 1/65536.
+    On a CPU they are SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number
+    generators, OOPSLA 2014, figure 16), four elements a word: a word is a hash of its place, so a
+    kernel makes many at once and a place is all there is to put back.
 
     Args:
-        shape: The tensor's.
-        probability: Of losing an element, below 1.
-        generator: On the device.
-        device: The tensor's.
+        seed: Any integer.
+        device: Where it draws.
     """
-    limit, factor = _find_limit(probability)
-    if device.type != "cpu":
-        kept = torch.empty(shape, dtype=torch.bool, device=device)
-        return Draws(kept.bernoulli_(1 - probability, generator=generator), 0, factor)
-    count = prod(shape)
-    words = torch.empty(-(-count // 4), dtype=torch.int64)
-    # from is the least int64, so that all 64 bits are drawn
-    bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[:count]
-    return Draws(bits.view(shape), limit, factor)
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self._generator: torch.Generator | None = None
+        if device.type == "cpu":
+            first = np.full(1, seed % 2**64, dtype=np.uint64)
+            _mix(first)  # else near seeds would give each other's words
+            self._place = int(first[0])
+        else:
+            self._generator = torch.Generator(device).manual_seed(seed)
+
+    @property
+    def state(self) -> int | torch.Tensor:
+        """What ``put_back`` takes."""
+        return self._place if self._generator is None else self._generator.get_state()
+
+    def put_back(self, state: int | torch.Tensor) -> None:
+        """Draws what it drew after ``state`` was read."""
+        if self._generator is not None and isinstance(state, torch.Tensor):
+            self._generator.set_state(state)
+        elif isinstance(state, int):
+            self._place = state
+
+    def draw(self, shape: torch.Size | tuple[int, ...], probability: float) -> Draws:
+        """Returns what a dropout keeps of a tensor; see ``Draws.make``."""
+        device = torch.device("cpu") if self._generator is None else self._generator.device
+        draws = Draws.make(shape, probability, device)
+        self.fill(draws.bits, probability)
+        return draws
+
+    def fill(self, bits: torch.Tensor, probability: float) -> None:
+        """Draws a part of what ``Draws.make`` has made room for, contiguous on a CPU."""
+        if self._generator is not None:
+            bits.bernoulli_(1 - probability, generator=self._generator)
+            return
+        kernel, count = find_kernel("draw", bits), bits.numel()
+        if kernel is None:
+            words = _draw_words(self._place, -(-count // _WORD))
+            bits.view(-1).copy_(torch.from_numpy(words.view(np.int16)[:count]))
+        else:
+            place, address = ctypes.c_uint64(self._place), ctypes.c_void_p(bits.data_ptr())
+            kernel(place, address, ctypes.c_long(count))
+        self._place = (self._place + -(-count // _WORD) * int(_STEP)) % 2**64
 
 
-def keep_all(
-    shape: torch.Size | tuple[int, ...], probability: float, device: torch.device
-) -> Draws:
-    """Returns draws of a dropout that keep every element: to be written over."""
-    limit, factor = _find_limit(probability)
-    if device.type != "cpu":
-        return Draws(torch.ones(shape, dtype=torch.bool, device=device), limit, factor)
-    return Draws(torch.full(shape, -(2**15), dtype=torch.int16), limit, factor)
+def _draw_words(place: int, count: int) -> np.ndarray:
+    """Returns the ``count`` words after a place, uint64."""
+    words = np.arange(1, count + 1, dtype=np.uint64)
+    words *= _STEP
+    words += np.uint64(place)
+    _mix(words)
+    return words
 
 
-def _find_limit(probability: float) -> tuple[int, float]:
-    """Returns the int16 that kept draws lie below, and the factor of what they keep."""
-    limit = min(round((1 - probability) * 2**16) - 2**15, 2**15 - 1)
-    return limit, 1 / (1 - probability)
+def _mix(words: np.ndarray) -> None:
+    for shift, factor in _MIXING:
+        words ^= words >> np.uint64(shift)
+        words *= np.uint64(factor)
+    words ^= words >> _LAST_SHIFT

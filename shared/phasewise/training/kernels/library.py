@@ -25,7 +25,7 @@ _FLAGS = (
 _COMPILERS = ("g++", "c++", "clang++")
 _PATIENCE = 120.0
 _HERE = Path(__file__).resolve().parent
-_NAMES = {torch.float32: "float", torch.bfloat16: "bfloat16"}
+_NAMES = {torch.float32: "float", torch.bfloat16: "bfloat16", torch.int16: "int16"}
 
 
 class NoKernelsWarning(UserWarning):

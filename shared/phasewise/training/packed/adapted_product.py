@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from phasewise.training.dropout import Draws, draw
+from phasewise.training.dropout import Draws, Stream
 from phasewise.training.kernels.elementwise import drop_into
 from phasewise.training.packed.frozen_products import FrozenProduct
 from phasewise.training.packed.low_rank import LowRank, find_row_norms
@@ -26,18 +26,18 @@ class PairOnRows(NamedTuple):
         start: First row.
         end: One past the last row.
         pair: The member's.
-        generator: Draws the dropout on the pair's input; None in evaluation mode.
+        stream: Draws the dropout on the pair's input; None in evaluation mode.
     """
 
     start: int
     end: int
     pair: LowRank
-    generator: torch.Generator | None
+    stream: Stream | None
 
     @property
     def drops(self) -> bool:
         """Whether the pair's input loses parts to dropout."""
-        return self.pair.dropout > 0 and self.generator is not None
+        return self.pair.dropout > 0 and self.stream is not None
 
     @property
     def drops_dora(self) -> bool:
@@ -71,7 +71,7 @@ def apply_pairs(
         frozen: The layer's.
         pairs: At least one; rows of none get the frozen layer's output.
     """
-    trains = any(on_rows.generator is not None for on_rows in pairs)
+    trains = any(on_rows.stream is not None for on_rows in pairs)
     norms = find_row_norms([on_rows.pair for on_rows in pairs], frozen.layer, trains=trains)
     magnitudes = [on_rows.pair.magnitude for on_rows in pairs]
     scales = [
@@ -142,10 +142,10 @@ class _AdaptedProduct(torch.autograd.Function):
 
 def _draw(rows: torch.Tensor, on_rows: PairOnRows) -> Draws | None:
     """Returns what a member's dropout keeps, (its rows, in)."""
-    if not on_rows.drops or on_rows.generator is None:
+    if not on_rows.drops or on_rows.stream is None:
         return None
     shape = (on_rows.end - on_rows.start, rows.shape[1])
-    return draw(shape, on_rows.pair.dropout, on_rows.generator, rows.device)
+    return on_rows.stream.draw(shape, on_rows.pair.dropout)
 
 
 def _describe(rows: torch.Tensor, job: _Job, draws: Sequence[Draws | None]) -> list[PairInputs]:

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
-from phasewise.training.dropout import draw
 from phasewise.training.kernels.attention import (
     RowDraws,
     Rows,
@@ -60,7 +59,7 @@ def attend(
         # another layer.
         layout, key, value = layout.held
         queries, causal = (1,) * layout.rows, False
-    draws = _draw(layout, queries, dropout, query) if dropout > 0 else None
+    draws = _draw(layout, queries, dropout, query.shape[1]) if dropout > 0 else None
     if can_attend(query, key, value):
         rows = _find_rows(layout, queries, "held queries" if is_held else "queries")
         out = attend_rows(query, key, value, rows, scale=scale, is_causal=causal, draws=draws)
@@ -89,15 +88,14 @@ def _find_rows(layout: Layout, queries: Sequence[int], name: str) -> Rows:
     return known
 
 
-def _draw(layout: Layout, queries: Sequence[int], dropout: float, query: torch.Tensor) -> RowDraws:
+def _draw(layout: Layout, queries: Sequence[int], dropout: float, heads: int) -> RowDraws:
     """Returns what each member's stream drew, (heads, its queries, its length) for each row."""
-    heads, found = query.shape[1], RowDraws([], [])
+    found = RowDraws([], [])
     for share in layout.shares:
         part = slice(share.first_row, share.first_row + share.rows)
         own = zip(queries[part], layout.lengths[part], strict=True)
         found.rows.append([heads * count * length for count, length in own])
-        drawn = draw((sum(found.rows[-1]),), dropout, share.member.generator, query.device)
-        found.members.append(drawn)
+        found.members.append(share.member.stream.draw((sum(found.rows[-1]),), dropout))
     return found
 
 

@@ -41,12 +41,12 @@ def compute_steps(
     Raises:
         RuntimeError: Memory ran out, or anything else; the runs' random streams are put back.
     """
-    streams = [run.member.generator.get_state() for run in runs]
+    places = [run.member.stream.state for run in runs]
     try:
         return _compute(packed, runs, collate, device, context)
     except Exception:
-        for run, stream in zip(runs, streams, strict=True):
-            run.member.generator.set_state(stream)
+        for run, place in zip(runs, places, strict=True):
+            run.member.stream.put_back(place)
         raise
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
-from phasewise.training.dropout import Draws, draw, keep_all
+from phasewise.training.dropout import Draws
 from phasewise.training.kernels.elementwise import drop
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
 from phasewise.training.packed.frozen_products import LinearProduct
@@ -74,8 +74,8 @@ def find_pairs(name: str, inputs: torch.Tensor, training: bool) -> list[PairOnRo
     for span in current_layout().spans(inputs):
         pair = span.member.layers.get(name)
         if pair is not None:
-            generator = span.member.generator if training else None
-            pairs.append(PairOnRows(span.start, span.end, pair, generator))
+            stream = span.member.stream if training else None
+            pairs.append(PairOnRows(span.start, span.end, pair, stream))
     return pairs
 
 
@@ -121,17 +121,15 @@ class PackedDropout(nn.Module):
         return drop(inputs, self._draw(inputs))
 
     def _draw(self, inputs: torch.Tensor) -> Draws:
-        """Returns what each member's stream drew for its rows; filler and padding are kept."""
-        layout, device = current_layout(), inputs.device
-        draws = keep_all(inputs.shape, self.p, device)
+        """Returns what each member's stream drew for its rows; filler and padding get anything."""
+        layout, draws = current_layout(), Draws.make(inputs.shape, self.p, inputs.device)
         if inputs.ndim == 3 and not layout.is_flat(inputs):
             for share in layout.shares:  # what is drawn must not depend on the others' lengths
                 shape = (share.rows, share.longest, inputs.shape[-1])
                 own = draws.bits[share.first_row : share.first_row + share.rows, : share.longest]
-                own.copy_(draw(shape, self.p, share.member.generator, device).bits)
+                own.copy_(share.member.stream.draw(shape, self.p).bits)
             return draws
         flat = draws.bits.view(-1, inputs.shape[-1])
         for span in layout.spans(inputs):
-            part = flat[span.start : span.end]
-            part.copy_(draw(part.shape, self.p, span.member.generator, device).bits)
+            span.member.stream.fill(flat[span.start : span.end], self.p)
         return draws

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from phasewise.training.dropout import Stream
 from phasewise.training.packed.low_rank import LowRank
 
 #: Least step between lengths of the flat sequence on a CPU.
@@ -27,13 +28,13 @@ class Member:
     Attributes:
         layers: Name of an adapted layer to the run's low-rank pair.
         heads: Name of a fresh module to its weights by their names inside it.
-        generator: Draws every dropout of this run and of no other.
+        stream: Draws every dropout of this run and of no other.
         biases: Name of a module to the run's own bias vector in it.
     """
 
     layers: dict[str, LowRank]
     heads: dict[str, dict[str, torch.Tensor]]
-    generator: torch.Generator
+    stream: Stream
     biases: dict[str, torch.Tensor] = field(default_factory=dict)
 
 

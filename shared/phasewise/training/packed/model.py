@@ -12,6 +12,7 @@ from torch import nn
 
 from phasewise.methods.models import BaseModel, share_weights
 from phasewise.methods.modules import find_biases
+from phasewise.training.dropout import Stream
 from phasewise.training.kernels.elementwise import Gelu, is_exact_gelu
 from phasewise.training.packed import attention
 from phasewise.training.packed.agreement import (
@@ -99,7 +100,7 @@ class PackedModel:
         found = find_biases(inner, self._fresh).items()
         biases: dict[str, torch.Tensor] = {name: b for name, b in found if b.requires_grad}
         self._biases.watch(self._model, biases)
-        return Member(pairs, heads, torch.Generator(device).manual_seed(seed), biases)
+        return Member(pairs, heads, Stream(seed, device), biases)
 
     def train(self, mode: bool = True) -> None:
         """Turns dropout on or off."""
@@ -157,7 +158,7 @@ class PackedModel:
         device = next(base.model.parameters()).device
         batch = build_probe(base.model.config, device)
         heads = {n: dict(base.model.get_submodule(n).named_parameters()) for n in self._fresh}
-        members = [Member({}, heads, torch.Generator(device)) for _ in range(2)]
+        members = [Member({}, heads, Stream(0, device)) for _ in range(2)]
         pack = [(members[0], 2), (members[1], 1)]
         self.train(False)
         with exact_products(base.model, self._model):
@@ -173,7 +174,7 @@ class PackedModel:
         again = []
         for _ in range(2):
             for member in members:
-                member.generator.manual_seed(0)
+                member.stream = Stream(0, device)
             again.append(self._probe(pack, batch))
         if not torch.equal(*again):
             raise CannotPackError(f"{type(base.model).__name__} has a dropout of its own")

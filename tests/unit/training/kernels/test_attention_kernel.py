@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
+from phasewise.training.dropout import Stream
 from phasewise.training.kernels.attention import can_attend
 from phasewise.training.kernels.library import use_kernels
 from phasewise.training.packed.attention import attend
@@ -52,7 +53,7 @@ _CASES = {
 def _layout(case: Case) -> Layout:
     """Two members; filler brings the tokens to a length that recurs."""
     mask = (torch.arange(max(case.lengths)) < torch.tensor(case.lengths).unsqueeze(1)).long()
-    members = [Member({}, {}, torch.Generator().manual_seed(seed)) for seed in (3, 4)]
+    members = [Member({}, {}, Stream(seed, torch.device("cpu"))) for seed in (3, 4)]
     return build_layout(list(zip(members, (1, len(case.lengths) - 1), strict=True)), mask)
 
 

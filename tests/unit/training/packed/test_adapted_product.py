@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from phasewise.training.dropout import draw
+from phasewise.training.dropout import Stream
 from phasewise.training.kernels.library import use_kernels
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
 from phasewise.training.packed.frozen_products import LinearProduct
@@ -23,8 +23,8 @@ def _plain(rows: torch.Tensor, frozen: nn.Linear, pair: LowRank, seed: int) -> t
     """As ``peft.tuners.lora.layer.Linear.forward`` and ``peft.tuners.lora.dora`` have it."""
     inputs = rows
     if pair.dropout > 0:
-        generator = torch.Generator().manual_seed(seed)
-        inputs = rows * draw(rows.shape, pair.dropout, generator, rows.device).factors(rows.dtype)
+        draws = Stream(seed, rows.device).draw(rows.shape, pair.dropout)
+        inputs = rows * draws.factors(rows.dtype)
     low = inputs @ pair.down.T @ pair.up.T * pair.scaling
     if pair.magnitude is None:
         return frozen(rows) + low
@@ -46,7 +46,7 @@ def test_outputs_and_gradients_are_those_of_the_plain_formulas(
     rows = torch.randn(22, _IN, requires_grad=True)  # the last two belong to nobody
     spans = [(4 * index, 4 * index + 4) for index in range(len(pairs))]
     on_rows = [
-        PairOnRows(start, end, pair, torch.Generator().manual_seed(start))
+        PairOnRows(start, end, pair, Stream(start, rows.device))
         for (start, end), pair in zip(spans, pairs, strict=True)
     ]
     found = apply_pairs(rows, LinearProduct(frozen, torch.float32), on_rows)
@@ -70,7 +70,7 @@ def test_norms_follow_an_optimiser_step() -> None:
     frozen, pair = nn.Linear(_IN, _OUT).requires_grad_(False), _pair(0.0, is_dora=True)
     rows, product = torch.randn(4, _IN), LinearProduct(frozen, torch.float32)
     for _ in range(2):
-        trains = PairOnRows(0, 4, pair, torch.Generator())
+        trains = PairOnRows(0, 4, pair, Stream(0, rows.device))
         out = apply_pairs(rows, product, [trains])
         torch.testing.assert_close(out, _plain(rows, frozen, pair, 0), rtol=1e-4, atol=1e-5)
         optimizer = torch.optim.AdamW([pair.down, pair.up], lr=0.1, fused=True)

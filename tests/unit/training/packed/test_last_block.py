@@ -5,6 +5,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from phasewise.methods.models import BaseModel
+from phasewise.training.dropout import Stream
 from phasewise.training.packed.layout import Member
 from phasewise.training.packed.model import PackedModel
 
@@ -29,7 +30,7 @@ def _run(base: BaseModel, down: str) -> tuple[torch.Tensor, tuple[int, ...]]:
     layer = packed._model.get_submodule(down)
     layer.register_forward_hook(lambda module, args, out: seen.append(tuple(out.shape)))
     heads = {n: dict(base.model.get_submodule(n).named_parameters()) for n in base.fresh_modules}
-    members = [(Member({}, heads, torch.Generator()), rows) for rows in (1, 2)]
+    members = [(Member({}, heads, Stream(0, torch.device("cpu"))), rows) for rows in (1, 2)]
     packed.train(False)
     logits = packed(members, _BATCH)
     (shape,) = seen

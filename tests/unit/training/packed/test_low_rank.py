@@ -1,10 +1,9 @@
-"""DoRA's norms without the matrix, and dropout factors."""
+"""DoRA's norms without the matrix."""
 
 import pytest
 import torch
 from torch import nn
 
-from phasewise.training.dropout import draw
 from phasewise.training.kernels.library import use_kernels
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
 from phasewise.training.packed.frozen_products import LinearProduct
@@ -44,15 +43,3 @@ def test_norms_of_many_pairs_are_those_of_their_matrices(computed: str, dtype: t
         else:
             merged = frozen.weight.float() + 1.5 * pair.up @ pair.down
             torch.testing.assert_close(norms, merged.norm(dim=1))
-
-
-def test_dropout_keeps_its_share_and_the_mean() -> None:
-    generator = torch.Generator().manual_seed(0)
-    shape, device = (1000, 100), torch.device("cpu")
-    keep = draw(shape, 0.3, generator, device).factors(torch.float32)
-    assert float((keep == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
-    assert float(keep.max()) == pytest.approx(1 / 0.7)
-    again = draw((1000, 100), 0.3, generator.manual_seed(0), torch.device("cpu")).factors(
-        torch.float32
-    )
-    assert torch.equal(keep, again)

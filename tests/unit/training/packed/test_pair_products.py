@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from phasewise.training.dropout import draw
+from phasewise.training.dropout import Stream
 from phasewise.training.packed.pair_products import (
     CompiledProducts,
     PairGradients,
@@ -22,7 +22,7 @@ _ROWS, _RANKS = (1, 5, 70, 129, 16), (1, 4, 20, 64, 8)  # some in several blocks
 
 
 def _pairs(in_size: int, out_size: int, dropout: float, dtype: torch.dtype) -> list[PairInputs]:
-    generator, device, pairs = torch.Generator().manual_seed(1), torch.device("cpu"), []
+    stream, pairs = Stream(1, torch.device("cpu")), []
     for rows, rank in zip(_ROWS, _RANKS, strict=True):
         # A third of the members has no dropout.
         drops = dropout and len(pairs) % 3 != 2
@@ -32,7 +32,7 @@ def _pairs(in_size: int, out_size: int, dropout: float, dtype: torch.dtype) -> l
                 down=torch.randn(rank, in_size),
                 up=torch.randn(out_size, rank),
                 scaling=1.5,
-                draws=draw((rows, in_size), dropout, generator, device) if drops else None,
+                draws=stream.draw((rows, in_size), dropout) if drops else None,
             )
         )
     return pairs

@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - as everywhere
 from phasewise.methods.models import share_weights
 from phasewise.records import RunRecord
 from phasewise.settings import MachineSettings
+from phasewise.training.dropout import Stream
 from phasewise.training.interface import Engine, RunJob
 from phasewise.training.packed.engine import PackedEngine, UnpackedRunWarning
 from phasewise.training.packed.layout import Member, build_layout, use_layout
@@ -116,7 +117,7 @@ def test_8_bit_products_round_each_member_s_rows_by_themselves(job_of: Jobs) -> 
     torch.manual_seed(0)
     mine, wild = torch.randn(1, 4, 384), torch.randn(1, 6, 384)
     wild[:, :, 3] = 50.0
-    members = [Member({}, {}, torch.Generator()) for _ in range(2)]
+    members = [Member({}, {}, Stream(0, torch.device("cpu"))) for _ in range(2)]
 
     def compute(rows: torch.Tensor, *sizes: int) -> Any:
         mask = (torch.arange(max(sizes)) < torch.tensor(sizes).unsqueeze(1)).long()
