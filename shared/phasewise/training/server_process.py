@@ -13,9 +13,14 @@ from secrets import token_hex
 
 #: Variable that names a server to the commands that may use it.
 SERVER_VARIABLE = "PHASEWISE_WORKER_SERVER"
-#: Has glibc ask for transparent huge pages, where the kernel gives them to those who ask: a step
-#: touches hundreds of MB of fresh memory. Read once, when a program starts (glibc manual, 38.2).
-_HUGE_PAGES = "glibc.malloc.hugetlb"
+#: glibc's (manual, 38.2), read once when a program starts. A step takes and frees some hundred MB:
+#: it shall find them again instead of having the kernel clear fresh pages, and in large pages
+#: where the kernel gives them to those who ask. At most 512 MB stay with an idle process.
+_MALLOC = {
+    "glibc.malloc.hugetlb": 1,
+    "glibc.malloc.mmap_threshold": 32 << 20,
+    "glibc.malloc.trim_threshold": 512 << 20,
+}
 
 
 def share_server(*ahead: str) -> "subprocess.Popen[bytes] | None":
@@ -102,8 +107,7 @@ def worker_environment(threads: int, gpu: str | None) -> dict[str, str]:
 
 
 def _tune_malloc() -> str:
-    """Returns glibc's tunables: the user's own, and huge pages unless these say otherwise."""
+    """Returns glibc's tunables: the user's own, and ours where these say nothing."""
     own = os.environ.get("GLIBC_TUNABLES", "")
-    if _HUGE_PAGES in own:
-        return own
-    return ":".join(filter(None, [own, f"{_HUGE_PAGES}=1"]))
+    ours = [f"{name}={value}" for name, value in _MALLOC.items() if name not in own]
+    return ":".join(filter(None, [own, *ours]))

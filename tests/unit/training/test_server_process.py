@@ -4,14 +4,23 @@ import pytest
 
 from phasewise.training.server_process import worker_environment
 
+_OURS = (
+    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432"
+    ":glibc.malloc.trim_threshold=536870912"
+)
+
 
 @pytest.mark.parametrize(
     ("own", "expected"),
     [
-        (None, "glibc.malloc.hugetlb=1"),
-        ("", "glibc.malloc.hugetlb=1"),
-        ("glibc.malloc.check=1", "glibc.malloc.check=1:glibc.malloc.hugetlb=1"),
-        ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0"),
+        (None, _OURS),
+        ("", _OURS),
+        ("glibc.malloc.check=1", f"glibc.malloc.check=1:{_OURS}"),
+        (
+            "glibc.malloc.hugetlb=0:glibc.malloc.mmap_threshold=1",
+            "glibc.malloc.hugetlb=0:glibc.malloc.mmap_threshold=1"
+            ":glibc.malloc.trim_threshold=536870912",
+        ),
     ],
 )
 def test_malloc_is_tuned_beside_what_the_user_tuned(
