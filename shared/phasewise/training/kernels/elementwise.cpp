@@ -15,28 +15,39 @@ void for_each_vector(const T* from, T* to, long count, Make make) {
     std::memcpy(to + i, tail, (count - i) * sizeof(T));
 }
 
-// Share of a normal distribution above |x| (Abramowitz and Stegun, 7.1.26), and its density at x.
-struct Normal {
-    Floats above, density;
+// Coefficients of a fraction of two polynomials in x^2, the highest power's first.
+struct Fraction {
+    float above[6], below[6];
 };
 
-inline Normal describe_normal(Floats x) {
-    const Floats size = x < 0 ? -x : x;
-    const Floats bell = exponential(-0.5f * x * x);
-    const Floats t = 1.f / (1.f + 0.3275911f * 0.70710678f * size);
-    Floats sum = fill(1.061405429f);
-    for (const float factor : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f})
-        sum = sum * t + factor;
-    return {0.5f * sum * t * bell, 0.39894228f * bell};
-}
+// Fitted to have the least largest error for |x| < BOUND: below 1e-7 before rounding.
+constexpr float BOUND = 5.5f;
+// (share of a normal distribution below x - 1/2) / x
+constexpr Fraction SHARE = {{2.22405792e-08f, 6.4782912e-06f, 1.79899114e-04f, 4.74444963e-03f,
+                             3.48839387e-02f, 0.398942143f},
+                            {1.19207948e-06f, 7.74725049e-05f, 1.94651762e-03f, 2.92466935e-02f,
+                             0.254105806f, 1.f}};
+// (slope of GELU at x - 1/2) / x
+constexpr Fraction SLOPE = {{1.90872129e-07f, 3.58031939e-05f, 2.05932938e-05f, 1.42190382e-02f,
+                             -3.09439115e-02f, 0.797885299f},
+                            {8.88711747e-06f, 1.92060368e-04f, 3.52182006e-03f, 4.09885198e-02f,
+                             0.294558734f, 1.f}};
 
-inline Floats share_below(Floats x, Floats above) { return x < 0 ? above : 1.f - above; }
+// Both are 1/2 and an odd function of x, and nearly 0 or 1 beyond the bound. No exponential.
+inline Floats evaluate(const Fraction& fraction, Floats x) {
+    const Floats square = x * x;
+    Floats above = fill(fraction.above[0]), below = fill(fraction.below[0]);
+    for (int i = 1; i < 6; i++) {
+        above = above * square + fraction.above[i];
+        below = below * square + fraction.below[i];
+    }
+    const Floats inside = x * above / below + 0.5f;
+    return x < -BOUND ? Floats{} : (x > BOUND ? fill(1.f) : inside);  // NaN stays NaN
+}
 
 template <typename T>
 void gelu(const T* from, T* to, long count) {
-    for_each_vector(from, to, count, [](Floats x, long) {
-        return x * share_below(x, describe_normal(x).above);
-    });
+    for_each_vector(from, to, count, [](Floats x, long) { return x * evaluate(SHARE, x); });
 }
 
 template <typename T>
@@ -45,9 +56,7 @@ void gelu_backward(const T* grads, const T* inputs, T* to, long count) {
         T tail[WIDTH] = {};
         const bool is_whole = i + WIDTH <= count;
         if (!is_whole) std::memcpy(tail, inputs + i, (count - i) * sizeof(T));
-        const Floats x = load(is_whole ? inputs + i : tail);
-        const Normal normal = describe_normal(x);
-        return grad * (share_below(x, normal.above) + x * normal.density);
+        return grad * evaluate(SLOPE, load(is_whole ? inputs + i : tail));
     });
 }
 

@@ -6,6 +6,9 @@
 #include <cstdint>
 #include <cstring>
 #include <vector>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 constexpr int WIDTH = 16;
 // Need not be aligned: rows of a tensor start anywhere.
@@ -29,12 +32,20 @@ inline Floats load(const BFloat16* from) {
 inline void store(float* to, Floats values) { *(Floats*)to = values; }
 
 // Rounds to the nearest, ties to even, as torch does; NaN stays NaN.
+#ifdef __AVX512BF16__
+// One instruction; numbers below 1.2e-38 become 0.
+inline void store(BFloat16* to, Floats values) {
+    const __m256bh rounded = _mm512_cvtneps_pbh((__m512)values);
+    std::memcpy(to, &rounded, sizeof rounded);
+}
+#else
 inline void store(BFloat16* to, Floats values) {
     const Words bits = (Words)values;
     const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     const Words kept = values != values ? (bits >> 16) | 0x40 : rounded;
     *(Halves*)to = __builtin_convertvector(kept, Halves);
 }
+#endif
 
 inline float to_float(float value) { return value; }
 

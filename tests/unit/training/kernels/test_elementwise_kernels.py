@@ -32,6 +32,17 @@ def test_gelu_and_its_gradient_are_pytorchs(count: int, dtype: torch.dtype) -> N
     torch.testing.assert_close(found.grad, wanted.grad, rtol=1e-2, atol=3e-6)
 
 
+def test_gelu_and_its_gradient_are_accurate_everywhere() -> None:
+    values = torch.linspace(-9, 9, 100001).requires_grad_()
+    exact = values.detach().double().requires_grad_()
+    outs = Gelu()(values), F.gelu(exact)
+    grads = [
+        torch.autograd.grad(out.sum(), x)[0] for out, x in zip(outs, (values, exact), strict=True)
+    ]
+    torch.testing.assert_close(outs[0].double(), outs[1], rtol=3e-7, atol=1.2e-6)
+    torch.testing.assert_close(grads[0].double(), grads[1], rtol=0, atol=7e-7)
+
+
 def test_gelu_of_nan_and_of_infinity() -> None:
     out = Gelu()(torch.tensor([float("nan"), float("inf"), 100.0, -100.0]))
     assert out[0].isnan()
@@ -51,6 +62,15 @@ def test_what_is_dropped_follows_from_the_draws(shape: tuple[int, ...], dtype: t
     towards = torch.randn(shape, generator=generator).to(dtype)
     (grad,) = torch.autograd.grad(out, inputs, towards)
     torch.testing.assert_close(grad, towards * factors, rtol=0, atol=0)
+
+
+def test_bfloat16_is_rounded_as_pytorch_rounds() -> None:
+    inputs = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+    draws = Draws(torch.zeros(2**16, dtype=torch.int16), 1000, 1.1)
+    found, wanted = drop(inputs, draws), (inputs.float() * 1.1).bfloat16()
+    tiny = wanted.abs() <= torch.finfo(torch.bfloat16).tiny  # some processors make them 0
+    torch.testing.assert_close(found[~tiny], wanted[~tiny], rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(found[tiny], wanted[tiny], rtol=0, atol=1.2e-38)
 
 
 def test_only_the_exact_gelu_is_replaced() -> None:
