@@ -7,6 +7,7 @@ import torch
 
 from phasewise.training.dropout import Draws, Stream
 from phasewise.training.kernels.elementwise import drop_into
+from phasewise.training.kernels.scaling import add_scaled, scale_copied, scale_gradient
 from phasewise.training.packed.frozen_products import FrozenProduct
 from phasewise.training.packed.low_rank import LowRank, find_row_norms
 from phasewise.training.packed.pair_products import (
@@ -124,7 +125,7 @@ class _AdaptedProduct(torch.autograd.Function):
             None if kept is None else Draws(own, *kept)
             for own, kept in zip(bits, ctx.kept, strict=True)
         ]
-        grad, to_lifted, to_again = _scale_gradients(grads[0], job)
+        grad, to_lifted, to_again, to_scales = _scale_gradients(grads[0], lifted, job)
         passed, again = None, _spread(job, None)
         if ctx.needs_input_grad[0]:
             passed = job.frozen.backward(grad)
@@ -135,8 +136,8 @@ class _AdaptedProduct(torch.autograd.Function):
         ]
         found = job.products.differentiate(_describe(rows, job, draws), gradients)
         out = list[torch.Tensor | None]()
-        for p, weights, lift, norm in zip(job.pairs, found, lifted, job.norms, strict=True):
-            out += [*weights, _grad_of_magnitude(grads[0][p.start : p.end], lift, norm)]
+        for weights, to_scale, norm in zip(found, to_scales, job.norms, strict=True):
+            out += [*weights, _grad_of_magnitude(to_scale, norm)]
         return passed, None, *out
 
 
@@ -210,39 +211,49 @@ def _scale(
             lifted.append(None)
         elif on_rows.drops_dora:
             lifted.append(lift)
-            out[on_rows.start : on_rows.end].addcmul_(lift, scale)
+            add_scaled(out[on_rows.start : on_rows.end], lift, scale)
         else:
-            lifted.append(lift.clone())
-            lift *= scale
+            lifted.append(scale_copied(lift, scale))
     return lifted
 
 
+class _ScaledGradients(NamedTuple):
+    """Gradients of what DoRA scales, of an output's.
+
+    Attributes:
+        frozen: Of the frozen product, (rows, out).
+        to_lifted: Of what each pair lifts, (its rows, out).
+        to_again: Of dropped rows' frozen product, (their rows, out); None if there are none.
+        to_scales: Of each pair's scales, float32 (out,); None for all but DoRA's.
+    """
+
+    frozen: torch.Tensor
+    to_lifted: list[torch.Tensor]
+    to_again: torch.Tensor | None
+    to_scales: list[torch.Tensor | None]
+
+
 def _scale_gradients(
-    grad: torch.Tensor, job: _Job
-) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor | None]:
-    """Returns the gradients of the frozen product, what is lifted, and dropped rows' product."""
+    grad: torch.Tensor, lifted: Sequence[torch.Tensor | None], job: _Job
+) -> _ScaledGradients:
     scales_frozen = any(
         scale is not None and not on_rows.drops_dora
         for on_rows, scale in zip(job.pairs, job.scales, strict=True)
     )
-    frozen, to_lifted = grad.clone() if scales_frozen else grad, list[torch.Tensor]()
-    to_again = _make_room(grad, job)
-    again = _spread(job, to_again)
-    for on_rows, scale, own in zip(job.pairs, job.scales, again, strict=True):
-        part = frozen[on_rows.start : on_rows.end]
-        if scale is None:
-            to_lifted.append(part)
-        elif own is None:
-            to_lifted.append(part.mul_(scale))
-        else:
-            to_lifted.append((part * scale).to(grad.dtype))
-            torch.mul(part, scale - 1, out=own)
-    return frozen, to_lifted, to_again
+    grad = grad.contiguous() if job.is_dora else grad
+    found = _ScaledGradients(grad.clone() if scales_frozen else grad, [], _make_room(grad, job), [])
+    both = _spread(job, _make_room(grad, job)), _spread(job, found.to_again)
+    for on_rows, lift, scale, own, again in zip(job.pairs, lifted, job.scales, *both, strict=True):
+        part = found.frozen[on_rows.start : on_rows.end]
+        to_lifted = part if own is None else own
+        known = None if lift is None or scale is None else (lift, scale)
+        found.to_scales.append(known and scale_gradient(part, *known, to_lifted, again))
+        found.to_lifted.append(to_lifted)
+    return found
 
 
 def _grad_of_magnitude(
-    grad: torch.Tensor, lifted: torch.Tensor | None, norm: torch.Tensor | None
+    to_scale: torch.Tensor | None, norm: torch.Tensor | None
 ) -> torch.Tensor | None:
-    if lifted is None or norm is None:
-        return None
-    return (grad * lifted).sum(0, dtype=torch.float32) / norm
+    """Returns it of the gradient of the magnitude over the norm."""
+    return None if to_scale is None or norm is None else to_scale / norm
