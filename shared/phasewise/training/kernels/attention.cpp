@@ -2,6 +2,7 @@
 //
 // All sums are float32. Probabilities are never held: the backward pass computes them again.
 #include <algorithm>
+#include <initializer_list>
 
 #include "vectors.h"
 
@@ -52,6 +53,33 @@ template <typename T>
 inline Tokens<T> take_head(const Heads& heads, long head, long first) {
     return {(T*)heads.data + head * heads.head_step + first * heads.token_step,
             long(heads.token_step)};
+}
+
+// Inlined always: GCC takes calls that do nothing but this for needless.
+#define FETCHES __attribute__((always_inline)) inline
+
+// One of `all.heads` parts of some tokens, whole and one after the other, as they lie in memory.
+template <typename T>
+FETCHES void fetch_part(const Attention& all, const Heads& heads, long head, long first,
+                        long count, long width) {
+    const long end = first + count * (head + 1) / all.heads;
+    for (long token = first + count * head / all.heads; token < end; token++)
+        for (long i = 0; i < width * all.size; i += 64 / long(sizeof(T)))
+            __builtin_prefetch((const T*)heads.data + token * heads.token_step + i);
+}
+
+// Has the next row come into the cache while this one's heads are computed: a head's tokens lie
+// too far apart for the processor to foresee them.
+template <typename T>
+FETCHES void fetch_next(const Attention& all, long index, long head,
+                        std::initializer_list<const Heads*> of_queries,
+                        std::initializer_list<const Heads*> of_keys) {
+    if (index + 1 == all.count) return;
+    const Row row = get_row(all, index + 1);
+    for (const Heads* heads : of_queries)
+        fetch_part<T>(all, *heads, head, row.first_query, row.queries, all.heads);
+    for (const Heads* heads : of_keys)
+        fetch_part<T>(all, *heads, head, row.first_key, row.keys, all.key_heads);
 }
 
 // Float matrices of one head, lines as long as `width` (features) or `stride` (keys).
@@ -250,6 +278,7 @@ void attend(const Attention& all, const Heads& query, const Heads& key, const He
         space.stride = pad_lines(row.keys);
         end = row.first_query + row.queries;
         for (long head = 0; head < all.heads; head++) {
+            fetch_next<T>(all, index, head, {&query}, {&key, &value});
             if (head % shared == 0) {
                 const auto keys = take_head<const T>(key, head / shared, row.first_key);
                 const auto values = take_head<const T>(value, head / shared, row.first_key);
@@ -340,6 +369,7 @@ void differentiate(const Attention& all, const Heads& query, const Heads& key, c
         space.stride = pad_lines(row.keys);
         for (long head = 0; head < all.heads; head++) {
             const long own = head / shared;
+            fetch_next<T>(all, index, head, {&query, &grad}, {&key, &value});
             if (head % shared == 0)
                 load_keys(all, space, row, take_head<const T>(key, own, row.first_key),
                           take_head<const T>(value, own, row.first_key));
