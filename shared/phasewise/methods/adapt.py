@@ -1,6 +1,5 @@
 """Alters a pretrained model as a method says, and builds the optimiser that trains it."""
 
-import copy
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from phasewise.errors import ConfigError
+from phasewise.methods.copying import copy_module
 from phasewise.methods.models import (
     CAUSAL_LM,
     BaseModel,
@@ -59,7 +59,8 @@ def adapt_model(
     """
     _check_fits(base, method, auto_class)
     model = _copy_model(base, method)
-    _initialise_fresh(model, base.fresh_modules)
+    for name in base.fresh_modules:
+        initialise_fresh(model, model.get_submodule(name))
     if method.kind == "lora":
         return _add_adapter(model, base.fresh_modules, method, hyperparameters, auto_class)
     model.requires_grad_(method.kind == "full")
@@ -72,6 +73,21 @@ def adapt_model(
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return model
+
+
+def initialise_fresh(model: Any, module: nn.Module) -> None:
+    """Draws the weights of a module without pretrained ones, as the model's family does it.
+
+    Args:
+        model: The transformers model that it belongs to.
+        module: Left in float32.
+    """
+    for tensor in module.float().parameters():
+        # Else transformers would leave it as it is.
+        tensor._is_hf_initialized = False  # type: ignore[attr-defined]
+    with torch.no_grad():
+        for part in module.modules():
+            model._init_weights(part)
 
 
 def build_optimizer(
@@ -149,7 +165,7 @@ def _check_fits(base: BaseModel, method: MethodSettings, auto_class: str) -> Non
 def _copy_model(base: BaseModel, method: MethodSettings) -> Any:
     """Returns a copy in which all weights that never train are the base's own."""
     if method.kind == "full":
-        return copy.deepcopy(base.model)
+        return copy_module(base.model, {})
     modules = [base.model.get_submodule(name) for name in base.fresh_modules]
     own = [parameter for module in modules for parameter in module.parameters()]
     if method.kind == "bias":
@@ -157,18 +173,7 @@ def _copy_model(base: BaseModel, method: MethodSettings) -> Any:
     shared = share_weights(base.model)
     for parameter in own:
         shared.pop(id(parameter), None)
-    return copy.deepcopy(base.model, shared)
-
-
-def _initialise_fresh(model: Any, fresh_modules: tuple[str, ...]) -> None:
-    """Draws the weights of modules without pretrained ones, as the model's family does it."""
-    for name in fresh_modules:
-        module = model.get_submodule(name).float()
-        for tensor in module.parameters():
-            tensor._is_hf_initialized = False  # else transformers would leave it as it is
-        with torch.no_grad():
-            for part in module.modules():
-                model._init_weights(part)
+    return copy_module(base.model, shared)
 
 
 def _add_adapter(

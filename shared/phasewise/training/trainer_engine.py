@@ -13,11 +13,11 @@ from transformers import set_seed
 from phasewise.errors import InfeasibleRunError
 from phasewise.methods.adapt import (
     ModelSize,
-    adapt_model,
     build_optimizer,
     measure_model,
     save_model,
 )
+from phasewise.methods.templates import AdapterTemplates
 from phasewise.provenance import describe_environment
 from phasewise.records import RunCost, RunRecord, RunStatus
 from phasewise.settings import MachineSettings
@@ -73,6 +73,7 @@ class TrainerEngine:
         torch.set_num_threads(machine.threads)
         self._device = choose_device(machine)
         self._warm = WarmParts(self._device)
+        self._templates = AdapterTemplates()
 
     @property
     def room(self) -> int:
@@ -188,8 +189,11 @@ class TrainerEngine:
         kind = data.kind
         base = self._warm.base(unit, kind.auto_class, kind.model_kwargs(unit.task))
         set_seed(job.config.seeds.init)
-        model = adapt_model(base, unit.method, job.config.hyperparameters, kind.auto_class)
-        return model if unit.method.quantization != "none" else model.to(self._device)
+        model = self._templates.build(
+            base, unit.method, job.config.hyperparameters, kind.auto_class
+        )
+        # All others lie where their base does.
+        return model.to(self._device) if unit.method.kind == "full" else model
 
     def _finish(self, job: RunJob, attempt: Attempt) -> None:
         """Opens the report set and saves the model, as the run's settings say."""

@@ -37,13 +37,18 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def load_tiny(tiny_folder: Path) -> Callable[..., BaseModel]:
-    def load(quantization: str = "none", layers: int | None = None) -> BaseModel:
+    def load(
+        quantization: str = "none",
+        layers: int | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> BaseModel:
         model = ModelSettings(source=str(tiny_folder), layers=layers)
         return load_base_model(
             model,
             auto_class=AUTO_CLASS,
             kwargs={"num_labels": 3},
             quantization=quantization,  # type: ignore[arg-type]
+            dtype=dtype,
         )
 
     return load
