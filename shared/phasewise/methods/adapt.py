@@ -118,10 +118,11 @@ def build_optimizer(
 
 def measure_model(model: nn.Module) -> ModelSize:
     """Returns how large a model is and how much of it trains; 4-bit weights count as weights."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    weights = list(model.parameters())
+    trained = [weight for weight in weights if weight.requires_grad]
     return ModelSize(
         trainable_parameters=sum(p.numel() for p in trained),
-        total_parameters=sum(_count(p) for p in model.parameters()),
+        total_parameters=sum(map(_count, weights)),
         trainable_bytes=sum(p.numel() * p.element_size() for p in trained),
     )
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections import OrderedDict
+from functools import cache
 from typing import Any
 
 from torch import nn
@@ -27,11 +28,14 @@ def copy_module(module: Any, memo: dict[int, Any]) -> Any:
     if not _is_plain(type(module)):
         return copy.deepcopy(module, memo)
     copied = memo[id(module)] = object.__new__(type(module))
-    state = module.__getstate__()
-    vars(copied).update({name: _copy_value(value, memo) for name, value in state.items()})
+    own = vars(copied)
+    for name, value in vars(module).items():
+        own[name] = value if type(value) in _CONSTANTS else _copy_value(value, memo)
+    own.pop("_compiled_call_impl", None)  # the original's; ``nn.Module.__getstate__`` drops it too
     return copied
 
 
+@cache
 def _is_plain(kind: type[nn.Module]) -> bool:
     """Whether ``deepcopy`` would copy what such a module's ``__dict__`` holds, and no more."""
     own = (kind.__setstate__, kind.__reduce_ex__, kind.__getstate__)
@@ -40,17 +44,16 @@ def _is_plain(kind: type[nn.Module]) -> bool:
 
 
 def _copy_value(value: Any, memo: dict[int, Any]) -> Any:
+    known = memo.get(id(value))
+    if known is not None:
+        return known
     kind = type(value)
-    if kind in _CONSTANTS:
-        return value
-    if id(value) in memo:
-        return memo[id(value)]
     if kind in _CONTAINERS and not value:
         memo[id(value)] = empty = kind()
         return empty
     if kind is dict:
         copied = memo[id(value)] = {}
         for key, item in value.items():  # its keys are names
-            copied[key] = _copy_value(item, memo)
+            copied[key] = item if type(item) in _CONSTANTS else _copy_value(item, memo)
         return copied
     return copy_module(value, memo) if isinstance(value, nn.Module) else copy.deepcopy(value, memo)
