@@ -40,7 +40,7 @@ class Splits:
 
 
 @dataclass(frozen=True)
-class _Carved:
+class CarvedRows:
     """Row numbers of the three sets in the train split, each in file order."""
 
     report: list[int]
@@ -58,6 +58,7 @@ def split_examples(
     subset_seed: int,
     search: Sequence[Example] | None = None,
     all_data: bool = False,
+    carved: CarvedRows | None = None,
 ) -> Splits:
     """Returns train sample and search set of the rows of a task's train split.
 
@@ -69,11 +70,12 @@ def split_examples(
         subset_seed: Draws the train sample.
         search: The search set where a split of its own is it; None: carve it.
         all_data: The train sample is every row outside the report set, the search set's too.
+        carved: What ``carve_rows`` returned of these rows, for many train samples; None: carve.
 
     Raises:
         DataError: Too few rows for the sets that the task asks for.
     """
-    carved = _carve(task, examples, group_of, split_seed)
+    carved = carved or carve_rows(task, examples, group_of, split_seed)
     pool = [examples[row] for row in carved.pool]
     wanted = len(pool) if task.train_rows is None else task.train_rows
     sample = _draw_rows([e.label for e in pool], wanted, np.random.default_rng(subset_seed))
@@ -96,7 +98,7 @@ def carve_report_set(
 
     Only ``report_set`` may call this: it writes the ledger.
     """
-    return [examples[row] for row in _carve(task, examples, group_of, split_seed).report]
+    return [examples[row] for row in carve_rows(task, examples, group_of, split_seed).report]
 
 
 def limit_report_rows(
@@ -138,12 +140,13 @@ def check_no_overlap(
         )
 
 
-def _carve(
+def carve_rows(
     task: TaskSettings,
     examples: Sequence[Example],
     group_of: Callable[[Example], str],
     split_seed: int,
-) -> _Carved:
+) -> CarvedRows:
+    """Returns which rows each set gets, whatever the train sample; see ``split_examples``."""
     groups = [group_of(example) for example in examples]
     labels = [example.label for example in examples]
     rows = list(range(len(examples)))
@@ -158,12 +161,12 @@ def _carve(
         seed = derive_seed(split_seed, "report")
         report, rows = _take_groups(rows, groups, labels, wanted, seed)
     if task.splits.search is not None:
-        return _Carved(report, [], rows, _describe_repeats(task, groups))
+        return CarvedRows(report, [], rows, _describe_repeats(task, groups))
     wanted, room = _search_size(task, len(rows))
     size, seed = min(wanted, room), derive_seed(split_seed, "search")
     search, pool = _take_groups(rows, groups, labels, size, seed)
     messages = [_describe_small_search(task, len(search), wanted)] if wanted > room else []
-    return _Carved(report, search, pool, (*messages, *_describe_repeats(task, groups)))
+    return CarvedRows(report, search, pool, (*messages, *_describe_repeats(task, groups)))
 
 
 def _describe_repeats(task: TaskSettings, groups: Sequence[str]) -> tuple[str, ...]:
