@@ -17,5 +17,5 @@ def next_that(pool: WorkerPool, wanted: Callable[[PoolEvent], bool]) -> PoolEven
             if wanted(event):
                 return event
             assert event.death is None
-            if event.progress is not None and event.progress.evaluation is not None:
+            if event.progress is not None and not event.progress.is_last:
                 pool.answer(event.job, "continue")

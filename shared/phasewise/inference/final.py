@@ -155,10 +155,9 @@ def _train_one(engine: TrainerEngine, plan: _Plan, job: RunJob, folder: Path, sa
     set_name = "rows it trains on" if job.config.unit_config.all_data else "the search set"
 
     def report(progress: Progress) -> Decision:
-        if progress.evaluation is not None:
-            score = progress.evaluation.metrics.get(metric)
-            shown = "none" if score is None else f"{score:.3f}"
-            say(f"{name} · epoch {progress.evaluation.epoch:.2f} · {metric} {shown} on {set_name}")
+        score = progress.evaluation.metrics.get(metric)
+        shown = "none" if score is None else f"{score:.3f}"
+        say(f"{name} · epoch {progress.evaluation.epoch:.2f} · {metric} {shown} on {set_name}")
         return "continue"
 
     say(f"{name} starts on {plan.train_rows:,} rows")

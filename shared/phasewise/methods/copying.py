@@ -25,13 +25,13 @@ def copy_module(module: Any, memo: dict[int, Any]) -> Any:
     """
     if id(module) in memo:
         return memo[id(module)]
-    if not _is_plain(type(module)):
+    if not _is_plain(module.__class__):
         return copy.deepcopy(module, memo)
     copied = memo[id(module)] = object.__new__(type(module))
     own = vars(copied)
     for name, value in vars(module).items():
-        own[name] = value if type(value) in _CONSTANTS else _copy_value(value, memo)
-    own.pop("_compiled_call_impl", None)  # the original's; ``nn.Module.__getstate__`` drops it too
+        if name != "_compiled_call_impl":  # the original's; ``nn.Module.__getstate__`` drops it
+            own[name] = value if type(value) in _CONSTANTS else _copy_value(value, memo)
     return copied
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from phasewise.records import Evaluation, RunRecord, TrainPoint
+from phasewise.records import Evaluation, RunRecord
 from phasewise.runs import RunConfig
 
 #: Key of a record's environment: why a run trained alone though ``auto`` would have packed it.
@@ -22,11 +22,12 @@ class RunJob(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What an engine reports while a run trains; one of the two is given."""
+    """What an engine reports while a run trains."""
 
     run: str
-    evaluation: Evaluation | None = None
-    train_point: TrainPoint | None = None
+    evaluation: Evaluation
+    is_last: bool = False
+    """Whether the run's training is over, so that no answer is waited for."""
 
 
 class Room(NamedTuple):
@@ -46,7 +47,7 @@ class ControllerGoneError(Exception):
     """Nobody listens any more: whatever trains may end."""
 
 
-#: Called by the engine for each Progress; the answer matters after an evaluation only.
+#: Called by the engine for each Progress; of the last of a run the answer does not matter.
 Reporter = Callable[[Progress], Decision]
 #: Where an engine takes its runs from, whenever it has room. A list will do. An endless source
 #: gives None while there is no further run but some are under way, and ends when none will come.

@@ -62,8 +62,9 @@ class _Worker:
 class WorkerPool:
     """Long-lived worker processes that train runs, each as many at once as it has room for.
 
-    An evaluation among the events must be answered by ``answer``: its worker waits. Make the pool
-    in the main thread: workers get SIGTERM when the thread that started them ends.
+    An evaluation among the events must be answered by ``answer``, unless it is its run's last: its
+    worker waits. Make the pool in the main thread: workers get SIGTERM when the thread that
+    started them ends.
 
     Args:
         machine: Devices, number of workers, threads of each.

@@ -10,7 +10,7 @@ from phasewise.records import Evaluation, TrainPoint
 from phasewise.tasks.examples import Scored
 from phasewise.training.interface import Progress, Reporter
 
-#: A run reports about this many train points, however long it is.
+#: A run keeps about this many train points, however long it is.
 _TRAIN_POINTS = 50
 
 
@@ -29,7 +29,7 @@ class RunWatch(TrainerCallback):  # type: ignore[misc]
         steps: Optimiser steps after which the search set is scored.
         score_search: Scores the search set with a model.
         score_train: Scores a part of the train sample with a model; asked at the last step only.
-        report: Receives every train point and evaluation; its answer to an evaluation is obeyed.
+        report: Receives every evaluation; its answer is obeyed.
         reported_until: Step up to which an earlier attempt has been reported already.
     """
 
@@ -82,7 +82,7 @@ class RunWatch(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop = control.should_training_stop or self.pruned
 
     def note_step(self, step: int, loss: float) -> None:
-        """Notes the mean loss of an optimiser step, and reports it if it is a train point."""
+        """Notes the mean loss of an optimiser step; some become train points of the record."""
         self._losses.append(loss)
         if step % self._every == 0 or step in self._steps:
             self._add_train_point(step)
@@ -119,11 +119,10 @@ class RunWatch(TrainerCallback):  # type: ignore[misc]
         if step <= self.reported_until:
             return
         self.reported_until = step
-        decision = self._report(Progress(self._run, evaluation=evaluation))
-        self.pruned = decision == "prune" and step != self.last_step
+        is_last = step == self.last_step
+        decision = self._report(Progress(self._run, evaluation, is_last))
+        self.pruned = decision == "prune" and not is_last
 
     def _add_train_point(self, step: int) -> None:
         point = TrainPoint(step=step, loss=self._losses[-1], learning_rate=self._rate)
         self.train_points.append(point)
-        if step > self.reported_until:
-            self._report(Progress(self._run, train_point=point))

@@ -66,9 +66,9 @@ class Line:
             yield job
 
     def report(self, progress: Progress) -> Decision:
-        """Passes on what an engine reports; waits for the answer to an evaluation."""
+        """Passes on an evaluation; waits for the answer if the run may still be pruned."""
         self._send(progress)
-        if progress.evaluation is None:
+        if progress.is_last:
             return "continue"
         while progress.run not in self._answers:
             self._receive()
@@ -106,7 +106,7 @@ def serve(connection: Connection, engine: Engine, jobs: Iterable[RunJob] = ()) -
     """Trains the runs that come through ``connection`` until it is closed.
 
     Sends ``Room`` whenever it changes, each ``Progress``, and each ``RunRecord`` once it is on
-    disk; after an evaluation it waits for the ``Answer``.
+    disk; after an evaluation that is not a run's last it waits for the ``Answer``.
 
     Args:
         connection: To the pool.

@@ -162,8 +162,10 @@ class Dispatcher:
                     del attempts[job.config.name]
                     self._explain_engine(event.record)
                     ended(job, event.record)
-                elif event.progress is not None and event.progress.evaluation is not None:
-                    self._pool.answer(job, evaluated(job, event.progress.evaluation))
+                elif event.progress is not None:
+                    decision = evaluated(job, event.progress.evaluation)
+                    if not event.progress.is_last:
+                        self._pool.answer(job, decision)
 
     def _explain_engine(self, record: RunRecord) -> None:
         """Says once for each reason why runs did not train together."""

@@ -86,8 +86,8 @@ def test_a_finished_run_tells_all_and_opens_the_report_set_once(
     assert [bool(e.train_metrics) for e in record.evaluations] == [False, False, False, True]
     assert record.search_metrics == record.evaluations[-1].metrics
     assert (record.search_rows, record.report_rows) == (24, 20)
-    assert [p.evaluation for p in seen if p.evaluation] == list(record.evaluations)
-    assert [p.train_point for p in seen if p.train_point] == list(record.train_points)
+    assert [p.evaluation for p in seen] == list(record.evaluations)
+    assert [p.is_last for p in seen] == [False] * (len(seen) - 1) + [True]
     assert [point.step for point in record.train_points] == [1, 2, 3, 4, 5, 6]
     assert RunRecord.model_validate_json(record.model_dump_json()) == record
     predictions = read_predictions(job.folder / "predictions.jsonl")
@@ -170,12 +170,12 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_once(
         return loss * float("nan") if self.state.global_step == 4 else loss
 
     monkeypatch.setattr(RunTrainer, "compute_loss", explode)
-    record, seen = _train(engine, job_of(epochs=3))
+    record, _ = _train(engine, job_of(epochs=3))
     assert record.status == "diverged"
     assert record.message == "the training loss became nan at step 5"
     assert record.search_metrics == {}
     assert [e.step for e in record.evaluations] == [3]
-    assert max(p.train_point.step for p in seen if p.train_point) == 4
+    assert max(point.step for point in record.train_points) == 4
 
 
 class _SmallMemory:
@@ -220,7 +220,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch(
         [point.loss for point in whole.train_points], rel=1e-4
     )
     assert halved.cost.train_tokens == whole.cost.train_tokens
-    reported = [p.evaluation.step for p in seen if p.evaluation]
+    reported = [p.evaluation.step for p in seen]
     assert reported == [3, 6]  # the second attempt does not repeat what the first one told
 
 
