@@ -60,7 +60,7 @@ def adapt_model(
     _check_fits(base, method, auto_class)
     model = _copy_model(base, method)
     for name in base.fresh_modules:
-        initialise_fresh(model, model.get_submodule(name))
+        initialise_fresh(model, model.get_submodule(name).float())
     if method.kind == "lora":
         return _add_adapter(model, base.fresh_modules, method, hyperparameters, auto_class)
     model.requires_grad_(method.kind == "full")
@@ -80,9 +80,9 @@ def initialise_fresh(model: Any, module: nn.Module) -> None:
 
     Args:
         model: The transformers model that it belongs to.
-        module: Left in float32.
+        module: Keeps its data type.
     """
-    for tensor in module.float().parameters():
+    for tensor in module.parameters():
         # Else transformers would leave it as it is.
         tensor._is_hf_initialized = False  # type: ignore[attr-defined]
     with torch.no_grad():

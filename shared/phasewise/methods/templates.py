@@ -75,7 +75,7 @@ class _Template:
         config.lora_dropout = chosen.lora_dropout
         model = copy_module(self._model, {**self._shared, id(self._config): config})
         for head in self._heads(model):
-            initialise_fresh(model.base_model.model, head.original_module)
+            initialise_fresh(model.base_model.model, head.original_module.float())
             head.original_module.requires_grad_(False)
             trained = copy_module(head.original_module, {})
             head.modules_to_save[_ADAPTER] = trained.requires_grad_(True)
