@@ -11,12 +11,7 @@ import torch
 from transformers import set_seed
 
 from phasewise.errors import InfeasibleRunError
-from phasewise.methods.adapt import (
-    ModelSize,
-    build_optimizer,
-    measure_model,
-    save_model,
-)
+from phasewise.methods.adapt import ModelSize, build_optimizer, measure_model, save_model
 from phasewise.methods.templates import AdapterTemplates
 from phasewise.provenance import describe_environment
 from phasewise.records import RunCost, RunRecord, RunStatus

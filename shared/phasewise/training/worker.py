@@ -11,8 +11,10 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
+from threading import Thread
 from types import FrameType
 
+from phasewise.provenance import code_revision
 from phasewise.records import RunRecord, write_record
 from phasewise.settings import MachineSettings
 from phasewise.training.interface import (
@@ -156,6 +158,8 @@ def main() -> None:
         first: RunJob = connection.recv()
     except (EOFError, OSError):
         return
+    # Asking git takes 50 ms or more, and every record names the commit: done beside the imports.
+    Thread(target=code_revision, daemon=True).start()
     leave_out_bitsandbytes(first.config.unit_config.method.quantization)  # before PEFT comes
     gc.disable()  # looking for garbage among new modules takes a seventh of their import
     from phasewise.training.packed.engine import PackedEngine
