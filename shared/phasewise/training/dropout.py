@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import torch
 
-from phasewise.training.kernels.library import find_kernel
+from phasewise.training.kernels.library import address_of, find_kernel
 
 #: Of SplitMix64: the step from word to word, then a multiplier and a shift of each mixing.
 _STEP = np.uint64(0x9E3779B97F4A7C15)
@@ -98,13 +98,13 @@ class Stream:
             bits.bernoulli_(1 - probability, generator=self._generator)
             return
         kernel, count = find_kernel("draw", bits), bits.numel()
+        words = -(-count // _WORD)
         if kernel is None:
-            words = _draw_words(self._place, -(-count // _WORD))
-            bits.view(-1).copy_(torch.from_numpy(words.view(np.int16)[:count]))
+            drawn = _draw_words(self._place, words).view(np.int16)
+            bits.view(-1).copy_(torch.from_numpy(drawn[:count]))
         else:
-            place, address = ctypes.c_uint64(self._place), ctypes.c_void_p(bits.data_ptr())
-            kernel(place, address, ctypes.c_long(count))
-        self._place = (self._place + -(-count // _WORD) * int(_STEP)) % 2**64
+            kernel(ctypes.c_uint64(self._place), address_of(bits), ctypes.c_long(count))
+        self._place = (self._place + words * int(_STEP)) % 2**64
 
 
 def _draw_words(place: int, count: int) -> np.ndarray:

@@ -36,6 +36,20 @@ def _describe(model: Any) -> dict[str, Any]:
     return found
 
 
+def _build_both(
+    made: AdapterTemplates, base: BaseModel, settings: MethodSettings, chosen: Hyperparameters
+) -> tuple[Any, Any]:
+    """Returns a model and PEFT's own, which are the same and leave the same random state."""
+    set_seed(3)
+    model = made.build(base, settings, chosen, AUTO_CLASS)
+    drawn_after = torch.rand(2)
+    set_seed(3)
+    expected = adapt_model(base, settings, chosen, AUTO_CLASS)
+    assert torch.equal(drawn_after, torch.rand(2))
+    assert _describe(model) == _describe(expected)
+    return model, expected
+
+
 @pytest.mark.parametrize("method", ["lora", "dora", "rslora", "loraplus", "qlora", "int8_lora"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("group", ["query_value", "all"])
@@ -51,13 +65,7 @@ def test_copies_equal_what_peft_makes(
     base = load_tiny(quantization=settings.quantization, dtype=dtype)
     for changed in ({}, *CHOICES):
         chosen = hyperparameters.model_copy(update={**changed, "target_modules": group})
-        set_seed(3)
-        model = made.build(base, settings, chosen, AUTO_CLASS)
-        drawn_after = torch.rand(2)
-        set_seed(3)
-        expected = adapt_model(base, settings, chosen, AUTO_CLASS)
-        assert torch.equal(drawn_after, torch.rand(2))
-        assert _describe(model) == _describe(expected)
+        model, expected = _build_both(made, base, settings, chosen)
         assert list(model.state_dict()) == list(expected.state_dict())
         assert vars(model.peft_config["default"]) == vars(expected.peft_config["default"])
     assert None not in made._templates.values()
@@ -134,13 +142,7 @@ def test_what_would_differ_from_peft_is_left_to_peft(
     for chosen in (hyperparameters, embedding):
         made = AdapterTemplates()
         for _ in range(2):
-            set_seed(3)
-            model = made.build(base, settings, chosen, AUTO_CLASS)
-            drawn_after = torch.rand(2)
-            set_seed(3)
-            expected = adapt_model(base, settings, chosen, AUTO_CLASS)
-            assert torch.equal(drawn_after, torch.rand(2))
-            assert _describe(model) == _describe(expected)
+            _build_both(made, base, settings, chosen)
         assert list(made._templates.values()) == [None]
 
 

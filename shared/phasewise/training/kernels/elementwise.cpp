@@ -53,21 +53,14 @@ void gelu(const T* from, T* to, long count) {
 template <typename T>
 void gelu_backward(const T* grads, const T* inputs, T* to, long count) {
     for_each_vector(grads, to, count, [=](Floats grad, long i) {
-        T tail[WIDTH] = {};
-        const bool is_whole = i + WIDTH <= count;
-        if (!is_whole) std::memcpy(tail, inputs + i, (count - i) * sizeof(T));
-        return grad * evaluate(SLOPE, load(is_whole ? inputs + i : tail));
+        return grad * evaluate(SLOPE, load_part(inputs + i, count - i));
     });
 }
 
 template <typename T>
 void drop(const T* from, const int16_t* draws, int limit, float factor, T* to, long count) {
     for_each_vector(from, to, count, [=](Floats x, long i) {
-        int16_t tail[WIDTH] = {};
-        const bool is_whole = i + WIDTH <= count;
-        if (!is_whole) std::memcpy(tail, draws + i, (count - i) * sizeof(int16_t));
-        const int16_t* own = is_whole ? draws + i : tail;
-        return __builtin_convertvector(*(const Shorts*)own, Ints) < limit ? x * factor : Floats{};
+        return drop_part(x, draws + i, limit, factor, count - i);
     });
 }
 

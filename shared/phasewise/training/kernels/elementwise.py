@@ -9,7 +9,7 @@ from torch import nn
 from transformers.activations import GELUActivation
 
 from phasewise.training.dropout import Draws
-from phasewise.training.kernels.library import find_kernel
+from phasewise.training.kernels.library import address_of, find_kernel
 
 #: Modules that compute the exact GELU, by the error function (arXiv 1606.08415, section 2).
 _EXACT = (GELUActivation, nn.GELU)
@@ -52,8 +52,8 @@ def drop_into(out: torch.Tensor, inputs: torch.Tensor, draws: Draws) -> None:
         torch.mul(inputs, draws.factors(inputs.dtype), out=out)
         return
     kept = ctypes.c_int(draws.limit), ctypes.c_float(draws.factor)
-    addresses = _address(inputs), _address(draws.bits)
-    kernel(*addresses, *kept, _address(out), ctypes.c_long(inputs.numel()))
+    addresses = address_of(inputs), address_of(draws.bits)
+    kernel(*addresses, *kept, address_of(out), ctypes.c_long(inputs.numel()))
 
 
 class _Gelu(torch.autograd.Function):
@@ -63,7 +63,7 @@ class _Gelu(torch.autograd.Function):
         ctx.save_for_backward(inputs)
         out = torch.empty_like(inputs)
         kernel, count = find_kernel("gelu", inputs), ctypes.c_long(inputs.numel())
-        kernel(_address(inputs), _address(out), count)
+        kernel(address_of(inputs), address_of(out), count)
         return out
 
     @staticmethod
@@ -71,7 +71,7 @@ class _Gelu(torch.autograd.Function):
         (inputs,), grad = ctx.saved_tensors, grads[0].contiguous()
         out = torch.empty_like(inputs)
         kernel, count = find_kernel("gelu_backward", inputs), ctypes.c_long(inputs.numel())
-        kernel(_address(grad), _address(inputs), _address(out), count)
+        kernel(address_of(grad), address_of(inputs), address_of(out), count)
         return out
 
 
@@ -91,7 +91,3 @@ def _drop(inputs: torch.Tensor, draws: Draws) -> torch.Tensor:
     out = torch.empty_like(inputs)
     drop_into(out, inputs, draws)
     return out
-
-
-def _address(tensor: torch.Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())

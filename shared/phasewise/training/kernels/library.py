@@ -59,6 +59,11 @@ def find_kernel(name: str, tensor: torch.Tensor) -> Any:
     return _look_up(library, f"{name}_{_NAMES[tensor.dtype]}")
 
 
+def address_of(tensor: torch.Tensor | None) -> ctypes.c_void_p:
+    """Returns where a tensor's values lie, for a kernel; null for None."""
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
 @cache
 def _look_up(library: ctypes.CDLL, name: str) -> Any:
     kernel = getattr(library, name)

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from phasewise.training.kernels.library import address_of
+
 
 class NormedPair(NamedTuple):
     """What the norms of a member are made of; its tensors are contiguous.
@@ -50,7 +52,7 @@ def find_norms(
         for p, norms in zip(pairs, found, strict=True)
     ]
     array = (_Norms * len(described))(*described)
-    addresses = map(ctypes.c_void_p, (weight.data_ptr(), squares.data_ptr()))
+    addresses = map(address_of, (weight, squares))
     out_features, in_features = map(ctypes.c_long, weight.shape)
     kernel(ctypes.byref(array), ctypes.c_long(len(pairs)), *addresses, in_features, out_features)
     return found

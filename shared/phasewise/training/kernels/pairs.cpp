@@ -43,11 +43,7 @@ thread_local Scratch inputs_scratch, down_scratch, up_scratch, out_scratch, low_
 // What dropout leaves of the values at one place of (rows, in).
 inline Floats drop(Floats values, const Pair& pair, long place, long count) {
     if (!pair.draws) return values;
-    int16_t part[WIDTH] = {};
-    const int16_t* own = pair.draws + place;
-    if (count < WIDTH) own = (int16_t*)std::memcpy(part, own, count * sizeof(int16_t));
-    return __builtin_convertvector(*(const Shorts*)own, Ints) < pair.limit ? values * pair.factor
-                                                                          : Floats{};
+    return drop_part(values, pair.draws + place, pair.limit, pair.factor, count);
 }
 
 // k x of some rows as floats, (rows, in rounded up), zeros behind.

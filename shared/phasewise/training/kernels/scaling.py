@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from phasewise.training.kernels.library import find_kernel
+from phasewise.training.kernels.library import address_of, find_kernel
 
 
 def add_scaled(out: torch.Tensor, lifted: torch.Tensor, scale: torch.Tensor) -> None:
@@ -65,5 +65,4 @@ def _find(name: str, rows: torch.Tensor, *others: torch.Tensor | None) -> Any:
 
 
 def _run(kernel: Any, tensors: tuple[torch.Tensor | None, ...], rows: torch.Tensor) -> None:
-    addresses = [ctypes.c_void_p(None if t is None else t.data_ptr()) for t in tensors]
-    kernel(*addresses, *map(ctypes.c_long, rows.shape))
+    kernel(*map(address_of, tensors), *map(ctypes.c_long, rows.shape))

@@ -119,6 +119,14 @@ inline void store_part(T* to, Floats values, long count) {
     std::memcpy(to, part, count * sizeof(T));
 }
 
+// What a dropout leaves of values: those whose draws lie below `limit`, times `factor`.
+inline Floats drop_part(Floats values, const int16_t* draws, int limit, float factor, long count) {
+    int16_t part[WIDTH] = {};
+    if (count < WIDTH) draws = (int16_t*)std::memcpy(part, draws, count * sizeof(int16_t));
+    return __builtin_convertvector(*(const Shorts*)draws, Ints) < limit ? values * factor
+                                                                       : Floats{};
+}
+
 // Interleaving the halves of 16 lines four times transposes them.
 inline void transpose_lines(Floats lines[WIDTH]) {
     for (int round = 0; round < 4; round++) {
