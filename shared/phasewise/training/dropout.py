@@ -43,13 +43,17 @@ class Draws(NamedTuple):
             bits = torch.empty(shape, dtype=torch.int16)
         else:  # a bool that is neither 0 nor 1 is undefined
             bits = torch.zeros(shape, dtype=torch.bool, device=device)
-        limit = min(round((1 - probability) * 2**16) - 2**15, 2**15 - 1)
-        return cls(bits, limit, 1 / (1 - probability))
+        return cls(bits, *find_limit(probability))
 
     def factors(self, dtype: torch.dtype) -> torch.Tensor:
         """Returns 0 or ``factor`` for each element."""
         kept = self.bits if self.bits.dtype == torch.bool else self.bits < self.limit
         return kept.to(dtype).mul_(self.factor)
+
+
+def find_limit(probability: float) -> tuple[int, float]:
+    """Returns ``limit`` and ``factor`` of ``Draws``, of the probability of losing an element."""
+    return min(round((1 - probability) * 2**16) - 2**15, 2**15 - 1), 1 / (1 - probability)
 
 
 class Stream:

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "attention.h"
 #include "vectors.h"
 
 namespace {
@@ -21,24 +22,6 @@ struct Tokens {
     T* data;
     long step;
 };
-
-}  // namespace
-
-// Both as kernels/attention.py fills them.
-struct Heads {
-    void* data;
-    int64_t head_step, token_step;
-};
-
-struct Attention {
-    const int64_t* rows;        // (count, 4): first query, queries, first key, keys
-    const int16_t* const* draws;  // each row's, (heads, its queries, its keys); null: no dropout
-    int64_t count, heads, key_heads, size, queries, keys, longest;
-    int32_t is_causal, limit;
-    float scale, factor;
-};
-
-namespace {
 
 struct Row {
     long first_query, queries, first_key, keys;

@@ -1,26 +1,10 @@
 // The products of all members' low-rank pairs in one layer; PyTorch's are in packed/pair_products.py.
 #include <algorithm>
 
+#include "pairs.h"
 #include "vectors.h"
 
 namespace {
-
-// One member's pair, as kernels/pairs.py describes it; T is the type of all but the weights.
-struct Pair {
-    const void* inputs;    // x, (rows, in)
-    const int16_t* draws;  // dropout's, (rows, in); null without
-    const float* down;     // A, (rank, in)
-    const float* up;       // B, (out, rank)
-    float* low;            // s (k x) A^T, (rows, rank rounded up)
-    void* out;             // (rows, out); its gradient in the backward pass
-    float* to_down;        // gradients of A and B
-    float* to_up;
-    void* passed;          // (rows, in), to which the gradient of x is added; null: nobody needs it
-    const void* again;     // (rows, in), added to that gradient before dropout; may be null
-    long rows, rank;
-    int limit;  // draws below it are kept, times `factor`
-    float factor, scaling;
-};
 
 // Rows at once: their inputs, as floats, stay in the second-level cache.
 constexpr long BLOCK = 64;

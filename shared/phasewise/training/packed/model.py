@@ -45,6 +45,7 @@ from phasewise.training.packed.token_losses import (
     find_targets,
     measure_losses,
 )
+from phasewise.training.packed.trunk import use_trunk
 
 #: Fresh heads with which a packed model may be compared, until one agrees.
 _HEADS = 4
@@ -72,6 +73,7 @@ class PackedModel:
         self._biases = OwnBiases()
         self._model.config.use_cache = False
         self._blocks = _find_blocks(self._model)
+        self._position: Position | None = None
         self._model.set_attn_implementation(attention.NAME)
         _replace_elementwise(self._model)
         int8 = [name for name, m in self._model.named_modules() if is_quantized(m, "8bit")]
@@ -169,6 +171,7 @@ class PackedModel:
             expected = self._compare(base, pack, batch)
             if self._output is None:
                 self._narrow(pack, batch, expected)
+                self._shorten(pack, batch, expected)
         self.train(True)
         again = []
         for _ in range(2):
@@ -223,7 +226,19 @@ class PackedModel:
             undo()
             if is_close(found, expected, self._model.dtype):
                 narrow_block(self._blocks[-1], position)
+                self._position = position
                 return
+
+    def _shorten(
+        self,
+        pack: Sequence[tuple[Member, int]],
+        batch: dict[str, torch.Tensor],
+        expected: torch.Tensor,
+    ) -> None:
+        """Has all blocks computed at once, if they are of a kind that there are kernels for."""
+        undo = use_trunk(self._model, self._blocks) if self._position == "first" else None
+        if undo is not None and not is_close(self(pack, batch), expected, self._model.dtype):
+            undo()
 
 
 def _share_copy(model: Any) -> Any:

@@ -1,0 +1,223 @@
+"""Blocks of BERT's kind, all of them in one compiled call each way (``trunk.cpp``)."""
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from phasewise.training.dropout import Stream, find_limit
+from phasewise.training.kernels.library import address_of, find_kernel
+
+#: Linear layers of a block.
+LINEARS = 6
+_POINTER, _INT, _LONG, _FLOAT = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_float
+
+
+class _Linear(ctypes.Structure):
+    _fields_ = (
+        *((name, _POINTER) for name in ("forward", "backward", "bias")),
+        *((name, _LONG) for name in ("in", "out")),
+    )
+
+
+class _Norm(ctypes.Structure):
+    _fields_ = (("weight", _POINTER), ("bias", _POINTER))
+
+
+class _Block(ctypes.Structure):
+    _fields_ = (("linears", _Linear * LINEARS), ("norms", _Norm * 2))
+
+
+class OwnPair(ctypes.Structure):
+    """A member's pair in one layer, by its addresses; all zero: none."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("down", "up", "to_down", "to_up")),
+        ("rank", _LONG),
+        *((name, _INT) for name in ("limit", "drops")),
+        *((name, _FLOAT) for name in ("factor", "scaling")),
+    )
+
+
+class _Member(ctypes.Structure):
+    _fields_ = (
+        ("place", ctypes.c_uint64),
+        *((name, _LONG) for name in ("rows", "tokens")),
+        ("pairs", _POINTER),
+    )
+
+
+class _Trunk(ctypes.Structure):
+    _fields_ = (
+        *((name, _POINTER) for name in ("blocks", "members", "lengths")),
+        *((name, _LONG) for name in ("block_count", "member_count", "row_count", "token_count")),
+        *((name, _LONG) for name in ("width", "inner", "heads", "first_adapted")),
+        *((name, _INT) for name in ("trains", "hidden_limit", "hidden_drops")),
+        *((name, _INT) for name in ("weights_limit", "weights_drops", "unused")),
+        *((name, _FLOAT) for name in ("hidden_factor", "weights_factor", "epsilon", "scale")),
+    )
+
+
+class FrozenBlock(NamedTuple):
+    """One block's layers.
+
+    Attributes:
+        linears: Query, key, value, the attention's output, the two around GELU.
+        norms: After the attention, after the other half.
+    """
+
+    linears: Sequence[nn.Linear]
+    norms: Sequence[nn.LayerNorm]
+
+
+class Shape(NamedTuple):
+    """What all blocks have in common.
+
+    Attributes:
+        heads: Of the attention.
+        scale: Of its scores.
+        hidden_dropout: Probability, on what is added to the states.
+        weights_dropout: Probability, on the attention's weights.
+    """
+
+    heads: int
+    scale: float
+    hidden_dropout: float
+    weights_dropout: float
+
+
+class MemberPairs(NamedTuple):
+    """What a member brings to a pass.
+
+    Attributes:
+        stream: Of its dropouts.
+        rows: Of the batch.
+        tokens: Of these rows.
+        pairs: One for each linear layer, block by block.
+    """
+
+    stream: Stream
+    rows: int
+    tokens: int
+    pairs: "ctypes.Array[OwnPair]"
+
+
+class TrunkKernel:
+    """The frozen blocks, their weights ordered for the kernels.
+
+    Args:
+        blocks: From the first to the last; float32 or bfloat16, on the CPU.
+        shape: Of all of them.
+    """
+
+    def __init__(self, blocks: Sequence[FrozenBlock], shape: Shape) -> None:
+        self._held = list[torch.Tensor]()  # what the addresses below belong to
+        self._shape, self._epsilon = shape, blocks[0].norms[0].eps
+        up = blocks[0].linears[4]
+        self._sizes = up.in_features, up.out_features
+        self._count = len(blocks)
+        self._blocks = (_Block * len(blocks))(*map(self._describe_block, blocks))
+
+    def describe(
+        self, members: Sequence[MemberPairs], lengths: Sequence[int], *, trains: bool
+    ) -> "TrunkPass":
+        """Returns a pass of some rows.
+
+        Args:
+            members: In the order of the rows.
+            lengths: Tokens of each row.
+            trains: Whether dropout is on and gradients will be asked for.
+        """
+        table = (_LONG * len(lengths))(*lengths)
+        own = (_Member * len(members))(
+            *(
+                _Member(int(m.stream.state), m.rows, m.tokens, ctypes.addressof(m.pairs))
+                for m in members
+            )
+        )
+        adapted = [i // LINEARS for m in members for i, pair in enumerate(m.pairs) if pair.rank]
+        hidden, weights = self._shape.hidden_dropout, self._shape.weights_dropout
+        limits, factors = zip(find_limit(hidden), find_limit(weights), strict=True)
+        call = _Trunk(
+            *map(ctypes.addressof, (self._blocks, own, table)),
+            *(self._count, len(members), len(lengths), sum(lengths)),
+            *(*self._sizes, self._shape.heads, min(adapted, default=self._count)),
+            *(int(trains), limits[0], int(hidden > 0), limits[1], int(weights > 0), 0),
+            *(*factors, self._epsilon, self._shape.scale),
+        )
+        return TrunkPass(call, members, own, (table, self._blocks))
+
+    def _describe_block(self, block: FrozenBlock) -> _Block:
+        linears = map(self._describe_linear, block.linears)
+        norms = (_Norm(self._hold(n.weight.float()), self._hold(n.bias.float())) for n in block.norms)
+        return _Block((_Linear * LINEARS)(*linears), (_Norm * 2)(*norms))
+
+    def _describe_linear(self, linear: nn.Linear) -> _Linear:
+        weight = linear.weight.detach()
+        ways = (self._hold(_order(w)) for w in (weight.t(), weight))
+        bias = None if linear.bias is None else self._hold(linear.bias.detach().float())
+        return _Linear(*ways, bias, linear.in_features, linear.out_features)
+
+    def _hold(self, tensor: torch.Tensor) -> int:
+        tensor = tensor.detach().contiguous()
+        self._held.append(tensor)
+        return tensor.data_ptr()
+
+
+class TrunkPass:
+    """One pass of a pack's rows, and its way back.
+
+    Args:
+        call: What the kernels read.
+        members: Whose streams move on.
+        own: Theirs, in the call.
+        held: What else has addresses in it.
+    """
+
+    def __init__(self, call: _Trunk, members: Sequence[MemberPairs], own: Any, held: Any) -> None:
+        self._call, self._members, self._own, self._held = call, members, own, held
+        self._memory = torch.empty(0)
+
+    def run(self, states: torch.Tensor) -> torch.Tensor:
+        """Returns the first token's state of each row, (rows, width).
+
+        Args:
+            states: (tokens or more, width), contiguous; the tokens of all rows.
+        """
+        size = _count("measure_trunk", states, ctypes.byref(self._call))
+        self._memory = torch.empty(size, dtype=torch.uint8)
+        out = states.new_empty(self._call.row_count, states.shape[1])
+        self._do("run_trunk", states, out)
+        for member, own in zip(self._members, self._own, strict=True):
+            member.stream.put_back(int(own.place))
+        return out
+
+    def go_back(self, states: torch.Tensor, grad: torch.Tensor) -> None:
+        """Writes the pairs' gradients.
+
+        Args:
+            states: As ``run`` had them.
+            grad: Of what it returned, contiguous.
+        """
+        self._do("differentiate_trunk", states, grad)
+
+    def _do(self, name: str, *tensors: torch.Tensor) -> None:
+        addresses = map(address_of, (self._memory, *tensors))
+        find_kernel(name, tensors[0])(ctypes.byref(self._call), *addresses)
+
+
+def _order(right: torch.Tensor) -> torch.Tensor:
+    """Returns a right factor, (k, n), as ``products.h`` orders it."""
+    sizes = [ctypes.c_long(count) for count in (*right.stride(), *right.shape)]
+    ordered = torch.empty(_count("ordered_size", right, *sizes[2:]), dtype=right.dtype)
+    find_kernel("order", right)(address_of(right), *sizes, address_of(ordered))
+    return ordered
+
+
+def _count(name: str, tensor: torch.Tensor, *arguments: Any) -> int:
+    """Returns what a kernel that counts returns."""
+    kernel = find_kernel(name, tensor)
+    kernel.restype = ctypes.c_long
+    return int(kernel(*arguments))

@@ -1,0 +1,194 @@
+"""BERT-like blocks by hand: one call for all of them, in place of transformers' own code.
+
+A step of small batches is mostly Python, autograd and memory management around small products; here
+all of that happens once a pass. The blocks' own code stays what everything else goes through, and
+what a pack's model is compared with.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import nn
+
+from phasewise.training.dropout import find_limit
+from phasewise.training.kernels.elementwise import Gelu
+from phasewise.training.kernels.library import find_kernel
+from phasewise.training.kernels.pairs import can_read
+from phasewise.training.kernels.trunk import (
+    FrozenBlock,
+    MemberPairs,
+    OwnPair,
+    Shape,
+    TrunkKernel,
+    TrunkPass,
+)
+from phasewise.training.packed.last_block import widen_states
+from phasewise.training.packed.layout import Layout, Member, Share, current_layout
+from phasewise.training.products import OneDnnLinear
+
+#: Where a block of BERT's kind has its linear layers, in the order of a pass.
+_LINEARS = (
+    *(f"attention.self.{name}" for name in ("query", "key", "value")),
+    *("attention.output.dense", "intermediate.dense", "output.dense"),
+)
+_NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
+_MEMO = "trunk"
+
+
+def use_trunk(model: nn.Module, blocks: Sequence[nn.Module]) -> Callable[[], None] | None:
+    """Has the blocks computed together where the kernels can, whoever the members are.
+
+    Args:
+        model: A pack's, whose last block gives the first token of each row.
+        blocks: The model's.
+
+    Returns:
+        What undoes it; None if the blocks are of another kind or there are no kernels.
+    """
+    trunk = _Trunk.find(model, blocks)
+    if trunk is None:
+        return None
+    before = [block.forward for block in blocks]
+    for index, (block, whole) in enumerate(zip(blocks, before, strict=True)):
+        block.forward = trunk.stand_in(block, whole, is_first=index == 0)
+
+    def undo() -> None:
+        for block, whole in zip(blocks, before, strict=True):
+            block.forward = whole
+
+    return undo
+
+
+class _Trunk:
+    """The blocks of a model.
+
+    Args:
+        kernel: Theirs.
+        names: Of all linear layers in the model, block by block.
+        dtype: Of the weights.
+    """
+
+    def __init__(self, kernel: TrunkKernel, names: Sequence[str], dtype: torch.dtype) -> None:
+        self._kernel, self._dtype = kernel, dtype
+        self._places = {name: place for place, name in enumerate(names)}
+
+    @classmethod
+    def find(cls, model: nn.Module, blocks: Sequence[nn.Module]) -> "_Trunk | None":
+        """Returns the trunk of BERT-like blocks; None for others."""
+        names = {id(module): name for name, module in model.named_modules()}
+        try:
+            found = [_read_block(block) for block in blocks]
+            shapes = {_read_shape(block) for block in blocks}
+        except AttributeError:
+            return None
+        linears = [linear for block in found for linear in block.linears]
+        weight = linears[0].weight
+        plain = all(type(m) in (nn.Linear, OneDnnLinear) for m in linears)
+        alike = len(shapes) == 1 and all(m.weight.dtype == weight.dtype for m in linears)
+        if not plain or not alike or find_kernel("run_trunk", weight) is None:
+            return None
+        kernel = TrunkKernel(found, shapes.pop())
+        return cls(kernel, [names[id(linear)] for linear in linears], weight.dtype)
+
+    def stand_in(
+        self, block: nn.Module, whole: Callable[..., Any], *, is_first: bool
+    ) -> Callable[..., Any]:
+        """Returns a block's forward: the first one does all blocks' work, the others none.
+
+        Args:
+            block: The block.
+            whole: Its own, for passes that the kernels do not cover.
+            is_first: Whether it is the first.
+        """
+
+        def forward(states: torch.Tensor, *args: Any, **keywords: Any) -> Any:
+            layout = current_layout()
+            trains = block.training
+            if is_first and (trains or not torch.is_grad_enabled()) and self._covers(states, layout):
+                layout.memo[_MEMO] = True
+                return self._run(states, layout, trains=trains)
+            return states if _MEMO in layout.memo else whole(states, *args, **keywords)
+
+        return forward
+
+    def _covers(self, states: torch.Tensor, layout: Layout) -> bool:
+        if states.dtype != self._dtype or find_kernel("run_trunk", states) is None:
+            return False
+        return not states.requires_grad and all(self._takes(s.member) for s in layout.shares)
+
+    def _takes(self, member: Member) -> bool:
+        """Whether a member adapts nothing but linear layers of the blocks, and without DoRA."""
+        if member.biases or not self._places.keys() >= member.layers.keys():
+            return False
+        pairs = member.layers.values()
+        weights = [weight for pair in pairs for weight in (pair.down, pair.up)]
+        return all(pair.magnitude is None for pair in pairs) and can_read(weights)
+
+    def _run(self, states: torch.Tensor, layout: Layout, *, trains: bool) -> torch.Tensor:
+        """Returns what the last block would, (rows, longest, features)."""
+        weights = [
+            weight
+            for share in layout.shares
+            for pair in share.member.layers.values()
+            for weight in (pair.down, pair.up)
+        ]
+        grads = torch.empty(sum(weight.numel() for weight in weights) if trains else 0)
+        places = accumulate((4 * weight.numel() for weight in weights), initial=grads.data_ptr())
+        members = [self._describe(share, places) for share in layout.shares]
+        done = self._kernel.describe(members, layout.lengths, trains=trains)
+        rows = states[0].contiguous()
+        out: torch.Tensor = _Pass.apply(rows, done, grads, *weights)  # type: ignore[no-untyped-call]
+        return widen_states(out, layout, "first")
+
+    def _describe(self, share: Share, places: Iterator[int]) -> MemberPairs:
+        """Returns a member's part; its gradients go to the next two places for each pair."""
+        member, pairs = share.member, (OwnPair * len(self._places))()
+        for name, pair in member.layers.items():
+            pairs[self._places[name]] = OwnPair(
+                *(pair.down.data_ptr(), pair.up.data_ptr(), next(places), next(places)),
+                *(len(pair.down), *_keep(pair.dropout), pair.scaling),
+            )
+        return MemberPairs(member.stream, share.rows, share.tokens, pairs)
+
+
+class _Pass(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, rows: torch.Tensor, done: TrunkPass, grads: torch.Tensor, *weights: torch.Tensor
+    ) -> torch.Tensor:
+        ctx.done, ctx.grads, ctx.shapes = done, grads, [weight.shape for weight in weights]
+        ctx.save_for_backward(rows)
+        return done.run(rows)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
+        (rows,) = ctx.saved_tensors
+        ctx.done.go_back(rows, grads[0].contiguous())
+        parts = torch.split(ctx.grads, [shape.numel() for shape in ctx.shapes])
+        own = (part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True))
+        return None, None, None, *own
+
+
+def _keep(dropout: float) -> tuple[int, int, float]:
+    """Returns limit, whether there is any dropout, and factor."""
+    limit, factor = find_limit(dropout)
+    return limit, int(dropout > 0), factor
+
+
+def _read_block(block: nn.Module) -> FrozenBlock:
+    """Raises AttributeError if the block is of another kind."""
+    linears: list[Any] = [block.get_submodule(name) for name in _LINEARS]
+    norms: list[Any] = [block.get_submodule(name) for name in _NORMS]
+    return FrozenBlock(linears, norms)
+
+
+def _read_shape(block: Any) -> Shape:
+    """Raises AttributeError if the block is of another kind."""
+    attention, halves = block.attention.self, (block.attention.output, block.output)
+    hidden = {half.dropout.p for half in halves}
+    if len(hidden) > 1 or type(block.intermediate.intermediate_act_fn) is not Gelu:
+        raise AttributeError("dropout or activation of another kind")
+    heads, scale = attention.num_attention_heads, attention.scaling
+    return Shape(heads, scale, hidden.pop(), attention.dropout.p)
