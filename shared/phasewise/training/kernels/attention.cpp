@@ -379,7 +379,6 @@ void differentiate(const Attention& all, const Heads& query, const Heads& key, c
 
 extern "C" {
 
-// out = dropout(softmax(scale * query key^T)) value, of each row and head.
 void attend_float(const Attention* all, const Heads* query, const Heads* key, const Heads* value,
                   const Heads* out) {
     attend<float>(*all, *query, *key, *value, *out);
@@ -390,7 +389,6 @@ void attend_bfloat16(const Attention* all, const Heads* query, const Heads* key,
     attend<BFloat16>(*all, *query, *key, *value, *out);
 }
 
-// The gradients of query, key and value, of `grad`, that of out.
 void attend_backward_float(const Attention* all, const Heads* query, const Heads* key,
                            const Heads* value, const Heads* grad, const Heads* to_query,
                            const Heads* to_key, const Heads* to_value) {

@@ -1,14 +1,13 @@
 // Blocks of BERT's kind for all tokens of a pack: one call forward, one back.
 //
 // middle = norm(x + drop(O attend(Q x, K x, V x))), out = norm(middle + drop(D gelu(U middle))).
-// Random numbers are drawn in the order in which packed/ draws them for transformers' own code.
 #include <algorithm>
 
+#include "attention.h"
 #include "products.h"
-#include "trunk.h"
+#include "rooms.h"
 
 extern "C" {
-void draw_int16(uint64_t place, int16_t* to, long count);
 void gelu_float(const float* from, float* to, long count);
 void gelu_bfloat16(const BFloat16* from, BFloat16* to, long count);
 void gelu_backward_float(const float* grads, const float* inputs, float* to, long count);
@@ -41,32 +40,36 @@ struct Kernels<BFloat16> {
     static constexpr auto gelu_backward = gelu_backward_bfloat16;
 };
 
-// Four draws a word, and a word's place is this far from the one before (draws.cpp).
-constexpr uint64_t STEP = 0x9e3779b97f4a7c15;
+// Which queries see which keys, as attention.h has it: all tokens of their rows, or only the first.
+struct Rows {
+    std::vector<int64_t> whole, narrow, firsts;
+    long longest = 0;
+
+    explicit Rows(const Trunk& all) {
+        for (long row = 0, token = 0; row < all.row_count; token += all.lengths[row++]) {
+            const int64_t length = all.lengths[row];
+            firsts.push_back(token);
+            for (const int64_t part : {long(token), long(length), long(token), long(length)})
+                whole.push_back(part);
+            for (const int64_t part : {row, 1l, long(token), long(length)}) narrow.push_back(part);
+            longest = std::max(longest, long(length));
+        }
+    }
+};
 
 template <typename T>
 class Pass {
   public:
-    // `draws`: whether random numbers are drawn now, or lie in the arena from the pass forward.
-    Pass(const Trunk& all, Arena& arena, bool draws) : all_(all), arena_(arena), draws_(draws) {
-        for (long row = 0, token = 0; row < all.row_count; token += all.lengths[row++]) {
-            const int64_t length = all.lengths[row];
-            firsts_.push_back(token);
-            for (const int64_t part : {token, length, token, length}) whole_.push_back(part);
-            for (const int64_t part : {row, 1l, token, length}) narrow_.push_back(part);
-            longest_ = std::max(longest_, long(length));
-        }
-        wide_ = arena.take<T>(all.token_count * all.inner);
-        branch_ = arena.take<T>(all.token_count * all.width);
-        if (all.trains) return;
-        for (T*& turn : turns_) turn = arena.take<T>(all.token_count * all.width);
-    }
+    // `draws`: whether random numbers are drawn now, or lie in the arena since the pass forward.
+    Pass(const Trunk& all, Arena& arena, bool draws)
+        : all_(all), arena_(arena), rows_(all), planner_(all, arena, draws),
+          wide_(planner_.shared()), branch_(take_states()) {}
 
     void forward(const T* states, T* out) {
         T* in = (T*)states;
         for (long index = 0; index < all_.block_count; index++) {
             const long used = arena_.used();
-            Room<T> room = make_room(index, in);
+            Room<T> room = planner_.make_room(index, in);
             if (!arena_.counts()) run_block(index, room);
             in = room.out;
             if (!all_.trains) arena_.rewind(used);
@@ -78,11 +81,10 @@ class Pass {
     void backward(const T* states, const T* grad) {
         std::vector<Room<T>> rooms;
         for (long index = 0; index < all_.block_count; index++)
-            rooms.push_back(make_room(index, index ? rooms.back().out : (T*)states));
-        T* turns[3];
-        for (T*& turn : turns) turn = arena_.take<T>(all_.token_count * all_.width);
-        T* parts[3];
-        for (T*& part : parts) part = arena_.take<T>(all_.token_count * all_.width);
+            rooms.push_back(planner_.make_room(index, index ? rooms.back().out : (T*)states));
+        T *turns[3], *parts[3];
+        for (T*& turn : turns) turn = take_states();
+        for (T*& part : parts) part = take_states();
         if (arena_.counts()) return;
         std::copy(grad, grad + all_.row_count * all_.width, turns[0]);
         for (long index = all_.block_count - 1; index >= all_.first_adapted; index--)
@@ -92,154 +94,36 @@ class Pass {
   private:
     const Trunk& all_;
     Arena& arena_;
-    bool draws_;
-    std::vector<int64_t> whole_, narrow_, firsts_;
-    long longest_ = 0;
-    T *wide_, *branch_, *turns_[2];  // shared by all blocks
+    Rows rows_;
+    Planner<T> planner_;
+    T *wide_, *branch_;  // (tokens, inner) and (tokens, width)
 
-    void skip(Member& member, long count) const {
-        if (draws_) member.place += uint64_t((count + 3) / 4) * STEP;
-    }
-
-    void draw(Member& member, int16_t* to, long count) const {
-        if (draws_ && to) draw_int16(member.place, to, count);
-        skip(member, count);
-    }
-
-    // Rows of a member that go through a layer.
-    static long rows_of(const Member& member, bool is_narrow) {
-        return is_narrow ? member.rows : member.tokens;
-    }
-
-    bool is_adapted(long index, Place place) const {
-        for (long i = 0; i < all_.member_count; i++)
-            if (all_.members[i].pairs[index * LINEARS + place].rank) return true;
-        return false;
-    }
-
-    // The pairs of a layer, their draws and the room for their lows.
-    void take_pairs(long index, Place place, bool is_narrow, Room<T>& room) {
-        long start = 0;
-        for (long i = 0; i < all_.member_count; i++) {
-            Member& member = all_.members[i];
-            const OwnPair& own = member.pairs[index * LINEARS + place];
-            const long rows = rows_of(member, is_narrow), in = all_.blocks[index].linears[place].in;
-            if (own.rank) {
-                int16_t* draws = nullptr;
-                if (own.drops && all_.trains) {
-                    draws = arena_.take<int16_t>(rows * in);
-                    draw(member, draws, rows * in);
-                }
-                float* low = arena_.take<float>(rows * round_up(own.rank));
-                room.pairs[place].push_back({nullptr, draws, own.down, own.up, low, nullptr,
-                                             own.to_down, own.to_up, nullptr, nullptr, rows,
-                                             long(own.rank), own.limit, own.factor, own.scaling});
-                room.starts[place].push_back(start);
-            }
-            start += rows;
-        }
-    }
-
-    // As many random numbers as `take_pairs` draws, unused: transformers' code computes the last
-    // block's query, key and value twice, of all tokens and of those that count.
-    void skip_pairs(long index, Place place, bool is_narrow) {
-        for (long i = 0; i < all_.member_count; i++) {
-            Member& member = all_.members[i];
-            const OwnPair& own = member.pairs[index * LINEARS + place];
-            if (own.rank && own.drops && all_.trains)
-                skip(member, rows_of(member, is_narrow) * all_.blocks[index].linears[place].in);
-        }
-    }
-
-    Dropped take_hidden(bool is_narrow) {
-        if (!all_.trains || !all_.hidden_drops) return {nullptr, 0, 1.f};
-        const long count = is_narrow ? all_.row_count : all_.token_count;
-        int16_t *draws = arena_.take<int16_t>(count * all_.width), *next = draws;
-        for (long i = 0; i < all_.member_count; i++) {
-            const long own = rows_of(all_.members[i], is_narrow) * all_.width;
-            draw(all_.members[i], next, own);
-            if (next) next += own;
-        }
-        return {draws, all_.hidden_limit, all_.hidden_factor};
-    }
-
-    void take_weights(Room<T>& room) {
-        if (!all_.trains || !all_.weights_drops) return;
-        const int64_t* length = all_.lengths;
-        for (long i = 0; i < all_.member_count; i++) {
-            Member& member = all_.members[i];
-            long count = 0;
-            for (long row = 0; row < member.rows; row++)
-                count += all_.heads * (room.is_last ? 1 : length[row]) * length[row];
-            int16_t* next = arena_.take<int16_t>(count);
-            draw(member, next, count);
-            for (long row = 0; row < member.rows; row++, length++) {
-                room.weights.push_back(next);
-                if (next) next += all_.heads * (room.is_last ? 1 : *length) * *length;
-            }
-        }
-    }
-
-    Room<T> make_room(long index, T* in) {
-        Room<T> room = {};
-        const bool last = room.is_last = index + 1 == all_.block_count;
-        room.count = last ? all_.row_count : all_.token_count;
-        const long tokens = all_.token_count * all_.width, own = room.count * all_.width;
-        room.in = room.own = in;
-        if (last) room.own = arena_.take<T>(own);
-        room.query = arena_.take<T>(own);
-        room.key = arena_.take<T>(tokens);
-        room.value = arena_.take<T>(tokens);
-        for (T** part : {&room.attended, &room.first_sums, &room.middle, &room.sums})
-            *part = arena_.take<T>(own);
-        room.raw = arena_.take<T>(room.count * all_.inner);
-        const bool holds = all_.trains && is_adapted(index, DOWN);
-        room.active = holds ? arena_.take<T>(room.count * all_.inner) : wide_;
-        room.first_moments = arena_.take<Moments>(room.count);
-        room.moments = arena_.take<Moments>(room.count);
-        room.out = all_.trains ? arena_.take<T>(own) : turns_[index % 2];
-        if (last) skip_pairs(index, QUERY, false);
-        else take_pairs(index, QUERY, false, room);
-        take_pairs(index, KEY, false, room);
-        take_pairs(index, VALUE, false, room);
-        if (last) {
-            take_pairs(index, QUERY, true, room);
-            skip_pairs(index, KEY, true);
-            skip_pairs(index, VALUE, true);
-        }
-        take_weights(room);
-        take_pairs(index, ATTENDED, last, room);
-        room.first_dropped = take_hidden(last);
-        take_pairs(index, UP, last, room);
-        take_pairs(index, DOWN, last, room);
-        room.dropped = take_hidden(last);
-        return room;
-    }
+    T* take_states() { return arena_.take<T>(all_.token_count * all_.width); }
 
     // out = the layer of `in`, with all members' pairs.
-    void apply(long index, Place place, Room<T>& room, const T* in, long count, T* out) {
-        const Linear& layer = all_.blocks[index].linears[place];
+    void apply(long index, Part part, Room<T>& room, const T* in, long count, T* out) {
+        const Linear& layer = all_.blocks[index].linears[part];
         multiply_ordered<T>(in, count, layer.in, (const T*)layer.forward, layer.in, layer.out,
                             layer.bias, out, layer.out, false);
-        std::vector<Pair>& pairs = room.pairs[place];
+        std::vector<Pair>& pairs = room.pairs[part];
         for (size_t i = 0; i < pairs.size(); i++) {
-            pairs[i].inputs = in + room.starts[place][i] * layer.in;
-            pairs[i].out = out + room.starts[place][i] * layer.out;
+            pairs[i].inputs = in + room.starts[part][i] * layer.in;
+            pairs[i].out = out + room.starts[part][i] * layer.out;
         }
         Kernels<T>::add_pairs(pairs.data(), pairs.size(), layer.in, layer.out);
     }
 
     // Writes the gradients of a layer's pairs, and that of its input where `passed` is not null:
     // added to that, or in its place.
-    void go_back(long index, Place place, Room<T>& room, const T* in, const T* grad, long count,
+    void go_back(long index, Part part, Room<T>& room, const T* in, const T* grad, long count,
                  T* passed, bool adds) {
-        const Linear& layer = all_.blocks[index].linears[place];
+        const Linear& layer = all_.blocks[index].linears[part];
         if (passed)
             multiply_ordered<T>(grad, count, layer.out, (const T*)layer.backward, layer.out,
                                 layer.in, nullptr, passed, layer.in, adds);
-        std::vector<Pair>& pairs = room.pairs[place];
+        std::vector<Pair>& pairs = room.pairs[part];
         for (size_t i = 0; i < pairs.size(); i++) {
-            const long start = room.starts[place][i];
+            const long start = room.starts[part][i];
             pairs[i].inputs = in + start * layer.in;
             pairs[i].out = (T*)grad + start * layer.out;
             pairs[i].passed = passed ? passed + start * layer.in : nullptr;
@@ -248,10 +132,10 @@ class Pass {
     }
 
     Attention describe(const Room<T>& room) const {
-        const std::vector<int64_t>& rows = room.is_last ? narrow_ : whole_;
+        const std::vector<int64_t>& rows = room.is_last ? rows_.narrow : rows_.whole;
         return {rows.data(), room.weights.empty() ? nullptr : room.weights.data(), all_.row_count,
                 all_.heads, all_.heads, all_.width / all_.heads, room.count, all_.token_count,
-                longest_, 0, all_.weights_limit, all_.scale,
+                rows_.longest, 0, all_.weights_limit, all_.scale,
                 room.weights.empty() ? 1.f : all_.weights_factor};
     }
 
@@ -259,12 +143,12 @@ class Pass {
 
     // Of (tokens, width) the first token of each row.
     void gather_firsts(const T* from, T* to) const {
-        for (const int64_t token : firsts_)
+        for (const int64_t token : rows_.firsts)
             to = std::copy(from + token * all_.width, from + (token + 1) * all_.width, to);
     }
 
     void scatter_firsts(const T* from, T* to) const {
-        for (const int64_t token : firsts_) {
+        for (const int64_t token : rows_.firsts) {
             std::copy(from, from + all_.width, to + token * all_.width);
             from += all_.width;
         }

@@ -1,16 +1,11 @@
-// What a pack's pass through blocks of BERT's kind is told, as kernels/trunk.py fills it, and
-// where it keeps what the way back needs.
+// What a pack's pass through blocks of BERT's kind is told, as kernels/trunk.py fills it.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <vector>
 
-#include "attention.h"
 #include "layer_norm.h"
-#include "pairs.h"
 
-enum Place { QUERY, KEY, VALUE, ATTENDED, UP, DOWN, LINEARS };
+enum Part { QUERY, KEY, VALUE, ATTENDED, UP, DOWN, LINEARS };
 
 // A frozen linear layer, its weight ordered (products.h) for either direction.
 struct Linear {
@@ -47,41 +42,4 @@ struct Trunk {
     int64_t first_adapted;  // block; the gradient goes no further
     int32_t trains, hidden_limit, hidden_drops, weights_limit, weights_drops, unused;
     float hidden_factor, weights_factor, epsilon, scale;
-};
-
-// Hands out parts of one piece of memory; of none, it only counts.
-class Arena {
-  public:
-    explicit Arena(char* base) : base_(base) {}
-
-    template <typename T>
-    T* take(long count) {
-        const long first = used_;
-        used_ += (count * long(sizeof(T)) + 63) / 64 * 64;
-        most_ = std::max(most_, used_);
-        return base_ ? (T*)(base_ + first) : nullptr;
-    }
-
-    bool counts() const { return !base_; }
-    long used() const { return used_; }
-    long most() const { return most_; }
-    void rewind(long used) { used_ = used; }
-
-  private:
-    char* base_;
-    long used_ = 0, most_ = 0;
-};
-
-// What one block's pass writes down. `count` rows go through all but keys and values: all tokens,
-// in the last block one of each row.
-template <typename T>
-struct Room {
-    long count;
-    bool is_last;
-    T *in, *own, *query, *key, *value, *attended, *first_sums, *middle, *raw, *active, *sums, *out;
-    Moments *first_moments, *moments;
-    Dropped first_dropped, dropped;
-    std::vector<const int16_t*> weights;  // draws of the attention's dropout, of each row
-    std::vector<Pair> pairs[LINEARS];     // but for inputs and outputs of the pass
-    std::vector<long> starts[LINEARS];    // each pair's first row
 };

@@ -9,6 +9,7 @@ from torch import nn
 
 from phasewise.training.dropout import Stream, find_limit
 from phasewise.training.kernels.library import address_of, find_kernel
+from phasewise.training.kernels.products import count, order
 
 #: Linear layers of a block.
 LINEARS = 6
@@ -80,12 +81,14 @@ class Shape(NamedTuple):
         scale: Of its scores.
         hidden_dropout: Probability, on what is added to the states.
         weights_dropout: Probability, on the attention's weights.
+        epsilon: Of the norms.
     """
 
     heads: int
     scale: float
     hidden_dropout: float
     weights_dropout: float
+    epsilon: float
 
 
 class MemberPairs(NamedTuple):
@@ -114,7 +117,7 @@ class TrunkKernel:
 
     def __init__(self, blocks: Sequence[FrozenBlock], shape: Shape) -> None:
         self._held = list[torch.Tensor]()  # what the addresses below belong to
-        self._shape, self._epsilon = shape, blocks[0].norms[0].eps
+        self._shape = shape
         up = blocks[0].linears[4]
         self._sizes = up.in_features, up.out_features
         self._count = len(blocks)
@@ -141,22 +144,24 @@ class TrunkKernel:
         hidden, weights = self._shape.hidden_dropout, self._shape.weights_dropout
         limits, factors = zip(find_limit(hidden), find_limit(weights), strict=True)
         call = _Trunk(
-            *map(ctypes.addressof, (self._blocks, own, table)),
+            *(ctypes.addressof(self._blocks), ctypes.addressof(own), ctypes.addressof(table)),
             *(self._count, len(members), len(lengths), sum(lengths)),
             *(*self._sizes, self._shape.heads, min(adapted, default=self._count)),
             *(int(trains), limits[0], int(hidden > 0), limits[1], int(weights > 0), 0),
-            *(*factors, self._epsilon, self._shape.scale),
+            *(*factors, self._shape.epsilon, self._shape.scale),
         )
         return TrunkPass(call, members, own, (table, self._blocks))
 
     def _describe_block(self, block: FrozenBlock) -> _Block:
         linears = map(self._describe_linear, block.linears)
-        norms = (_Norm(self._hold(n.weight.float()), self._hold(n.bias.float())) for n in block.norms)
+        norms = (
+            _Norm(self._hold(n.weight.float()), self._hold(n.bias.float())) for n in block.norms
+        )
         return _Block((_Linear * LINEARS)(*linears), (_Norm * 2)(*norms))
 
     def _describe_linear(self, linear: nn.Linear) -> _Linear:
         weight = linear.weight.detach()
-        ways = (self._hold(_order(w)) for w in (weight.t(), weight))
+        ways = (self._hold(order(w)) for w in (weight.t(), weight))
         bias = None if linear.bias is None else self._hold(linear.bias.detach().float())
         return _Linear(*ways, bias, linear.in_features, linear.out_features)
 
@@ -186,7 +191,7 @@ class TrunkPass:
         Args:
             states: (tokens or more, width), contiguous; the tokens of all rows.
         """
-        size = _count("measure_trunk", states, ctypes.byref(self._call))
+        size = count("measure_trunk", states, ctypes.byref(self._call))
         self._memory = torch.empty(size, dtype=torch.uint8)
         out = states.new_empty(self._call.row_count, states.shape[1])
         self._do("run_trunk", states, out)
@@ -206,18 +211,3 @@ class TrunkPass:
     def _do(self, name: str, *tensors: torch.Tensor) -> None:
         addresses = map(address_of, (self._memory, *tensors))
         find_kernel(name, tensors[0])(ctypes.byref(self._call), *addresses)
-
-
-def _order(right: torch.Tensor) -> torch.Tensor:
-    """Returns a right factor, (k, n), as ``products.h`` orders it."""
-    sizes = [ctypes.c_long(count) for count in (*right.stride(), *right.shape)]
-    ordered = torch.empty(_count("ordered_size", right, *sizes[2:]), dtype=right.dtype)
-    find_kernel("order", right)(address_of(right), *sizes, address_of(ordered))
-    return ordered
-
-
-def _count(name: str, tensor: torch.Tensor, *arguments: Any) -> int:
-    """Returns what a kernel that counts returns."""
-    kernel = find_kernel(name, tensor)
-    kernel.restype = ctypes.c_long
-    return int(kernel(*arguments))

@@ -16,6 +16,7 @@ from phasewise.training.dropout import find_limit
 from phasewise.training.kernels.elementwise import Gelu
 from phasewise.training.kernels.library import find_kernel
 from phasewise.training.kernels.pairs import can_read
+from phasewise.training.kernels.products import are_products_fast
 from phasewise.training.kernels.trunk import (
     FrozenBlock,
     MemberPairs,
@@ -89,6 +90,8 @@ class _Trunk:
         alike = len(shapes) == 1 and all(m.weight.dtype == weight.dtype for m in linears)
         if not plain or not alike or find_kernel("run_trunk", weight) is None:
             return None
+        if not are_products_fast(weight.dtype):
+            return None
         kernel = TrunkKernel(found, shapes.pop())
         return cls(kernel, [names[id(linear)] for linear in linears], weight.dtype)
 
@@ -106,17 +109,19 @@ class _Trunk:
         def forward(states: torch.Tensor, *args: Any, **keywords: Any) -> Any:
             layout = current_layout()
             trains = block.training
-            if is_first and (trains or not torch.is_grad_enabled()) and self._covers(states, layout):
+            if is_first and self._covers(states, layout, trains=trains):
                 layout.memo[_MEMO] = True
                 return self._run(states, layout, trains=trains)
             return states if _MEMO in layout.memo else whole(states, *args, **keywords)
 
         return forward
 
-    def _covers(self, states: torch.Tensor, layout: Layout) -> bool:
+    def _covers(self, states: torch.Tensor, layout: Layout, *, trains: bool) -> bool:
+        if states.requires_grad or (torch.is_grad_enabled() and not trains):
+            return False
         if states.dtype != self._dtype or find_kernel("run_trunk", states) is None:
             return False
-        return not states.requires_grad and all(self._takes(s.member) for s in layout.shares)
+        return all(self._takes(share.member) for share in layout.shares)
 
     def _takes(self, member: Member) -> bool:
         """Whether a member adapts nothing but linear layers of the blocks, and without DoRA."""
@@ -187,8 +192,9 @@ def _read_block(block: nn.Module) -> FrozenBlock:
 def _read_shape(block: Any) -> Shape:
     """Raises AttributeError if the block is of another kind."""
     attention, halves = block.attention.self, (block.attention.output, block.output)
-    hidden = {half.dropout.p for half in halves}
-    if len(hidden) > 1 or type(block.intermediate.intermediate_act_fn) is not Gelu:
-        raise AttributeError("dropout or activation of another kind")
+    both = {(half.dropout.p, half.LayerNorm.eps) for half in halves}
+    if len(both) > 1 or type(block.intermediate.intermediate_act_fn) is not Gelu:
+        raise AttributeError("dropout, norm or activation of another kind")
+    hidden, epsilon = both.pop()
     heads, scale = attention.num_attention_heads, attention.scaling
-    return Shape(heads, scale, hidden.pop(), attention.dropout.p)
+    return Shape(heads, scale, hidden, attention.dropout.p, epsilon)
