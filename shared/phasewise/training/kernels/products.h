@@ -1,0 +1,157 @@
+// The product of rows with a frozen right factor, which is ordered once for it.
+//
+// Ordered: panels of COLUMNS columns, one behind the other, each with all of k (padded by zeros);
+// in a panel, COLUMNS elements of one k after those of the one before. Where one instruction
+// multiplies pairs, both elements of a pair of ks lie side by side.
+#pragma once
+
+#include <algorithm>
+
+#include "vectors.h"
+
+// Rows and vectors of columns whose sums stay in registers: of 32 there, or half or less of that.
+#ifdef __AVX512F__
+constexpr int TILE_ROWS = 8, TILE_VECTORS = 3;
+#else
+constexpr int TILE_ROWS = 4, TILE_VECTORS = 1;
+#endif
+constexpr long COLUMNS = TILE_VECTORS * WIDTH;
+// Bytes of rows that stay in the second-level cache, beside a panel and the next one.
+constexpr long BLOCK_BYTES = 400 << 10;
+
+// How elements are multiplied: GROUP neighbours in k at once.
+template <typename T>
+struct Elements {
+    static constexpr long GROUP = 1;
+    static Floats spread(const T* from) { return fill(to_float(*from)); }
+    static Floats read(const T* from) { return load(from); }
+    static Floats add(Floats sums, Floats own, Floats line) { return sums + own * line; }
+};
+
+#ifdef __AVX512BF16__
+template <>
+struct Elements<BFloat16> {
+    static constexpr long GROUP = 2;
+    static Floats spread(const BFloat16* from) {
+        int32_t pair;
+        std::memcpy(&pair, from, sizeof pair);
+        return (Floats)_mm512_set1_epi32(pair);
+    }
+    static Floats read(const BFloat16* from) { return *(const Floats*)from; }
+    static Floats add(Floats sums, Floats own, Floats line) {
+        return (Floats)_mm512_dpbf16_ps((__m512)sums, (__m512bh)own, (__m512bh)line);
+    }
+};
+#endif
+
+inline long round_up_to(long count, long step) { return (count + step - 1) / step * step; }
+
+// Elements of an ordered right factor (k, n).
+template <typename T>
+inline long ordered_size(long k, long n) {
+    return round_up_to(k, Elements<T>::GROUP) * round_up_to(n, COLUMNS);
+}
+
+// Orders a right factor whose element (kk, nn) lies at `weight[kk * k_step + nn * n_step]`.
+template <typename T>
+inline void order(const T* weight, long k_step, long n_step, long k, long n, T* to) {
+    constexpr long group = Elements<T>::GROUP;
+    for (long column = 0; column < n; column += COLUMNS)
+        for (long kk = 0; kk < k; kk += group)
+            for (long nn = column; nn < column + COLUMNS; nn++)
+                for (long one = kk; one < kk + group; one++)
+                    *to++ = one < k && nn < n ? weight[one * k_step + nn * n_step] : T{};
+}
+
+// Where a tile's sums go: `out` (rows, columns), of which the tile may be wider.
+template <typename T>
+struct Place {
+    T* out;
+    long out_step, columns;
+    const float* bias;  // may be null
+    bool adds;
+};
+
+template <typename T>
+inline void finish_vector(Floats sums, const Place<T>& place, long row, long column) {
+    const long count = place.columns - column;
+    if (count <= 0) return;
+    T* out = place.out + row * place.out_step + column;
+    if (place.bias) sums += load_part(place.bias + column, count);
+    if (place.adds) sums += load_part(out, count);
+    store_part(out, sums, count);
+}
+
+// Some rows times one panel. `next` are lines of the cache to be fetched meanwhile, one for each
+// step in k.
+template <int ROWS, typename T>
+void multiply_panel(const T* rows, long row_step, const T* panel, long k, const char* next,
+                    const Place<T>& place) {
+    using E = Elements<T>;
+    Floats sums[ROWS][TILE_VECTORS] = {};
+    const auto step = [&](const T* left, long left_step) {
+        Floats line[TILE_VECTORS];
+#pragma GCC unroll 16
+        for (int v = 0; v < TILE_VECTORS; v++) line[v] = E::read(panel + v * WIDTH * E::GROUP);
+        panel += COLUMNS * E::GROUP;
+#pragma GCC unroll 16
+        for (int row = 0; row < ROWS; row++) {
+            const Floats own = E::spread(left + row * left_step);
+#pragma GCC unroll 16
+            for (int v = 0; v < TILE_VECTORS; v++)
+                sums[row][v] = E::add(sums[row][v], own, line[v]);
+        }
+    };
+    long kk = 0;
+    for (; kk + E::GROUP <= k; kk += E::GROUP) {
+        __builtin_prefetch(next, 0, 2);
+        next += 64;
+        step(rows + kk, row_step);
+    }
+    if (kk < k) {  // a group that is not whole
+        T rest[ROWS][E::GROUP] = {};
+        for (int row = 0; row < ROWS; row++) rest[row][0] = rows[row * row_step + kk];
+        step(rest[0], E::GROUP);
+    }
+#pragma GCC unroll 16
+    for (int row = 0; row < ROWS; row++)
+#pragma GCC unroll 16
+        for (int v = 0; v < TILE_VECTORS; v++)
+            finish_vector(sums[row][v], place, row, v * WIDTH);
+}
+
+// As `multiply_panel`, for a number of rows known only now.
+template <typename T, int ROWS = TILE_ROWS>
+inline void multiply_rows(long count, const T* rows, long row_step, const T* panel, long k,
+                          const char* next, const Place<T>& place) {
+    if constexpr (ROWS > 1)
+        if (count < ROWS)
+            return multiply_rows<T, ROWS - 1>(count, rows, row_step, panel, k, next, place);
+    multiply_panel<ROWS>(rows, row_step, panel, k, next, place);
+}
+
+// out (count, n) = rows (count, k) times an ordered right factor (k, n), plus bias (n,) where that
+// is not null, or that added to `out`. Sums are floats. `out` may not share memory with `rows`.
+template <typename T>
+inline void multiply_ordered(const T* rows, long count, long row_step, const T* ordered, long k,
+                             long n, const float* bias, T* out, long out_step, bool adds) {
+    const long panel = round_up_to(k, Elements<T>::GROUP) * COLUMNS;
+    const long most = std::max<long>(TILE_ROWS, BLOCK_BYTES / long(sizeof(T) * std::max(k, 1L)));
+    const long blocks = (count + most - 1) / most;
+    for (long block = 0; block < blocks; block++) {
+        const long first = count * block / blocks, end = count * (block + 1) / blocks;
+        const long tiles = (end - first + TILE_ROWS - 1) / TILE_ROWS;
+        for (long column = 0; column < n; column += COLUMNS) {
+            const T* own = ordered + column / COLUMNS * panel;
+            const char* next = (const char*)(own + panel);
+            for (long tile = 0; tile < tiles; tile++) {  // of heights as equal as can be
+                const long top = first + (end - first) * tile / tiles;
+                const long under = first + (end - first) * (tile + 1) / tiles;
+                const Place<T> place{out + top * out_step + column, out_step, n - column,
+                                     bias ? bias + column : nullptr, adds};
+                multiply_rows<T>(under - top, rows + top * row_step, row_step, own, k,
+                                 next + panel * long(sizeof(T)) * tile / tiles, place);
+            }
+        }
+    }
+}
