@@ -9,9 +9,10 @@
 
 #include "vectors.h"
 
-// Rows and vectors of columns whose sums stay in registers: of 32 there, or half or less of that.
+// Rows and vectors of columns whose sums stay in registers: with a line of the panel and one element
+// of a row, 31 of AVX-512's 32; half of AVX2's sixteen, half as long.
 #ifdef __AVX512F__
-constexpr int TILE_ROWS = 8, TILE_VECTORS = 3;
+constexpr int TILE_ROWS = 9, TILE_VECTORS = 3;
 #else
 constexpr int TILE_ROWS = 4, TILE_VECTORS = 1;
 #endif
@@ -82,9 +83,9 @@ inline void finish_vector(Floats sums, const Place<T>& place, long row, long col
     store_part(out, sums, count);
 }
 
-// Some rows times one panel. `next` are lines of the cache to be fetched meanwhile, one for each
-// step in k.
-template <int ROWS, typename T>
+// Some rows times one panel. `next` is memory to be fetched meanwhile, some of the cache's lines in
+// each step of k: with few rows, reading the right factor is what takes the time.
+template <int ROWS, int LINES, typename T>
 void multiply_panel(const T* rows, long row_step, const T* panel, long k, const char* next,
                     const Place<T>& place) {
     using E = Elements<T>;
@@ -104,8 +105,8 @@ void multiply_panel(const T* rows, long row_step, const T* panel, long k, const 
     };
     long kk = 0;
     for (; kk + E::GROUP <= k; kk += E::GROUP) {
-        __builtin_prefetch(next, 0, 2);
-        next += 64;
+#pragma GCC unroll 16
+        for (int line = 0; line < LINES; line++, next += 64) __builtin_prefetch(next, 0, 2);
         step(rows + kk, row_step);
     }
     if (kk < k) {  // a group that is not whole
@@ -121,37 +122,46 @@ void multiply_panel(const T* rows, long row_step, const T* panel, long k, const 
 }
 
 // As `multiply_panel`, for a number of rows known only now.
-template <typename T, int ROWS = TILE_ROWS>
-inline void multiply_rows(long count, const T* rows, long row_step, const T* panel, long k,
-                          const char* next, const Place<T>& place) {
+template <typename T, int LINES, int ROWS = TILE_ROWS>
+void multiply_rows(long count, const T* rows, long row_step, const T* panel, long k,
+                   const char* next, const Place<T>& place) {
     if constexpr (ROWS > 1)
         if (count < ROWS)
-            return multiply_rows<T, ROWS - 1>(count, rows, row_step, panel, k, next, place);
-    multiply_panel<ROWS>(rows, row_step, panel, k, next, place);
+            return multiply_rows<T, LINES, ROWS - 1>(count, rows, row_step, panel, k, next, place);
+    multiply_panel<ROWS, LINES>(rows, row_step, panel, k, next, place);
+}
+
+// Some rows times all panels.
+template <typename T>
+inline void multiply_block(const T* rows, long count, long row_step, const T* panel, long k,
+                           long n, const float* bias, T* out, long out_step, bool adds) {
+    const long size = round_up_to(k, Elements<T>::GROUP) * COLUMNS;
+    const long tiles = (count + TILE_ROWS - 1) / TILE_ROWS;
+    const auto multiply =
+        tiles < TILE_VECTORS ? multiply_rows<T, TILE_VECTORS> : multiply_rows<T, 1>;
+    for (long column = 0; column < n; column += COLUMNS, panel += size)
+        for (long tile = 0; tile < tiles; tile++) {  // of heights as equal as can be
+            const long top = count * tile / tiles, height = count * (tile + 1) / tiles - top;
+            const Place<T> place{out + top * out_step + column, out_step, n - column,
+                                 bias ? bias + column : nullptr, adds};
+            multiply(height, rows + top * row_step, row_step, panel, k,
+                     (const char*)(panel + size + size * tile / tiles), place);
+        }
 }
 
 // out (count, n) = rows (count, k) times an ordered right factor (k, n), plus bias (n,) where that
 // is not null, or that added to `out`. Sums are floats. `out` may not share memory with `rows`.
+//
+// While the last panel is multiplied, what lies behind the ordered factor is fetched: best the one
+// that is used next.
 template <typename T>
 inline void multiply_ordered(const T* rows, long count, long row_step, const T* ordered, long k,
                              long n, const float* bias, T* out, long out_step, bool adds) {
-    const long panel = round_up_to(k, Elements<T>::GROUP) * COLUMNS;
     const long most = std::max<long>(TILE_ROWS, BLOCK_BYTES / long(sizeof(T) * std::max(k, 1L)));
     const long blocks = (count + most - 1) / most;
     for (long block = 0; block < blocks; block++) {
         const long first = count * block / blocks, end = count * (block + 1) / blocks;
-        const long tiles = (end - first + TILE_ROWS - 1) / TILE_ROWS;
-        for (long column = 0; column < n; column += COLUMNS) {
-            const T* own = ordered + column / COLUMNS * panel;
-            const char* next = (const char*)(own + panel);
-            for (long tile = 0; tile < tiles; tile++) {  // of heights as equal as can be
-                const long top = first + (end - first) * tile / tiles;
-                const long under = first + (end - first) * (tile + 1) / tiles;
-                const Place<T> place{out + top * out_step + column, out_step, n - column,
-                                     bias ? bias + column : nullptr, adds};
-                multiply_rows<T>(under - top, rows + top * row_step, row_step, own, k,
-                                 next + panel * long(sizeof(T)) * tile / tiles, place);
-            }
-        }
+        multiply_block(rows + first * row_step, end - first, row_step, ordered, k, n, bias,
+                       out + first * out_step, out_step, adds);
     }
 }
