@@ -9,14 +9,21 @@
 
 #include "vectors.h"
 
-// Rows and vectors of columns whose sums stay in registers: with a line of the panel and one element
-// of a row, 31 of AVX-512's 32; half of AVX2's sixteen, half as long.
-#ifdef __AVX512F__
-constexpr int TILE_ROWS = 9, TILE_VECTORS = 3;
+// Floats in one register, and rows and vectors of columns whose sums stay in registers, with a line
+// of the panel and one element of a row: 31 of AVX-512's 32, 15 of AVX2's 16, 29 of NEON's 32.
+#if defined(__AVX512F__)
+constexpr int REGISTER = 16, TILE_ROWS = 9, TILE_VECTORS = 3;
+#elif defined(__AVX__)
+constexpr int REGISTER = 8, TILE_ROWS = 6, TILE_VECTORS = 1;
 #else
-constexpr int TILE_ROWS = 4, TILE_VECTORS = 1;
+constexpr int REGISTER = 4, TILE_ROWS = 6, TILE_VECTORS = 1;
 #endif
 constexpr long COLUMNS = TILE_VECTORS * WIDTH;
+constexpr int PARTS = COLUMNS / REGISTER;
+// GCC computes with vectors wider than a register in memory.
+typedef float Part __attribute__((vector_size(REGISTER * 4), aligned(4), may_alias));
+typedef uint32_t PartWords __attribute__((vector_size(REGISTER * 4), aligned(4), may_alias));
+typedef uint16_t PartHalves __attribute__((vector_size(REGISTER * 2), aligned(2), may_alias));
 // Bytes of rows that stay in the second-level cache, beside a panel and the next one.
 constexpr long BLOCK_BYTES = 400 << 10;
 
@@ -24,23 +31,26 @@ constexpr long BLOCK_BYTES = 400 << 10;
 template <typename T>
 struct Elements {
     static constexpr long GROUP = 1;
-    static Floats spread(const T* from) { return fill(to_float(*from)); }
-    static Floats read(const T* from) { return load(from); }
-    static Floats add(Floats sums, Floats own, Floats line) { return sums + own * line; }
+    static Part spread(const T* from) { return to_float(*from) - Part{}; }
+    static Part read(const float* from) { return *(const Part*)from; }
+    static Part read(const BFloat16* from) {
+        return (Part)(__builtin_convertvector(*(const PartHalves*)from, PartWords) << 16);
+    }
+    static Part add(Part sums, Part own, Part line) { return sums + own * line; }
 };
 
 #ifdef __AVX512BF16__
 template <>
 struct Elements<BFloat16> {
     static constexpr long GROUP = 2;
-    static Floats spread(const BFloat16* from) {
+    static Part spread(const BFloat16* from) {
         int32_t pair;
         std::memcpy(&pair, from, sizeof pair);
-        return (Floats)_mm512_set1_epi32(pair);
+        return (Part)_mm512_set1_epi32(pair);
     }
-    static Floats read(const BFloat16* from) { return *(const Floats*)from; }
-    static Floats add(Floats sums, Floats own, Floats line) {
-        return (Floats)_mm512_dpbf16_ps((__m512)sums, (__m512bh)own, (__m512bh)line);
+    static Part read(const BFloat16* from) { return *(const Part*)from; }
+    static Part add(Part sums, Part own, Part line) {
+        return (Part)_mm512_dpbf16_ps((__m512)sums, (__m512bh)own, (__m512bh)line);
     }
 };
 #endif
@@ -73,14 +83,18 @@ struct Place {
     bool adds;
 };
 
+// Puts a tile's sums, (rows, COLUMNS), where they belong. Not inline: all tiles share it.
 template <typename T>
-inline void finish_vector(Floats sums, const Place<T>& place, long row, long column) {
-    const long count = place.columns - column;
-    if (count <= 0) return;
-    T* out = place.out + row * place.out_step + column;
-    if (place.bias) sums += load_part(place.bias + column, count);
-    if (place.adds) sums += load_part(out, count);
-    store_part(out, sums, count);
+__attribute__((noinline)) void finish(const float* sums, int rows, const Place<T>& place) {
+    for (int row = 0; row < rows; row++, sums += COLUMNS)
+        for (long column = 0; column < COLUMNS && column < place.columns; column += WIDTH) {
+            const long count = place.columns - column;
+            T* out = place.out + row * place.out_step + column;
+            Floats sum = load(sums + column);
+            if (place.bias) sum += load_part(place.bias + column, count);
+            if (place.adds) sum += load_part(out, count);
+            store_part(out, sum, count);
+        }
 }
 
 // Some rows times one panel. `next` is memory to be fetched meanwhile, some of the cache's lines in
@@ -89,18 +103,17 @@ template <int ROWS, int LINES, typename T>
 void multiply_panel(const T* rows, long row_step, const T* panel, long k, const char* next,
                     const Place<T>& place) {
     using E = Elements<T>;
-    Floats sums[ROWS][TILE_VECTORS] = {};
+    Part sums[ROWS][PARTS] = {};
     const auto step = [&](const T* left, long left_step) {
-        Floats line[TILE_VECTORS];
+        Part line[PARTS];
 #pragma GCC unroll 16
-        for (int v = 0; v < TILE_VECTORS; v++) line[v] = E::read(panel + v * WIDTH * E::GROUP);
+        for (int p = 0; p < PARTS; p++) line[p] = E::read(panel + p * REGISTER * E::GROUP);
         panel += COLUMNS * E::GROUP;
 #pragma GCC unroll 16
         for (int row = 0; row < ROWS; row++) {
-            const Floats own = E::spread(left + row * left_step);
+            const Part own = E::spread(left + row * left_step);
 #pragma GCC unroll 16
-            for (int v = 0; v < TILE_VECTORS; v++)
-                sums[row][v] = E::add(sums[row][v], own, line[v]);
+            for (int p = 0; p < PARTS; p++) sums[row][p] = E::add(sums[row][p], own, line[p]);
         }
     };
     long kk = 0;
@@ -114,11 +127,12 @@ void multiply_panel(const T* rows, long row_step, const T* panel, long k, const 
         for (int row = 0; row < ROWS; row++) rest[row][0] = rows[row * row_step + kk];
         step(rest[0], E::GROUP);
     }
+    float made[ROWS][COLUMNS];
 #pragma GCC unroll 16
     for (int row = 0; row < ROWS; row++)
 #pragma GCC unroll 16
-        for (int v = 0; v < TILE_VECTORS; v++)
-            finish_vector(sums[row][v], place, row, v * WIDTH);
+        for (int p = 0; p < PARTS; p++) *(Part*)(made[row] + p * REGISTER) = sums[row][p];
+    finish(made[0], ROWS, place);
 }
 
 // As `multiply_panel`, for a number of rows known only now.
