@@ -77,8 +77,8 @@ class Planner {
         room.query = arena_.take<T>(own);
         room.key = arena_.take<T>(tokens);
         room.value = arena_.take<T>(tokens);
-        for (T** part : {&room.attended, &room.first_sums, &room.middle, &room.sums})
-            *part = arena_.take<T>(own);
+        for (T** one : {&room.attended, &room.first_sums, &room.middle, &room.sums})
+            *one = arena_.take<T>(own);
         room.raw = arena_.take<T>(room.count * all_.inner);
         const bool holds = all_.trains && is_adapted(index, DOWN);
         room.active = holds ? arena_.take<T>(room.count * all_.inner) : shared_;
@@ -123,19 +123,19 @@ class Planner {
         return is_narrow ? member.rows : member.tokens;
     }
 
-    bool is_adapted(long index, Part part) const {
+    bool is_adapted(long index, Role role) const {
         for (long i = 0; i < all_.member_count; i++)
-            if (all_.members[i].pairs[index * LINEARS + part].rank) return true;
+            if (all_.members[i].pairs[index * LINEARS + role].rank) return true;
         return false;
     }
 
     // The pairs of a layer, their draws and the room for their lows.
-    void take_pairs(long index, Part part, bool is_narrow, Room<T>& room) {
+    void take_pairs(long index, Role role, bool is_narrow, Room<T>& room) {
         long start = 0;
         for (long i = 0; i < all_.member_count; i++) {
             Member& member = all_.members[i];
-            const OwnPair& own = member.pairs[index * LINEARS + part];
-            const long rows = rows_of(member, is_narrow), in = all_.blocks[index].linears[part].in;
+            const OwnPair& own = member.pairs[index * LINEARS + role];
+            const long rows = rows_of(member, is_narrow), in = all_.blocks[index].linears[role].in;
             if (own.rank) {
                 int16_t* draws = nullptr;
                 if (own.drops && all_.trains) {
@@ -143,10 +143,10 @@ class Planner {
                     draw(member, draws, rows * in);
                 }
                 float* low = arena_.take<float>(rows * round_up(own.rank));
-                room.pairs[part].push_back({nullptr, draws, own.down, own.up, low, nullptr,
+                room.pairs[role].push_back({nullptr, draws, own.down, own.up, low, nullptr,
                                              own.to_down, own.to_up, nullptr, nullptr, rows,
                                              long(own.rank), own.limit, own.factor, own.scaling});
-                room.starts[part].push_back(start);
+                room.starts[role].push_back(start);
             }
             start += rows;
         }
@@ -154,12 +154,12 @@ class Planner {
 
     // As many random numbers as `take_pairs` draws, unused: transformers' code computes the last
     // block's query, key and value twice, of all tokens and of those that count.
-    void skip_pairs(long index, Part part, bool is_narrow) {
+    void skip_pairs(long index, Role role, bool is_narrow) {
         for (long i = 0; i < all_.member_count; i++) {
             Member& member = all_.members[i];
-            const OwnPair& own = member.pairs[index * LINEARS + part];
+            const OwnPair& own = member.pairs[index * LINEARS + role];
             if (own.rank && own.drops && all_.trains)
-                skip(member, rows_of(member, is_narrow) * all_.blocks[index].linears[part].in);
+                skip(member, rows_of(member, is_narrow) * all_.blocks[index].linears[role].in);
         }
     }
 

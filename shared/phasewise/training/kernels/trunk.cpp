@@ -101,29 +101,29 @@ class Pass {
     T* take_states() { return arena_.take<T>(all_.token_count * all_.width); }
 
     // out = the layer of `in`, with all members' pairs.
-    void apply(long index, Part part, Room<T>& room, const T* in, long count, T* out) {
-        const Linear& layer = all_.blocks[index].linears[part];
+    void apply(long index, Role role, Room<T>& room, const T* in, long count, T* out) {
+        const Linear& layer = all_.blocks[index].linears[role];
         multiply_ordered<T>(in, count, layer.in, (const T*)layer.forward, layer.in, layer.out,
                             layer.bias, out, layer.out, false);
-        std::vector<Pair>& pairs = room.pairs[part];
+        std::vector<Pair>& pairs = room.pairs[role];
         for (size_t i = 0; i < pairs.size(); i++) {
-            pairs[i].inputs = in + room.starts[part][i] * layer.in;
-            pairs[i].out = out + room.starts[part][i] * layer.out;
+            pairs[i].inputs = in + room.starts[role][i] * layer.in;
+            pairs[i].out = out + room.starts[role][i] * layer.out;
         }
         Kernels<T>::add_pairs(pairs.data(), pairs.size(), layer.in, layer.out);
     }
 
     // Writes the gradients of a layer's pairs, and that of its input where `passed` is not null:
     // added to that, or in its place.
-    void go_back(long index, Part part, Room<T>& room, const T* in, const T* grad, long count,
+    void go_back(long index, Role role, Room<T>& room, const T* in, const T* grad, long count,
                  T* passed, bool adds) {
-        const Linear& layer = all_.blocks[index].linears[part];
+        const Linear& layer = all_.blocks[index].linears[role];
         if (passed)
             multiply_ordered<T>(grad, count, layer.out, (const T*)layer.backward, layer.out,
                                 layer.in, nullptr, passed, layer.in, adds);
-        std::vector<Pair>& pairs = room.pairs[part];
+        std::vector<Pair>& pairs = room.pairs[role];
         for (size_t i = 0; i < pairs.size(); i++) {
-            const long start = room.starts[part][i];
+            const long start = room.starts[role][i];
             pairs[i].inputs = in + start * layer.in;
             pairs[i].out = (T*)grad + start * layer.out;
             pairs[i].passed = passed ? passed + start * layer.in : nullptr;

@@ -5,7 +5,7 @@
 
 #include "layer_norm.h"
 
-enum Part { QUERY, KEY, VALUE, ATTENDED, UP, DOWN, LINEARS };
+enum Role { QUERY, KEY, VALUE, ATTENDED, UP, DOWN, LINEARS };
 
 // A frozen linear layer, its weight ordered (products.h) for either direction.
 struct Linear {
