@@ -2,7 +2,8 @@
 //
 // Ordered: panels of COLUMNS columns, one behind the other, each with all of k (padded by zeros);
 // in a panel, COLUMNS elements of one k after those of the one before. Where one instruction
-// multiplies pairs, both elements of a pair of ks lie side by side.
+// multiplies pairs (and takes numbers below 1.2e-38 for 0), both elements of a pair of ks lie side
+// by side.
 #pragma once
 
 #include <algorithm>
