@@ -36,8 +36,8 @@ class CompiledAdamW:
     """``torch.nn.utils.clip_grad_norm_`` and the step of a ``torch.optim.AdamW``, by a kernel.
 
     Args:
-        kernel: From ``find_adamw``.
-        optimizer: Without state; its groups' learning rates are read at every step.
+        kernel: ``adamw``.
+        optimizer: AdamW without state; its groups' learning rates are read at every step.
         parameters: All of the optimiser's.
         max_norm: L2 norm to which all gradients together are clipped.
     """
@@ -45,7 +45,7 @@ class CompiledAdamW:
     def __init__(
         self,
         kernel: Any,
-        optimizer: torch.optim.AdamW,
+        optimizer: torch.optim.Optimizer,
         parameters: Sequence[torch.Tensor],
         max_norm: float,
     ) -> None:
@@ -88,8 +88,10 @@ class CompiledAdamW:
         )
 
 
-def find_adamw(optimizer: torch.optim.Optimizer, parameters: Sequence[torch.Tensor]) -> Any:
-    """Returns the kernel for these parameters of an optimiser; None if PyTorch must step."""
+def compile_adamw(
+    optimizer: torch.optim.Optimizer, parameters: Sequence[torch.Tensor], max_norm: float
+) -> CompiledAdamW | None:
+    """Returns what makes an optimiser's steps; None where PyTorch must: see ``CompiledAdamW``."""
     groups = optimizer.param_groups
     is_plain = type(optimizer) is torch.optim.AdamW and not optimizer.state
     if not is_plain or any(group["amsgrad"] or group["maximize"] for group in groups):
@@ -97,4 +99,6 @@ def find_adamw(optimizer: torch.optim.Optimizer, parameters: Sequence[torch.Tens
     if not all(p.dtype == torch.float32 and p.is_contiguous() for p in parameters):
         return None
     kernels = [find_kernel("adamw", parameter) for parameter in parameters]
-    return kernels[0] if kernels and all(kernels) else None
+    if not kernels or not all(kernels):
+        return None
+    return CompiledAdamW(kernels[0], optimizer, parameters, max_norm)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from phasewise.training.kernels.adamw import CompiledAdamW, find_adamw
+from phasewise.training.kernels.adamw import compile_adamw
 
 
 class Updates:
@@ -35,10 +35,7 @@ class Updates:
         parts = (optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas)
         self._schedules = list(zip(*parts, strict=True))
         self._steps = 0
-        kernel = find_adamw(optimizer, self._parameters)
-        self._compiled: CompiledAdamW | None = None
-        if kernel is not None and isinstance(optimizer, torch.optim.AdamW):
-            self._compiled = CompiledAdamW(kernel, optimizer, self._parameters, max_norm)
+        self._compiled = compile_adamw(optimizer, self._parameters, max_norm)
 
     def add(self, grads: Sequence[torch.Tensor | None]) -> None:
         """Adds a micro-batch's gradients, of the parameters, to the effective batch's."""
