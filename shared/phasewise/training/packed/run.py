@@ -5,9 +5,8 @@ from datetime import UTC, datetime
 from math import ceil, isfinite
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from transformers import TrainerState, get_scheduler
+from transformers import get_scheduler
 
 from phasewise.errors import InfeasibleRunError
 from phasewise.methods.adapt import build_optimizer
@@ -18,6 +17,7 @@ from phasewise.tasks.instruction import IGNORED
 from phasewise.training.batching import order_rows
 from phasewise.training.interface import RunJob
 from phasewise.training.packed.model import PackedModel
+from phasewise.training.packed.updates import Updates
 from phasewise.training.run_watch import RunWatch
 from phasewise.training.trainer_engine import Attempt
 
@@ -75,8 +75,8 @@ def iterate_micro_batches(
 
 
 def _count_targets(feature: Feature) -> int:
-    labels = feature["labels"]
-    return 1 if np.ndim(labels) == 0 else int((labels[1:] != IGNORED).sum())
+    labels = feature["labels"]  # np.ndim would make an array of a number first
+    return int((labels[1:] != IGNORED).sum()) if getattr(labels, "ndim", 0) else 1
 
 
 class PackedRun:
@@ -107,8 +107,7 @@ class PackedRun:
         features: Sequence[Feature],
     ) -> None:
         assert attempt.watch is not None
-        config, training = job.config, job.config.unit_config.training
-        hyperparameters = config.hyperparameters
+        config, hyperparameters = job.config, job.config.hyperparameters
         self.job, self.attempt = job, attempt
         self.watch: RunWatch = attempt.watch
         self.watch.trainer = self
@@ -120,16 +119,8 @@ class PackedRun:
         self.started = datetime.now(UTC)
         self.leaves = ""
         self.is_due = False
-        self._optimizer = build_optimizer(attempt.model, config.unit_config.method, hyperparameters)
-        self._steps = self.watch.last_step
-        self._scheduler = get_scheduler(
-            hyperparameters.lr_scheduler_type,
-            self._optimizer,
-            num_warmup_steps=hyperparameters.count_warmup_steps(self._steps),
-            num_training_steps=self._steps,
-        )
-        self._max_norm = training.max_grad_norm
-        self._state = TrainerState()
+        self._steps, self._steps_made, self._epoch = self.watch.last_step, 0, 0.0
+        self._updates = self._build_updates()
         self._batches = iterate_micro_batches(
             features,
             seed=config.seeds.order,
@@ -139,6 +130,17 @@ class PackedRun:
         )
         self.batch = next(self._batches)
 
+    def _build_updates(self) -> Updates:
+        unit, hyperparameters = self.job.config.unit_config, self.job.config.hyperparameters
+        optimizer = build_optimizer(self.attempt.model, unit.method, hyperparameters)
+        schedule = get_scheduler(
+            hyperparameters.lr_scheduler_type,
+            optimizer,
+            num_warmup_steps=hyperparameters.count_warmup_steps(self._steps),
+            num_training_steps=self._steps,
+        )
+        return Updates(optimizer, schedule, self.parameters, unit.training.max_grad_norm)
+
     @property
     def is_ended(self) -> bool:
         """Whether there is nothing left to train."""
@@ -147,7 +149,7 @@ class PackedRun:
     @property
     def is_at_end(self) -> bool:
         """Whether its last optimiser step has been made."""
-        return int(self._state.global_step) >= self._steps
+        return self._steps_made >= self._steps
 
     def take(self, loss: float, grads: Sequence[torch.Tensor | None], tokens: int) -> None:
         """Takes the gradients of ``batch``; at the end of an effective batch, makes a step.
@@ -161,11 +163,9 @@ class PackedRun:
             InfeasibleRunError: The loss is not finite.
         """
         if not isfinite(loss):
-            step = self._state.global_step + 1
+            step = self._steps_made + 1
             raise InfeasibleRunError(f"the training loss became {loss} at step {step}")
-        for parameter, grad in zip(self.parameters, grads, strict=True):
-            if grad is not None:
-                parameter.grad = grad if parameter.grad is None else parameter.grad.add_(grad)
+        self._updates.add(grads)
         self.step_loss += loss
         self.attempt.train_tokens += tokens
         if self.batch.is_last:
@@ -175,15 +175,12 @@ class PackedRun:
             self.batch = next(self._batches)
 
     def _step(self) -> None:
-        torch.nn.utils.clip_grad_norm_(self.parameters, self._max_norm)
-        self.watch.on_pre_optimizer_step(None, self._state, None, optimizer=self._optimizer)
-        self._optimizer.step()
-        self._scheduler.step()
-        self._optimizer.zero_grad()
-        self._state.global_step += 1
-        self._state.epoch = self.batch.epoch
-        self.watch.note_step(self._state.global_step, self.step_loss)
-        self.is_due = self.watch.is_due(self._state.global_step)
+        self.watch.on_pre_optimizer_step(None, None, None, optimizer=self._updates.optimizer)
+        self._updates.step()
+        self._steps_made += 1
+        self._epoch = self.batch.epoch
+        self.watch.note_step(self._steps_made, self.step_loss)
+        self.is_due = self.watch.is_due(self._steps_made)
 
     def evaluate(self) -> None:
         """Scores the run, which is due, and reports it.
@@ -192,7 +189,7 @@ class PackedRun:
             InfeasibleRunError: A score is not finite.
         """
         self.is_due = False
-        self.watch.evaluate(self.attempt.model, self._state.global_step, float(self._state.epoch))
+        self.watch.evaluate(self.attempt.model, self._steps_made, self._epoch)
         self.attempt.model.train()  # scoring left it in the mode in which PEFT may hold old norms
         if self.watch.pruned:
             step = self.watch.evaluations[-1].step

@@ -1,0 +1,73 @@
+"""The optimiser of a run of a pack: gradients of micro-batches in, steps out."""
+
+from collections.abc import Sequence
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+
+from phasewise.training.kernels.adamw import compile_adamw
+
+
+class Updates:
+    """Adds up gradients, clips them and steps, as transformers' Trainer does.
+
+    Args:
+        optimizer: AdamW over ``parameters``; a kernel makes its steps where there is one.
+        schedule: Of ``optimizer``.
+        parameters: What trains.
+        max_norm: L2 norm to which all gradients together are clipped.
+
+    Attributes:
+        optimizer: As given, for its learning rates.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        schedule: LambdaLR,
+        parameters: Sequence[torch.Tensor],
+        max_norm: float,
+    ) -> None:
+        self.optimizer = optimizer
+        self._parameters, self._max_norm = list(parameters), max_norm
+        self._grads: list[torch.Tensor | None] = [None] * len(self._parameters)
+        # LambdaLR's own step costs more than what it computes.
+        parts = (optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas)
+        self._schedules = list(zip(*parts, strict=True))
+        self._steps = 0
+        self._compiled = compile_adamw(optimizer, self._parameters, max_norm)
+
+    def add(self, grads: Sequence[torch.Tensor | None]) -> None:
+        """Adds a micro-batch's gradients, of the parameters, to the effective batch's."""
+        self._grads = [
+            new if old is None else old if new is None else old.add_(new)
+            for old, new in zip(self._grads, grads, strict=True)
+        ]
+
+    def step(self) -> None:
+        """Makes a step with the gradients so far; the next one has the schedule's next rate."""
+        if self._compiled is None:
+            self._step_by_pytorch()
+        else:
+            self._compiled.step(self._grads)
+        self._grads = [None] * len(self._parameters)
+        self._steps += 1
+        for group, base, factor in self._schedules:
+            group["lr"] = base * factor(self._steps)
+
+    def _step_by_pytorch(self) -> None:
+        for parameter, grad in zip(self._parameters, self._grads, strict=True):
+            parameter.grad = None if grad is None else _lay_like(grad, parameter)
+        torch.nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def _lay_like(grad: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Returns a gradient in its weight's layout, as ``backward`` would leave it.
+
+    A fused AdamW takes any other without a word and mixes up the elements.
+    """
+    if grad.stride() == weight.stride():
+        return grad
+    return torch.empty_like(weight).copy_(grad)
