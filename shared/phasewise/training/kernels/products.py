@@ -30,31 +30,40 @@ def count(name: str, tensor: torch.Tensor, *arguments: Any) -> int:
     return int(kernel(*arguments))
 
 
-def order(right: torch.Tensor) -> torch.Tensor:
-    """Returns a right factor, (k, n) of any strides, as the kernels read it.
+def ordered_size(right: torch.Tensor) -> int:
+    """Returns the elements of a right factor, (k, n), once it is ordered."""
+    return count("ordered_size", right, *map(ctypes.c_long, right.shape))
+
+
+def order(right: torch.Tensor, to: torch.Tensor) -> None:
+    """Copies a right factor as the kernels read it.
 
     Args:
-        right: float32 or bfloat16; there are kernels for it.
+        right: float32 or bfloat16 (k, n) of any strides; there are kernels for it.
+        to: As many elements as ``ordered_size`` says, contiguous.
     """
-    sizes = [ctypes.c_long(size) for size in (*right.stride(), *right.shape)]
-    ordered = torch.empty(count("ordered_size", right, *sizes[2:]), dtype=right.dtype)
-    find_kernel("order", right)(address_of(right), *sizes, address_of(ordered))
-    return ordered
+    sizes = (ctypes.c_long(size) for size in (*right.stride(), *right.shape))
+    find_kernel("order", right)(address_of(right), *sizes, address_of(to))
 
 
-def multiply_ordered(rows: torch.Tensor, ordered: torch.Tensor, columns: int) -> torch.Tensor:
-    """Returns rows times a right factor, (count, columns).
+def multiply_ordered(
+    rows: torch.Tensor, ordered: torch.Tensor, columns: int, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Returns rows times a right factor, (..., columns), plus bias.
 
     Args:
-        rows: (count, k), contiguous.
-        ordered: From ``order``, of (k, columns).
+        rows: (..., k).
+        ordered: By ``order``, of (k, columns).
         columns: The right factor's.
+        bias: (columns,).
     """
-    out = rows.new_empty(len(rows), columns)
-    sizes = (ctypes.c_long(size) for size in (*rows.shape, rows.shape[1]))
+    rows, width = rows.contiguous(), rows.shape[-1]
+    out = rows.new_empty(*rows.shape[:-1], columns)
+    vector = None if bias is None else bias.detach().float()
+    sizes = [ctypes.c_long(size) for size in (rows.numel() // width, width, columns)]
     find_kernel("multiply_ordered", rows)(
-        *(address_of(rows), next(sizes), next(sizes), address_of(ordered), next(sizes)),
-        *(ctypes.c_long(columns), None, address_of(out), ctypes.c_long(columns), False),
+        *(address_of(rows), sizes[0], sizes[1], address_of(ordered), sizes[1], sizes[2]),
+        *(address_of(vector), address_of(out), sizes[2], False),
     )
     return out
 
@@ -66,7 +75,8 @@ def are_products_fast(dtype: torch.dtype) -> bool:
     On processors with units for whole matrices they do not.
     """
     rows, weight = (torch.randn(n, _PROBE_SIZE).to(dtype) for n in (_PROBE_ROWS, _PROBE_SIZE))
-    ordered = order(weight.t())
+    ordered = weight.new_empty(ordered_size(weight))
+    order(weight.t(), ordered)
     theirs = _time(lambda: F.linear(rows, weight))
     return _time(lambda: multiply_ordered(rows, ordered, _PROBE_SIZE)) <= _MOST * theirs
 

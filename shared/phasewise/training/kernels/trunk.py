@@ -9,7 +9,7 @@ from torch import nn
 
 from phasewise.training.dropout import Stream, find_limit
 from phasewise.training.kernels.library import address_of, find_kernel
-from phasewise.training.kernels.products import count, order
+from phasewise.training.kernels.products import count, order, ordered_size
 
 #: Linear layers of a block.
 LINEARS = 6
@@ -121,7 +121,9 @@ class TrunkKernel:
         up = blocks[0].linears[4]
         self._sizes = up.in_features, up.out_features
         self._count = len(blocks)
-        self._blocks = (_Block * len(blocks))(*map(self._describe_block, blocks))
+        ways = [self._order(blocks, backward=backward) for backward in (False, True)]
+        described = (self._describe_block(block, ways) for block in blocks)
+        self._blocks = (_Block * len(blocks))(*described)
 
     def describe(
         self, members: Sequence[MemberPairs], lengths: Sequence[int], *, trains: bool
@@ -152,23 +154,44 @@ class TrunkKernel:
         )
         return TrunkPass(call, members, own, (table, self._blocks))
 
-    def _describe_block(self, block: FrozenBlock) -> _Block:
-        linears = map(self._describe_linear, block.linears)
-        norms = (
-            _Norm(self._hold(n.weight.float()), self._hold(n.bias.float())) for n in block.norms
+    def _order(self, blocks: Sequence[FrozenBlock], *, backward: bool) -> dict[nn.Linear, int]:
+        """Orders all weights for one direction, one behind the other; returns their addresses.
+
+        While a product ends, what lies behind its weight is fetched already.
+        """
+        linears = [linear for block in blocks for linear in block.linears]
+        if backward:  # in the order of use
+            linears = [
+                block.linears[index] for block in reversed(blocks) for index in (5, 4, 3, 0, 1, 2)
+            ]
+        weights = [linear.weight.detach() for linear in linears]
+        rights = [weight if backward else weight.t() for weight in weights]
+        sizes = [ordered_size(right) for right in rights]
+        room = torch.empty(sum(sizes), dtype=weights[0].dtype)
+        self._held.append(room)
+        parts = torch.split(room, sizes)
+        for right, part in zip(rights, parts, strict=True):
+            order(right, part)
+        return {linear: part.data_ptr() for linear, part in zip(linears, parts, strict=True)}
+
+    def _describe_block(self, block: FrozenBlock, ways: Sequence[dict[nn.Linear, int]]) -> _Block:
+        linears = (
+            _Linear(
+                *(addresses[linear] for addresses in ways),
+                self._hold(linear.bias),
+                *(linear.in_features, linear.out_features),
+            )
+            for linear in block.linears
         )
+        norms = (_Norm(self._hold(norm.weight), self._hold(norm.bias)) for norm in block.norms)
         return _Block((_Linear * LINEARS)(*linears), (_Norm * 2)(*norms))
 
-    def _describe_linear(self, linear: nn.Linear) -> _Linear:
-        weight = linear.weight.detach()
-        ways = (self._hold(order(w)) for w in (weight.t(), weight))
-        bias = None if linear.bias is None else self._hold(linear.bias.detach().float())
-        return _Linear(*ways, bias, linear.in_features, linear.out_features)
-
-    def _hold(self, tensor: torch.Tensor) -> int:
-        tensor = tensor.detach().contiguous()
-        self._held.append(tensor)
-        return tensor.data_ptr()
+    def _hold(self, vector: torch.Tensor | None) -> int | None:
+        """Returns where a vector lies as floats."""
+        if vector is None:
+            return None
+        self._held.append(vector.detach().float().contiguous())
+        return self._held[-1].data_ptr()
 
 
 class TrunkPass:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everywhere
@@ -11,7 +11,10 @@ import torch.nn.functional as F  # noqa: N812 - as everywhere
 from phasewise.training.packed.layout import Member
 from phasewise.training.packed.model import PackedModel
 from phasewise.training.packed.run import PackedRun
+from phasewise.training.packed.token_losses import TokenLosses
 from phasewise.training.prediction import Collate
+
+Number = TypeVar("Number", int, float)
 
 
 class RunStep(NamedTuple):
@@ -60,31 +63,33 @@ def _compute(
     counts = [len(run.batch.features) for run in runs]
     features = [feature for run in runs for feature in run.batch.features]
     batch = {name: tensor.to(device) for name, tensor in collate(features).items()}
-    tokens = [int(part.sum()) for part in torch.split(batch["attention_mask"], counts)]
+    tokens = _add_up(batch["attention_mask"].sum(1).tolist(), counts)
     members = [(run.member, count) for run, count in zip(runs, counts, strict=True)]
     with context():
-        sums = _sum_losses(packed, members, batch)
-    losses = [own / run.batch.targets for run, own in zip(runs, sums, strict=True)]
+        losses, of_rows = _find_losses(packed, members, batch)
+    sizes = _add_up(of_rows, counts)
+    shares = torch.tensor([1 / run.batch.targets for run in runs], device=losses.device)
+    shared = losses * shares.repeat_interleave(torch.tensor(sizes, device=losses.device))
     parameters: list[Any] = [p for run in runs for p in run.parameters]
-    stacked = torch.stack(losses)
-    grads = iter(torch.autograd.grad(stacked.sum(), parameters, allow_unused=True))
+    grads = iter(torch.autograd.grad(shared.sum(), parameters, allow_unused=True))
     return [
         RunStep(loss, [next(grads) for _ in run.parameters], count)
-        for run, loss, count in zip(runs, stacked.tolist(), tokens, strict=True)
+        for run, loss, count in zip(runs, _add_up(shared.tolist(), sizes), tokens, strict=True)
     ]
 
 
-def _sum_losses(
+def _find_losses(
     packed: PackedModel, members: Sequence[tuple[Member, int]], batch: dict[str, torch.Tensor]
-) -> list[torch.Tensor]:
-    """Returns the summed loss of each member's rows, or of their tokens that are targets."""
-    labels, counts = batch.pop("labels"), [count for _, count in members]
-    if labels.ndim == 1:
-        both = zip(
-            torch.split(packed(members, batch), counts), torch.split(labels, counts), strict=True
-        )
-        return [F.cross_entropy(own.float(), targets, reduction="sum") for own, targets in both]
-    losses, of_rows = packed.measure(members, batch, labels)
-    ends = [0, *accumulate(counts)]
-    sizes = [sum(of_rows[start:end]) for start, end in pairwise(ends)]
-    return [own.sum() for own in torch.split(losses, sizes)]
+) -> TokenLosses:
+    """Returns the loss of each row, or of each token that is a target, in the order of the rows."""
+    labels = batch.pop("labels")
+    if labels.ndim > 1:
+        return packed.measure(members, batch, labels)
+    logits = packed(members, batch).float()
+    return TokenLosses(F.cross_entropy(logits, labels, reduction="none"), (1,) * len(labels))
+
+
+def _add_up(values: Sequence[Number], counts: Sequence[int]) -> list[Number]:
+    """Returns the sums of parts of ``counts`` values each, one after the other."""
+    ends = accumulate(counts, initial=0)
+    return [sum(values[start:end]) for start, end in pairwise(ends)]

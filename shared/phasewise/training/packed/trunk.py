@@ -85,12 +85,12 @@ class _Trunk:
         except AttributeError:
             return None
         linears = [linear for block in found for linear in block.linears]
-        weight = linears[0].weight
-        plain = all(type(m) in (nn.Linear, OneDnnLinear) for m in linears)
-        alike = len(shapes) == 1 and all(m.weight.dtype == weight.dtype for m in linears)
-        if not plain or not alike or find_kernel("run_trunk", weight) is None:
+        if len(shapes) > 1 or any(type(m) not in (nn.Linear, OneDnnLinear) for m in linears):
             return None
-        if not are_products_fast(weight.dtype):
+        weight = linears[0].weight
+        if any(linear.weight.dtype != weight.dtype for linear in linears):
+            return None
+        if find_kernel("run_trunk", weight) is None or not are_products_fast(weight.dtype):
             return None
         kernel = TrunkKernel(found, shapes.pop())
         return cls(kernel, [names[id(linear)] for linear in linears], weight.dtype)

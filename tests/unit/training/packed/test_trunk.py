@@ -78,7 +78,9 @@ class _Pack:
         for seed, (member, _) in enumerate(self.members):
             member.stream = Stream(seed, torch.device("cpu"))
         batch = {"input_ids": _IDS, "attention_mask": (_IDS > 0).long()}
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.packed._model.dtype != torch.float32):
+        with torch.autocast(
+            "cpu", torch.bfloat16, enabled=self.packed._model.dtype != torch.float32
+        ):
             logits = self.packed(self.members, batch)
         loss = torch.nn.functional.cross_entropy(logits.float(), _LABELS)
         pairs = [pair for member, _ in self.members for pair in member.layers.values()]
