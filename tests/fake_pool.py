@@ -50,7 +50,7 @@ class FakePool:
         self.fate = fate
         self.pause = pause
         self.started: list[str] = []
-        self.closed = False
+        self.closed = self.dismissed = False
         self._running: dict[str, Iterator[PoolEvent]] = {}
         self._decisions: dict[str, Decision] = {}
 
@@ -76,6 +76,10 @@ class FakePool:
 
     def answer(self, job: RunJob, decision: Decision) -> None:
         self._decisions[job.config.name] = decision
+
+    def dismiss(self) -> None:
+        assert not self._running
+        self.dismissed = True
 
     def close(self) -> None:
         self.closed = True

@@ -141,7 +141,9 @@ def write_summary(path: Path, summary: PhaseSummary | TaskBaselines) -> None:
 def write_optimum(path: Path, optimum: Optimum) -> None:
     """Writes an optimum as YAML in the order of its fields, atomically."""
     content = json.loads(optimum.model_dump_json())
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    # While a search writes it, after each trial, no worker gets its next: in C it takes a fifth.
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text = yaml.dump(content, Dumper=dumper, sort_keys=False, allow_unicode=True)
     write_atomically(path, text)
 
 

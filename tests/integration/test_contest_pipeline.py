@@ -78,6 +78,8 @@ class InlinePool:
     def answer(self, job: RunJob, decision: Decision) -> None:
         raise AssertionError("no evaluation was reported")
 
+    def dismiss(self) -> None: ...
+
     def close(self) -> None: ...
 
 

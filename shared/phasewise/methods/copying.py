@@ -30,8 +30,13 @@ def copy_module(module: Any, memo: dict[int, Any]) -> Any:
     copied = memo[id(module)] = object.__new__(type(module))
     own = vars(copied)
     for name, value in vars(module).items():
-        if name != "_compiled_call_impl":  # the original's; ``nn.Module.__getstate__`` drops it
-            own[name] = value if type(value) in _CONSTANTS else _copy_value(value, memo)
+        kind = type(value)
+        if kind in _CONSTANTS:
+            own[name] = value
+        elif kind in _CONTAINERS and not value and id(value) not in memo:  # most of the others
+            own[name] = memo[id(value)] = kind()
+        elif name != "_compiled_call_impl":  # the original's; ``nn.Module.__getstate__`` drops it
+            own[name] = _copy_value(value, memo)
     return copied
 
 

@@ -145,6 +145,7 @@ def _fill(layer: Any, config: LoraConfig) -> None:
     frozen = layer.get_base_layer()
     computed = getattr(frozen, "compute_dtype", frozen.weight.dtype)  # the first: of nf4
     for matrix in (layer.lora_A[_ADAPTER], layer.lora_B[_ADAPTER]):
+        drawn = matrix.weight.data  # not the module: ``nn.Module.to`` looks for more than that
         if computed.is_floating_point:  # PEFT rounds what it draws to the layer's type
-            matrix.to(computed)
-        matrix.to(frozen.weight.device, torch.float32)
+            drawn = drawn.to(computed)
+        matrix.weight.data = drawn.to(frozen.weight.device, torch.float32)

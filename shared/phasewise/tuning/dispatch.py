@@ -44,8 +44,11 @@ class Pool(Protocol):
     def answer(self, job: RunJob, decision: Decision) -> None:
         """Lets a run that reported an evaluation go on, or prunes it."""
 
+    def dismiss(self) -> None:
+        """Has the workers end, and waits for none; no job is given afterwards."""
+
     def close(self) -> None:
-        """Ends the workers."""
+        """Ends the workers and waits for them."""
 
 
 PoolFactory = Callable[[], Pool]
@@ -106,6 +109,11 @@ class Dispatcher:
         traceback: TracebackType | None,
     ) -> None:
         self._open.close()
+
+    def dismiss(self) -> None:
+        """Has the workers end, beside what is left to do; no job comes any more."""
+        if self._pool is not None:
+            self._pool.dismiss()
 
     def run_all(self, jobs: Iterable[RunJob], *, ended: OnEnded, evaluated: OnEvaluation) -> None:
         """Runs a fixed list of jobs to their ends, the longest first; see ``run``."""

@@ -174,6 +174,7 @@ def _run_seeds(
     say(f"{phase}: {len(jobs)} seeds")
     missing = _take_recorded(jobs, records)
     session.dispatcher.run_all(missing, ended=end, evaluated=evaluate)
+    session.dispatcher.dismiss()
     summary = _summarise(unit, phase, hyperparameters, jobs, records)
     write_summary(unit.paths.summary(phase), summary)
     shown = "no report score" if summary.report.mean is None else f"{summary.report.mean:.3f}"

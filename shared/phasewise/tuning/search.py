@@ -218,6 +218,7 @@ class _Search:
             ended=end,
             evaluated=lambda job, evaluation: "continue",
         )
+        self._session.dispatcher.dismiss()
         optimum = self._describe(ended, best, scores, final=True)
         write_optimum(self._unit.paths.running_optimum, optimum)
         write_optimum(self._unit.paths.optimum, optimum)

@@ -187,6 +187,22 @@ def test_offered_runs_start_a_worker_each_before_they_share_one(
     assert len(pids) == 2
 
 
+def test_dismissed_workers_end_while_nobody_waits(pool: WorkerPool, job_of: Jobs) -> None:
+    pool.submit(job_of("one"))
+    _finish(pool)
+    process = pool._workers[0].process
+    assert isinstance(process, subprocess.Popen)
+    pool.dismiss()
+    deadline = time.monotonic() + _SECONDS
+    while process.poll() is None:
+        assert time.monotonic() < deadline, "the worker lives on"
+        time.sleep(0.01)
+    assert process.returncode == 0
+    with pytest.raises(WorkerError, match="closed"):
+        pool.submit(job_of("two"))
+    pool.close()
+
+
 def test_a_closed_pool_takes_no_offer(pool: WorkerPool, job_of: Jobs) -> None:
     pool.close()
     with pytest.raises(WorkerError, match="closed"):

@@ -123,6 +123,7 @@ def test_several_workers_share_one_study(tuning_study: MakeStudy, run_search: Ru
     pool = FakePool(size=3)
     assert run_search(tuning_study(trials=9), pool=pool).trial_states == {"finished": 9}
     assert sorted(pool.started[:9]) == [f"trial-{k:03d}" for k in range(9)]
+    assert pool.dismissed
     assert pool.closed
 
 

@@ -48,20 +48,25 @@ def _flatten_keywords(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Hook before each block: positions, as angles or numbers, follow their tokens."""
     layout = current_layout()
+    return args, {name: _follow(value, layout) for name, value in keywords.items()}
 
-    def follow(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return tuple(follow(item) for item in value)
-        if not isinstance(value, torch.Tensor) or value.ndim < 2:
-            return value
-        if value.shape[0] not in (1, layout.rows) or value.shape[1] != layout.longest:
-            return value
-        key = ("keyword", id(value))
-        if key not in layout.memo:
-            layout.memo[key] = (_flatten(value, layout), value)  # held, so that ids stay unique
-        return layout.memo[key][0]
 
-    return args, {name: follow(value) for name, value in keywords.items()}
+def _follow(value: Any, layout: Layout) -> Any:
+    """Returns a keyword with its rows flat, if it has any.
+
+    No function within the hook: one that calls itself is a cycle, and would hold its layout, and so
+    the members' weights, until a collection.
+    """
+    if isinstance(value, tuple):
+        return tuple(_follow(item, layout) for item in value)
+    if not isinstance(value, torch.Tensor) or value.ndim < 2:
+        return value
+    if value.shape[0] not in (1, layout.rows) or value.shape[1] != layout.longest:
+        return value
+    key = ("keyword", id(value))
+    if key not in layout.memo:
+        layout.memo[key] = (_flatten(value, layout), value)  # held, so that ids stay unique
+    return layout.memo[key][0]
 
 
 def _pad_states(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:

@@ -49,18 +49,10 @@ def narrow_block(block: nn.Module, position: Position, fill: float = 0.0) -> Cal
         layout = current_layout()
         keys, values = _capture(whole, layout, states, args, keywords)
         index = _find_tokens(layout, position)
-
-        def narrow(value: Any) -> Any:
-            if isinstance(value, tuple):
-                return tuple(narrow(item) for item in value)
-            flat = isinstance(value, torch.Tensor) and value.ndim > 1 and value.shape[0] == 1
-            return (
-                value.index_select(1, index) if flat and value.shape[1] == layout.total else value
-            )
-
         with use_layout(_narrow_layout(layout, Held(layout, keys, values))):
-            own = {name: narrow(value) for name, value in keywords.items()}
-            output = whole(narrow(states), *narrow(args), **own)
+            own = {name: _narrow(value, layout, index) for name, value in keywords.items()}
+            narrow = _narrow((states, *args), layout, index)
+            output = whole(*narrow, **own)
         if not isinstance(output, tuple):
             return widen_states(output[0], layout, position, fill)
         return (widen_states(output[0][0], layout, position, fill), *output[1:])
@@ -97,6 +89,14 @@ def _find_tokens(layout: Layout, position: Position) -> torch.Tensor:
         places = [end - 1 for end in ends] if position == "last" else [0, *ends[:-1]]
         known = layout.memo["last_block"] = torch.tensor(places, device=layout.mask.device)
     return known
+
+
+def _narrow(value: Any, layout: Layout, index: torch.Tensor) -> Any:
+    """Returns an argument of the block for the tokens of ``index`` alone."""
+    if isinstance(value, tuple):
+        return tuple(_narrow(item, layout, index) for item in value)
+    flat = isinstance(value, torch.Tensor) and value.ndim > 1 and value.shape[0] == 1
+    return value.index_select(1, index) if flat and value.shape[1] == layout.total else value
 
 
 def _narrow_layout(layout: Layout, held: Held) -> Layout:
