@@ -68,8 +68,9 @@ def _compute(
     with context():
         losses, of_rows = _find_losses(packed, members, batch)
     sizes = _add_up(of_rows, counts)
-    shares = torch.tensor([1 / run.batch.targets for run in runs], device=losses.device)
-    shared = losses * shares.repeat_interleave(torch.tensor(sizes, device=losses.device))
+    sized = zip(runs, sizes, strict=True)
+    shares = [1 / run.batch.targets for run, size in sized for _ in range(size)]
+    shared = losses * torch.tensor(shares, device=losses.device)
     parameters: list[Any] = [p for run in runs for p in run.parameters]
     grads = iter(torch.autograd.grad(shared.sum(), parameters, allow_unused=True))
     return [

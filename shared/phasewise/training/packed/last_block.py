@@ -53,9 +53,7 @@ def narrow_block(block: nn.Module, position: Position, fill: float = 0.0) -> Cal
             own = {name: _narrow(value, layout, index) for name, value in keywords.items()}
             narrow = _narrow((states, *args), layout, index)
             output = whole(*narrow, **own)
-        if not isinstance(output, tuple):
-            return widen_states(output[0], layout, position, fill)
-        return (widen_states(output[0][0], layout, position, fill), *output[1:])
+        return _widen(output, layout, position, fill)
 
     block.forward = forward
 
@@ -106,18 +104,10 @@ def _narrow_layout(layout: Layout, held: Held) -> Layout:
     return Layout(shares, (1,) * layout.rows, layout.mask[:, :1], held=held)
 
 
-def widen_states(
-    states: torch.Tensor, layout: Layout, position: Position, fill: float = 0.0
-) -> torch.Tensor:
-    """Returns (rows, longest, features) with one token of each row in its place.
-
-    Args:
-        states: (rows, features).
-        layout: Of the batch.
-        position: Of the token.
-        fill: Stands for all others.
-    """
+def _widen(output: Any, layout: Layout, position: Position, fill: float) -> Any:
+    """Returns the block's output, (rows, longest, features) of (1, rows, features)."""
+    states = output[0] if isinstance(output, tuple) else output
     wide = states.new_full((layout.rows, layout.longest, states.shape[-1]), fill)
     column = 0 if position == "first" else torch.tensor(layout.lengths, device=wide.device) - 1
-    wide[torch.arange(layout.rows, device=wide.device), column] = states
-    return wide
+    wide[torch.arange(layout.rows, device=wide.device), column] = states[0]
+    return (wide, *output[1:]) if isinstance(output, tuple) else wide

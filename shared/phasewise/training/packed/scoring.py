@@ -15,7 +15,7 @@ from phasewise.training.packed.model import PackedModel
 from phasewise.training.prediction import Collate, drop_targets
 
 #: Tokens of a forward pass: enough to fill the device, few enough to stay in a CPU's cache.
-_TOKENS = {"cpu": 2048, "cuda": 32768}
+_TOKENS = {"cpu": 1024, "cuda": 32768}
 
 
 class Question(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from phasewise.training.dropout import find_limit
 from phasewise.training.kernels.elementwise import Gelu
@@ -25,7 +26,6 @@ from phasewise.training.kernels.trunk import (
     TrunkKernel,
     TrunkPass,
 )
-from phasewise.training.packed.last_block import widen_states
 from phasewise.training.packed.layout import Layout, Member, Share, current_layout
 from phasewise.training.products import OneDnnLinear
 
@@ -35,29 +35,28 @@ _LINEARS = (
     *("attention.output.dense", "intermediate.dense", "output.dense"),
 )
 _NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
-_MEMO = "trunk"
+#: What a backbone is given; the mask is the layout's.
+_KEYWORDS = {"attention_mask", "token_type_ids", "return_dict"}
 
 
-def use_trunk(model: nn.Module, blocks: Sequence[nn.Module]) -> Callable[[], None] | None:
+def use_trunk(model: Any, blocks: Sequence[nn.Module]) -> Callable[[], None] | None:
     """Has the blocks computed together where the kernels can, whoever the members are.
 
     Args:
-        model: A pack's, whose last block gives the first token of each row.
+        model: A pack's, of which the head reads the first token of each row only.
         blocks: The model's.
 
     Returns:
         What undoes it; None if the blocks are of another kind or there are no kernels.
     """
-    trunk = _Trunk.find(model, blocks)
+    trunk, backbone = _Trunk.find(model, blocks), model.base_model
     if trunk is None:
         return None
-    before = [block.forward for block in blocks]
-    for index, (block, whole) in enumerate(zip(blocks, before, strict=True)):
-        block.forward = trunk.stand_in(block, whole, is_first=index == 0)
+    whole = backbone.forward
+    backbone.forward = trunk.stand_in(backbone, whole)
 
     def undo() -> None:
-        for block, whole in zip(blocks, before, strict=True):
-            block.forward = whole
+        backbone.forward = whole
 
     return undo
 
@@ -68,21 +67,24 @@ class _Trunk:
     Args:
         kernel: Theirs.
         names: Of all linear layers in the model, block by block.
-        dtype: Of the weights.
+        sample: One of the weights.
     """
 
-    def __init__(self, kernel: TrunkKernel, names: Sequence[str], dtype: torch.dtype) -> None:
-        self._kernel, self._dtype = kernel, dtype
+    def __init__(self, kernel: TrunkKernel, names: Sequence[str], sample: torch.Tensor) -> None:
+        self._kernel, self._dtype, self._sample = kernel, sample.dtype, sample
         self._places = {name: place for place, name in enumerate(names)}
 
     @classmethod
-    def find(cls, model: nn.Module, blocks: Sequence[nn.Module]) -> "_Trunk | None":
+    def find(cls, model: Any, blocks: Sequence[nn.Module]) -> "_Trunk | None":
         """Returns the trunk of BERT-like blocks; None for others."""
         names = {id(module): name for name, module in model.named_modules()}
         try:
             found = [_read_block(block) for block in blocks]
             shapes = {_read_shape(block) for block in blocks}
+            width = len(model.base_model.embeddings.LayerNorm.weight)
         except AttributeError:
+            return None
+        if model.config.is_decoder or width != found[0].linears[0].in_features:
             return None
         linears = [linear for block in found for linear in block.linears]
         if len(shapes) > 1 or any(type(m) not in (nn.Linear, OneDnnLinear) for m in linears):
@@ -93,33 +95,36 @@ class _Trunk:
         if find_kernel("run_trunk", weight) is None or not are_products_fast(weight.dtype):
             return None
         kernel = TrunkKernel(found, shapes.pop())
-        return cls(kernel, [names[id(linear)] for linear in linears], weight.dtype)
+        return cls(kernel, [names[id(linear)] for linear in linears], weight)
 
-    def stand_in(
-        self, block: nn.Module, whole: Callable[..., Any], *, is_first: bool
-    ) -> Callable[..., Any]:
-        """Returns a block's forward: the first one does all blocks' work, the others none.
+    def stand_in(self, backbone: Any, whole: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns a backbone's forward, whose states have the first token of each row only.
 
         Args:
-            block: The block.
-            whole: Its own, for passes that the kernels do not cover.
-            is_first: Whether it is the first.
+            backbone: Embeddings, blocks and perhaps a pooler.
+            whole: Its own forward, for passes that the kernels do not cover.
         """
 
-        def forward(states: torch.Tensor, *args: Any, **keywords: Any) -> Any:
-            layout = current_layout()
-            trains = block.training
-            if is_first and self._covers(states, layout, trains=trains):
-                layout.memo[_MEMO] = True
-                return self._run(states, layout, trains=trains)
-            return states if _MEMO in layout.memo else whole(states, *args, **keywords)
+        def forward(input_ids: torch.Tensor, **given: Any) -> Any:
+            layout, trains = current_layout(), backbone.training
+            if not self._covers(layout, given, trains=trains):
+                return whole(input_ids, **given)
+            kinds = given.get("token_type_ids")
+            padded = backbone.embeddings(input_ids=input_ids, token_type_ids=kinds)
+            rows = padded[layout.mask.bool()].to(self._dtype)
+            states = self._run(rows, layout, trains=trains).unsqueeze(1)
+            pooled = None if backbone.pooler is None else backbone.pooler(states)
+            return BaseModelOutputWithPooling(last_hidden_state=states, pooler_output=pooled)
 
         return forward
 
-    def _covers(self, states: torch.Tensor, layout: Layout, *, trains: bool) -> bool:
-        if states.requires_grad or (torch.is_grad_enabled() and not trains):
+    def _covers(self, layout: Layout, given: dict[str, Any], *, trains: bool) -> bool:
+        """Whether the kernels can do all of a pass that is given these keywords."""
+        if any(given[name] is not None for name in given.keys() - _KEYWORDS):
             return False
-        if states.dtype != self._dtype or find_kernel("run_trunk", states) is None:
+        if torch.is_grad_enabled() and not trains:
+            return False
+        if find_kernel("run_trunk", self._sample) is None:
             return False
         return all(self._takes(share.member) for share in layout.shares)
 
@@ -131,8 +136,8 @@ class _Trunk:
         weights = [weight for pair in pairs for weight in (pair.down, pair.up)]
         return all(pair.magnitude is None for pair in pairs) and can_read(weights)
 
-    def _run(self, states: torch.Tensor, layout: Layout, *, trains: bool) -> torch.Tensor:
-        """Returns what the last block would, (rows, longest, features)."""
+    def _run(self, rows: torch.Tensor, layout: Layout, *, trains: bool) -> torch.Tensor:
+        """Returns the first token's state of each row, (rows, features), of all tokens'."""
         weights = [
             weight
             for share in layout.shares
@@ -143,9 +148,8 @@ class _Trunk:
         places = accumulate((4 * weight.numel() for weight in weights), initial=grads.data_ptr())
         members = [self._describe(share, places) for share in layout.shares]
         done = self._kernel.describe(members, layout.lengths, trains=trains)
-        rows = states[0].contiguous()
         out: torch.Tensor = _Pass.apply(rows, done, grads, *weights)  # type: ignore[no-untyped-call]
-        return widen_states(out, layout, "first")
+        return out
 
     def _describe(self, share: Share, places: Iterator[int]) -> MemberPairs:
         """Returns a member's part; its gradients go to the next two places for each pair."""
