@@ -84,12 +84,12 @@ class _Trunk:
             width = len(model.base_model.embeddings.LayerNorm.weight)
         except AttributeError:
             return None
-        if model.config.is_decoder or width != found[0].linears[0].in_features:
-            return None
         linears = [linear for block in found for linear in block.linears]
         if len(shapes) > 1 or any(type(m) not in (nn.Linear, OneDnnLinear) for m in linears):
             return None
         weight = linears[0].weight
+        if model.config.is_decoder or width != weight.shape[1]:
+            return None
         if any(linear.weight.dtype != weight.dtype for linear in linears):
             return None
         if find_kernel("run_trunk", weight) is None or not are_products_fast(weight.dtype):
