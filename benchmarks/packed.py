@@ -34,15 +34,20 @@ from phasewise.training.trainer_engine import TrainerEngine
 BATCH_SIZE, RANK, RATE = 4, 8, 1e-3
 #: What ``--ablate`` leaves out, one at a time.
 STEPS = (
-    "oneDNN's products",
-    "a narrow last block",
+    "blocks by hand",
+    "the optimiser's kernel",
     "scoring without padding",
-    "lengths that recur",
-    "weights in oneDNN's order",
+    "any kernel",
+)
+#: The same, of what other architectures have: compared with a pack without blocks by hand.
+STEPS_OF_ALL = (
+    "our products",
     "kernels of the pairs",
     "kernels of attention",
     "kernels of GELU and dropout",
-    "any kernel",
+    "oneDNN's products",
+    "a narrow last block",
+    "lengths that recur",
 )
 
 
@@ -93,39 +98,41 @@ def _find_none(name: str, tensor: torch.Tensor) -> None:
     """Finds no kernel, as where there is no compiler."""
 
 
+_HAND = ("packed.trunk._Trunk._covers", lambda *args, **keywords: False)
+
+
 @contextmanager
 def without(step: str) -> Iterator[None]:
     """Turns a faster step of the engine off."""
     places: dict[str, tuple[str, object]] = {
-        "oneDNN's products": ("products.is_onednn_faster", lambda threads: False),
-        "a narrow last block": ("packed.model.PackedModel._narrow", lambda *args: None),
+        "blocks by hand": _HAND,
+        "the optimiser's kernel": ("packed.updates.compile_adamw", lambda *args: None),
         "scoring without padding": ("packed.scoring.PackScores.knows", lambda *args: False),
-        "lengths that recur": ("packed.layout._round_up", lambda tokens: tokens),
-        "weights in oneDNN's order": (
-            "products._reorder",
-            lambda weight, transposed: weight.t() if transposed else weight,
-        ),
+        "any kernel": ("kernels.library._load", lambda: None),
+        "our products": ("products.are_products_fast", lambda dtype: False),
         "kernels of the pairs": ("packed.pair_products.find_kernel", _find_none),
         "kernels of attention": ("kernels.attention.find_kernel", _find_none),
         "kernels of GELU and dropout": ("kernels.elementwise.find_kernel", _find_none),
-        "any kernel": ("kernels.library._load", lambda: None),
+        "oneDNN's products": ("products.is_onednn_faster", lambda threads: False),
+        "a narrow last block": ("packed.model.PackedModel._narrow", lambda *args: None),
+        "lengths that recur": ("packed.layout._round_up", lambda tokens: tokens),
     }
     if step not in places:
         yield
         return
-    name, replacement = places[step]
+    wanted = [places[step]] + [_HAND] * (step in STEPS_OF_ALL)
+    if step == "scoring without padding":
+        wanted.append(("packed.engine.PackedEngine._predict_ahead", lambda *args: None))
     with ExitStack() as stack:
-        stack.enter_context(patch(f"phasewise.training.{name}", replacement))
-        if step == "scoring without padding":
-            ahead = "phasewise.training.packed.engine.PackedEngine._predict_ahead"
-            stack.enter_context(patch(ahead, lambda *args: None))
+        for name, replacement in wanted:
+            stack.enter_context(patch(f"phasewise.training.{name}", replacement))
         yield
 
 
 def ablate(rows: int, count: int, targets: str, rounds: int) -> None:
     """Prints the CPU seconds a trial, and their ratio to those of the full engine."""
     machine = MachineSettings(device="cpu", threads=1, slots=count)
-    steps = ["", *STEPS, "bfloat16"]
+    steps = ["", "bfloat16", *STEPS, *STEPS_OF_ALL]
     found: dict[str, list[float]] = {step: [] for step in steps}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -138,8 +145,8 @@ def ablate(rows: int, count: int, targets: str, rounds: int) -> None:
                     seconds = measure(engine, jobs)[1]
                 if turn:
                     found[step].append(seconds)
-    whole = statistics.median(found[""])
     for step in steps:
+        whole = statistics.median(found["blocks by hand" if step in STEPS_OF_ALL else ""])
         seconds = statistics.median(found[step])
         label = "in bfloat16" if step == "bfloat16" else f"without {step}" if step else "all steps"
         print(f"{label:32} {seconds:6.2f} CPU s a trial  x{seconds / whole:4.2f}", flush=True)
