@@ -238,7 +238,13 @@ class PackedModel:
     ) -> None:
         """Has all blocks computed at once, if they are of a kind that there are kernels for."""
         undo = use_trunk(self._model, self._blocks) if self._position == "first" else None
-        if undo is not None and not is_close(self(pack, batch), expected, self._model.dtype):
+        if undo is None:
+            return
+        try:
+            agrees = is_close(self(pack, batch), expected, self._model.dtype)
+        except Exception:  # embeddings or a pooler that are called otherwise
+            agrees = False
+        if not agrees:
             undo()
 
 

@@ -105,6 +105,8 @@ class _Trunk:
             whole: Its own forward, for passes that the kernels do not cover.
         """
 
+        pooler = getattr(backbone, "pooler", None)
+
         def forward(input_ids: torch.Tensor, **given: Any) -> Any:
             layout, trains = current_layout(), backbone.training
             if not self._covers(layout, given, trains=trains):
@@ -113,7 +115,7 @@ class _Trunk:
             padded = backbone.embeddings(input_ids=input_ids, token_type_ids=kinds)
             rows = padded[layout.mask.bool()].to(self._dtype)
             states = self._run(rows, layout, trains=trains).unsqueeze(1)
-            pooled = None if backbone.pooler is None else backbone.pooler(states)
+            pooled = None if pooler is None else pooler(states)
             return BaseModelOutputWithPooling(last_hidden_state=states, pooler_output=pooled)
 
         return forward

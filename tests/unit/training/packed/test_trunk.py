@@ -37,6 +37,7 @@ def _base(family: str, width: int, dtype: torch.dtype) -> BaseModel:
     config = AutoConfig.for_model(
         family, vocab_size=200, pad_token_id=0, num_labels=3, hidden_size=width,
         num_hidden_layers=3, num_attention_heads=4, intermediate_size=2 * width + 8,
+        **({"embedding_size": width} if family == "electra" else {}),
     )  # fmt: skip
     torch.manual_seed(3)
     model = AutoModelForSequenceClassification.from_config(config).eval().requires_grad_(False)
@@ -101,7 +102,7 @@ def _count_runs(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("family", "width"), [("bert", 32), ("roberta", 24)])
+@pytest.mark.parametrize(("family", "width"), [("bert", 32), ("roberta", 24), ("electra", 32)])
 @pytest.mark.parametrize("targets", [_QUERY_VALUE, _ALL, ("intermediate.dense",)])
 def test_losses_gradients_and_random_streams(
     family: str,
@@ -160,6 +161,23 @@ def test_scores_are_those_of_the_blocks_own_code(monkeypatch: pytest.MonkeyPatch
 def test_blocks_of_other_kinds_are_left_alone(family: str) -> None:
     packed = PackedModel(_base(family, 32, torch.float32))
     assert trunk.use_trunk(packed._model, packed._blocks) is None
+
+
+def test_embeddings_that_are_called_otherwise_leave_the_blocks_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = _base("bert", 32, torch.float32)
+    embeddings = type(base.model.bert.embeddings)
+    own = embeddings.forward
+
+    def forward(self: torch.nn.Module, **given: torch.Tensor) -> torch.Tensor:
+        assert "past_key_values_length" in given  # as BERT's own code has it
+        return own(self, **given)
+
+    monkeypatch.setattr(embeddings, "forward", forward)
+    pack, runs = _Pack(base, _ALL), _count_runs(monkeypatch)
+    pack.step()
+    assert runs == []
 
 
 def test_a_slow_product_leaves_the_blocks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
