@@ -9,7 +9,6 @@ few rows it takes half the time.
 
 from collections.abc import Callable
 from functools import cache
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -18,14 +17,14 @@ from torch import nn
 
 from phasewise.training.kernels.library import find_kernel
 from phasewise.training.kernels.products import (
+    PROBE_ROWS,
+    PROBE_SIZE,
     are_products_fast,
+    make_ordered,
     multiply_ordered,
-    order,
-    ordered_size,
+    time_product,
 )
 
-#: Rows and features of the products that decide which library is used; the best of some rounds.
-_PROBE_ROWS, _PROBE_SIZE, _PROBE_ROUNDS = 256, 384, 7
 #: oneDNN must be this much faster: below, the longer way to it is not made up for.
 _WORTH_IT = 1.15
 #: Weights of a larger model are not held in oneDNN's order too, twice (for both directions).
@@ -117,14 +116,12 @@ def _hold(
 
 def _order(weight: torch.Tensor) -> torch.Tensor:
     """Returns a weight, (out, in), as the kernel wants it in memory."""
-    ordered = weight.new_empty(ordered_size(weight.t()))
-    order(weight.t(), ordered)
-    return ordered
+    return make_ordered(weight.t())
 
 
 def _reorder(weight: torch.Tensor) -> torch.Tensor:
     """Returns a weight, (out, in), as oneDNN wants it in memory."""
-    made: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _PROBE_ROWS)
+    made: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), PROBE_ROWS)
     return made
 
 
@@ -137,16 +134,9 @@ def is_onednn_faster(threads: int) -> bool:
     """Whether oneDNN is there and worth it with so many threads, by a measurement of 10 ms."""
     if not _has_onednn():
         return False
-    rows, weight = torch.randn(_PROBE_ROWS, _PROBE_SIZE), torch.randn(_PROBE_SIZE, _PROBE_SIZE)
-    seconds = []
-    for product in (F.linear, multiply):
-        rounds = []
-        for _ in range(_PROBE_ROUNDS):
-            clock = perf_counter()
-            product(rows, weight)
-            rounds.append(perf_counter() - clock)
-        seconds.append(min(rounds))
-    return seconds[0] > _WORTH_IT * seconds[1]
+    rows, weight = torch.randn(PROBE_ROWS, PROBE_SIZE), torch.randn(PROBE_SIZE, PROBE_SIZE)
+    plain = time_product(lambda: F.linear(rows, weight))
+    return plain > _WORTH_IT * time_product(lambda: multiply(rows, weight))
 
 
 class _Product(torch.autograd.Function):

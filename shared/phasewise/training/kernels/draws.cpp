@@ -1,11 +1,11 @@
 // Random bits of dropouts: SplitMix64, as training/dropout.py has it.
+#include "draws.h"
 #include "vectors.h"
 
 namespace {
 
 constexpr long WORDS = 8;  // of a vector
 constexpr long DRAWS = 4 * WORDS;
-constexpr uint64_t STEP = 0x9e3779b97f4a7c15;
 typedef uint64_t LongWords __attribute__((vector_size(64), aligned(8), may_alias));
 
 inline LongWords mix(LongWords words) {
@@ -18,11 +18,10 @@ inline LongWords mix(LongWords words) {
 
 extern "C" {
 
-// Writes `count` draws: the words after `place`, four draws each, the lowest bits first.
 void draw_int16(uint64_t place, int16_t* to, long count) {
     LongWords places;
-    for (long i = 0; i < WORDS; i++) places[i] = place + (i + 1) * STEP;
-    for (long i = 0; i < count; i += DRAWS, places += WORDS * STEP) {
+    for (long i = 0; i < WORDS; i++) places[i] = place + (i + 1) * WORD_STEP;
+    for (long i = 0; i < count; i += DRAWS, places += WORDS * WORD_STEP) {
         const LongWords words = mix(places);
         std::memcpy(to + i, &words, sizeof(int16_t) * (count - i < DRAWS ? count - i : DRAWS));
     }

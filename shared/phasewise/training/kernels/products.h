@@ -56,8 +56,6 @@ struct Elements<BFloat16> {
 };
 #endif
 
-inline long round_up_to(long count, long step) { return (count + step - 1) / step * step; }
-
 // Elements of an ordered right factor (k, n).
 template <typename T>
 inline long ordered_size(long k, long n) {

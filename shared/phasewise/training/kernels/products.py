@@ -11,8 +11,9 @@ import torch.nn.functional as F  # noqa: N812 - as everywhere
 
 from phasewise.training.kernels.library import address_of, find_kernel
 
-#: Rows and features of the products that decide whether ours are used; the best of some rounds.
-_PROBE_ROWS, _PROBE_SIZE, _PROBE_ROUNDS = 256, 384, 7
+#: Rows and features of the products that decide which ones are used; the best of some rounds.
+PROBE_ROWS, PROBE_SIZE = 256, 384
+_PROBE_ROUNDS = 7
 #: Ours may take so many times as long: what a pass saves around them is worth more.
 _MOST = 1.5
 
@@ -46,6 +47,13 @@ def order(right: torch.Tensor, to: torch.Tensor) -> None:
     find_kernel("order", right)(address_of(right), *sizes, address_of(to))
 
 
+def make_ordered(right: torch.Tensor) -> torch.Tensor:
+    """Returns a right factor, (k, n), in memory of its own as the kernels read it."""
+    ordered = right.new_empty(ordered_size(right))
+    order(right, ordered)
+    return ordered
+
+
 def multiply_ordered(
     rows: torch.Tensor, ordered: torch.Tensor, columns: int, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -74,14 +82,13 @@ def are_products_fast(dtype: torch.dtype) -> bool:
 
     On processors with units for whole matrices they do not.
     """
-    rows, weight = (torch.randn(n, _PROBE_SIZE).to(dtype) for n in (_PROBE_ROWS, _PROBE_SIZE))
-    ordered = weight.new_empty(ordered_size(weight))
-    order(weight.t(), ordered)
-    theirs = _time(lambda: F.linear(rows, weight))
-    return _time(lambda: multiply_ordered(rows, ordered, _PROBE_SIZE)) <= _MOST * theirs
+    rows, weight = (torch.randn(n, PROBE_SIZE).to(dtype) for n in (PROBE_ROWS, PROBE_SIZE))
+    ordered = make_ordered(weight.t())
+    theirs = time_product(lambda: F.linear(rows, weight))
+    return time_product(lambda: multiply_ordered(rows, ordered, PROBE_SIZE)) <= _MOST * theirs
 
 
-def _time(product: Callable[[], torch.Tensor]) -> float:
+def time_product(product: Callable[[], torch.Tensor]) -> float:
     """Returns the seconds of the fastest round."""
     rounds = []
     for _ in range(_PROBE_ROUNDS):

@@ -7,10 +7,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "draws.h"
 #include "pairs.h"
 #include "trunk.h"
-
-extern "C" void draw_int16(uint64_t place, int16_t* to, long count);
 
 // Hands out parts of one piece of memory; of none, it only counts.
 class Arena {
@@ -48,9 +47,6 @@ struct Room {
     std::vector<Pair> pairs[LINEARS];     // but for inputs and outputs of the pass
     std::vector<long> starts[LINEARS];    // each pair's first row
 };
-
-// Four draws a word, and a word's place is this far from the one before (draws.cpp).
-constexpr uint64_t STEP = 0x9e3779b97f4a7c15;
 
 // Makes the rooms of a pass, in the order of the blocks: the same ones for its way back.
 template <typename T>
@@ -110,7 +106,7 @@ class Planner {
     T *shared_, *turns_[2];  // of all blocks
 
     void skip(Member& member, long count) const {
-        if (draws_) member.place += uint64_t((count + 3) / 4) * STEP;
+        if (draws_) member.place += uint64_t((count + 3) / 4) * WORD_STEP;
     }
 
     void draw(Member& member, int16_t* to, long count) const {

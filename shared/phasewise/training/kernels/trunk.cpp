@@ -20,25 +20,19 @@ namespace {
 template <typename T>
 struct Kernels;
 
-template <>
-struct Kernels<float> {
-    static constexpr auto add_pairs = add_pairs_float;
-    static constexpr auto differentiate_pairs = differentiate_pairs_float;
-    static constexpr auto attend = attend_float;
-    static constexpr auto attend_backward = attend_backward_float;
-    static constexpr auto gelu = gelu_float;
-    static constexpr auto gelu_backward = gelu_backward_float;
-};
+#define KERNELS(T, NAME)                                                     \
+    template <>                                                              \
+    struct Kernels<T> {                                                      \
+        static constexpr auto add_pairs = add_pairs_##NAME;                  \
+        static constexpr auto differentiate_pairs = differentiate_pairs_##NAME; \
+        static constexpr auto attend = attend_##NAME;                        \
+        static constexpr auto attend_backward = attend_backward_##NAME;      \
+        static constexpr auto gelu = gelu_##NAME;                            \
+        static constexpr auto gelu_backward = gelu_backward_##NAME;          \
+    };
 
-template <>
-struct Kernels<BFloat16> {
-    static constexpr auto add_pairs = add_pairs_bfloat16;
-    static constexpr auto differentiate_pairs = differentiate_pairs_bfloat16;
-    static constexpr auto attend = attend_bfloat16;
-    static constexpr auto attend_backward = attend_backward_bfloat16;
-    static constexpr auto gelu = gelu_bfloat16;
-    static constexpr auto gelu_backward = gelu_backward_bfloat16;
-};
+KERNELS(float, float)
+KERNELS(BFloat16, bfloat16)
 
 // Which queries see which keys, as attention.h has it: all tokens of their rows, or only the first.
 struct Rows {
@@ -87,8 +81,10 @@ class Pass {
         for (T*& part : parts) part = take_states();
         if (arena_.counts()) return;
         std::copy(grad, grad + all_.row_count * all_.width, turns[0]);
-        for (long index = all_.block_count - 1; index >= all_.first_adapted; index--)
-            differentiate_block(index, rooms[index], turns, parts);
+        long first = 0;  // the first adapted block; the gradient goes no further
+        while (first + 1 < all_.block_count && !is_adapted(rooms[first])) first++;
+        for (long index = all_.block_count - 1; index >= first; index--)
+            differentiate_block(index, rooms[index], turns, parts, index > first);
     }
 
   private:
@@ -97,6 +93,11 @@ class Pass {
     Rows rows_;
     Planner<T> planner_;
     T *wide_, *branch_;  // (tokens, inner) and (tokens, width)
+
+    static bool is_adapted(const Room<T>& room) {
+        return std::any_of(room.pairs, room.pairs + LINEARS,
+                           [](const std::vector<Pair>& pairs) { return !pairs.empty(); });
+    }
 
     T* take_states() { return arena_.take<T>(all_.token_count * all_.width); }
 
@@ -175,8 +176,8 @@ class Pass {
                      width, block.norms[1], all_.epsilon);
     }
 
-    // `turns[0]` holds the gradient of the block's output, then that of its input.
-    void differentiate_block(long index, Room<T>& room, T** turns, T** parts) {
+    // `turns[0]` holds the gradient of the block's output, then that of its input, if it is needed.
+    void differentiate_block(long index, Room<T>& room, T** turns, T** parts, bool needed) {
         const Block& block = all_.blocks[index];
         const long count = room.count;
         T *grad = turns[0], *flow = turns[1];
@@ -194,12 +195,11 @@ class Pass {
                     to_value = split(parts[VALUE]);
         Kernels<T>::attend_backward(&attention, &query, &key, &value, &back, &to_query, &to_key,
                                     &to_value);
-        pass_on(index, room, turns, parts);
+        pass_on(index, room, turns, parts, needed);
     }
 
     // Through query, key and value to the block's input, whose other gradient lies in `turns[0]`.
-    void pass_on(long index, Room<T>& room, T** turns, T** parts) {
-        const bool needed = index > all_.first_adapted;
+    void pass_on(long index, Room<T>& room, T** turns, T** parts, bool needed) {
         T* own = needed ? turns[0] : nullptr;
         go_back(index, QUERY, room, room.own, parts[QUERY], room.count, own, true);
         if (room.is_last && needed) {

@@ -39,7 +39,6 @@ struct Trunk {
     Member* members;
     const int64_t* lengths;  // of each row
     int64_t block_count, member_count, row_count, token_count, width, inner, heads;
-    int64_t first_adapted;  // block; the gradient goes no further
-    int32_t trains, hidden_limit, hidden_drops, weights_limit, weights_drops, unused;
+    int32_t trains, hidden_limit, hidden_drops, weights_limit, weights_drops;
     float hidden_factor, weights_factor, epsilon, scale;
 };

@@ -54,9 +54,9 @@ class _Trunk(ctypes.Structure):
     _fields_ = (
         *((name, _POINTER) for name in ("blocks", "members", "lengths")),
         *((name, _LONG) for name in ("block_count", "member_count", "row_count", "token_count")),
-        *((name, _LONG) for name in ("width", "inner", "heads", "first_adapted")),
+        *((name, _LONG) for name in ("width", "inner", "heads")),
         *((name, _INT) for name in ("trains", "hidden_limit", "hidden_drops")),
-        *((name, _INT) for name in ("weights_limit", "weights_drops", "unused")),
+        *((name, _INT) for name in ("weights_limit", "weights_drops")),
         *((name, _FLOAT) for name in ("hidden_factor", "weights_factor", "epsilon", "scale")),
     )
 
@@ -120,7 +120,6 @@ class TrunkKernel:
         self._shape = shape
         up = blocks[0].linears[4]
         self._sizes = up.in_features, up.out_features
-        self._count = len(blocks)
         ways = [self._order(blocks, backward=backward) for backward in (False, True)]
         described = (self._describe_block(block, ways) for block in blocks)
         self._blocks = (_Block * len(blocks))(*described)
@@ -142,14 +141,13 @@ class TrunkKernel:
                 for m in members
             )
         )
-        adapted = [i // LINEARS for m in members for i, pair in enumerate(m.pairs) if pair.rank]
         hidden, weights = self._shape.hidden_dropout, self._shape.weights_dropout
         limits, factors = zip(find_limit(hidden), find_limit(weights), strict=True)
         call = _Trunk(
             *(ctypes.addressof(self._blocks), ctypes.addressof(own), ctypes.addressof(table)),
-            *(self._count, len(members), len(lengths), sum(lengths)),
-            *(*self._sizes, self._shape.heads, min(adapted, default=self._count)),
-            *(int(trains), limits[0], int(hidden > 0), limits[1], int(weights > 0), 0),
+            *(len(self._blocks), len(members), len(lengths), sum(lengths)),
+            *(*self._sizes, self._shape.heads),
+            *(int(trains), limits[0], int(hidden > 0), limits[1], int(weights > 0)),
             *(*factors, self._shape.epsilon, self._shape.scale),
         )
         return TrunkPass(call, members, own, (table, self._blocks))

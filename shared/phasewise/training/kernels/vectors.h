@@ -100,7 +100,9 @@ inline Floats exponential(Floats x) {
     return x < low ? Floats{} : result;
 }
 
-inline long round_up(long count) { return (count + WIDTH - 1) / WIDTH * WIDTH; }
+inline long round_up_to(long count, long step) { return (count + step - 1) / step * step; }
+
+inline long round_up(long count) { return round_up_to(count, WIDTH); }
 
 // The first `count` of WIDTH values, zeros after them; nothing behind them is read.
 template <typename T>

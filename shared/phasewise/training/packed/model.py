@@ -73,7 +73,6 @@ class PackedModel:
         self._biases = OwnBiases()
         self._model.config.use_cache = False
         self._blocks = _find_blocks(self._model)
-        self._position: Position | None = None
         self._model.set_attn_implementation(attention.NAME)
         _replace_elementwise(self._model)
         int8 = [name for name, m in self._model.named_modules() if is_quantized(m, "8bit")]
@@ -171,8 +170,9 @@ class PackedModel:
         with exact_products(base.model, self._model):
             expected = self._compare(base, pack, batch)
             if self._output is None:
-                self._narrow(pack, batch, expected)
-                self._shorten(pack, batch, expected)
+                position = self._narrow(pack, batch, expected)
+                if position == "first":
+                    self._shorten(pack, batch, expected)
         self.train(True)
         again = []
         for _ in range(2):
@@ -215,10 +215,11 @@ class PackedModel:
         pack: Sequence[tuple[Member, int]],
         batch: dict[str, torch.Tensor],
         expected: torch.Tensor,
-    ) -> None:
+    ) -> Position | None:
         """Has the last block compute one token a row, if the others leave the logits as they are.
 
-        NaNs in place of the others would show in the logits.
+        Returns which one; None if it computes all. NaNs in place of the others would show in the
+        logits.
         """
         positions: tuple[Position, ...] = ("first", "last")
         for position in positions:
@@ -227,8 +228,8 @@ class PackedModel:
             undo()
             if is_close(found, expected, self._model.dtype):
                 narrow_block(self._blocks[-1], position)
-                self._position = position
-                return
+                return position
+        return None
 
     def _shorten(
         self,
@@ -237,7 +238,7 @@ class PackedModel:
         expected: torch.Tensor,
     ) -> None:
         """Has all blocks computed at once, if they are of a kind that there are kernels for."""
-        undo = use_trunk(self._model, self._blocks) if self._position == "first" else None
+        undo = use_trunk(self._model, self._blocks)
         if undo is None:
             return
         try:

@@ -71,7 +71,7 @@ class _Trunk:
     """
 
     def __init__(self, kernel: TrunkKernel, names: Sequence[str], sample: torch.Tensor) -> None:
-        self._kernel, self._dtype, self._sample = kernel, sample.dtype, sample
+        self._kernel, self._sample = kernel, sample
         self._places = {name: place for place, name in enumerate(names)}
 
     @classmethod
@@ -104,7 +104,6 @@ class _Trunk:
             backbone: Embeddings, blocks and perhaps a pooler.
             whole: Its own forward, for passes that the kernels do not cover.
         """
-
         pooler = getattr(backbone, "pooler", None)
 
         def forward(input_ids: torch.Tensor, **given: Any) -> Any:
@@ -113,7 +112,7 @@ class _Trunk:
                 return whole(input_ids, **given)
             kinds = given.get("token_type_ids")
             padded = backbone.embeddings(input_ids=input_ids, token_type_ids=kinds)
-            rows = padded[layout.mask.bool()].to(self._dtype)
+            rows = padded[layout.mask.bool()].to(self._sample.dtype)
             states = self._run(rows, layout, trains=trains).unsqueeze(1)
             pooled = None if pooler is None else pooler(states)
             return BaseModelOutputWithPooling(last_hidden_state=states, pooler_output=pooled)
