@@ -38,7 +38,7 @@ class CompiledAdamW:
     Args:
         kernel: ``adamw``.
         optimizer: AdamW without state; its groups' learning rates are read at every step.
-        parameters: All of the optimiser's.
+        parameters: All of the optimiser's; they stay where they are.
         max_norm: L2 norm to which all gradients together are clipped.
     """
 
@@ -68,6 +68,7 @@ class CompiledAdamW:
         ]
         self._tensors = (_Tensor * len(tensors))(*tensors)
         self._addresses = ctypes.c_void_p * len(tensors)
+        self._values = self._addresses(*[p.data_ptr() for p in self._parameters])
 
     def step(self, grads: Sequence[torch.Tensor | None]) -> None:
         """Makes a step; a tensor without a gradient stays as it is, with its moments.
@@ -80,7 +81,7 @@ class CompiledAdamW:
         given = [None if grad is None else grad.contiguous() for grad in grads]  # hold the copies
         self._kernel(
             self._tensors,
-            self._addresses(*[parameter.data_ptr() for parameter in self._parameters]),
+            self._values,
             self._addresses(*[None if grad is None else grad.data_ptr() for grad in given]),
             ctypes.c_long(len(given)),
             self._described,

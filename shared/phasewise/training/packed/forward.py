@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everywhere
@@ -18,7 +18,7 @@ Number = TypeVar("Number", int, float)
 
 
 class RunStep(NamedTuple):
-    """What one forward and backward pass gave a run."""
+    """What one forward and backward pass gave a run; its next pass may overwrite the gradients."""
 
     loss: float
     grads: list[torch.Tensor | None]
@@ -71,11 +71,27 @@ def _compute(
     sized = zip(runs, sizes, strict=True)
     shares = [1 / run.batch.targets for run, size in sized for _ in range(size)]
     shared = losses * torch.tensor(shares, device=losses.device)
-    parameters: list[Any] = [p for run in runs for p in run.parameters]
-    grads = iter(torch.autograd.grad(shared.sum(), parameters, allow_unused=True))
+    grads = find_gradients(shared.sum(), [(run.member, run.parameters) for run in runs])
+    return list(map(RunStep, _add_up(shared.tolist(), sizes), grads, tokens))
+
+
+def find_gradients(
+    loss: torch.Tensor, runs: Sequence[tuple[Member, Sequence[torch.Tensor]]]
+) -> list[list[torch.Tensor | None]]:
+    """Returns the gradients of each run's weights; those that a bypass writes stay its own.
+
+    Args:
+        loss: Of one pass of the runs.
+        runs: Each member with its weights.
+    """
+    bypasses = [member.bypass for member, _ in runs if member.bypass is not None]
+    written = {key: grad for bypass in bypasses for key, grad in bypass.grads.items()}
+    asked = [weight for _, weights in runs for weight in weights if id(weight) not in written]
+    asked += [bypass.anchor for bypass in bypasses]
+    found = iter(torch.autograd.grad(loss, asked, allow_unused=True))
     return [
-        RunStep(loss, [next(grads) for _ in run.parameters], count)
-        for run, loss, count in zip(runs, _add_up(shared.tolist(), sizes), tokens, strict=True)
+        [written[id(w)] if id(w) in written else next(found) for w in weights]
+        for _, weights in runs
     ]
 
 

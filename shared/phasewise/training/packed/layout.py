@@ -21,6 +21,18 @@ class CannotPackError(Exception):
     """A run, a method or a model computes in a way that this engine does not reproduce."""
 
 
+class Bypass(NamedTuple):
+    """Gradients that a pass's way back writes itself; autograd is only asked to go there.
+
+    Attributes:
+        anchor: A leaf without elements: to ask for its gradient has the others written.
+        grads: A weight's id to its gradient, which the member's next pass overwrites.
+    """
+
+    anchor: torch.Tensor
+    grads: dict[int, torch.Tensor]
+
+
 @dataclass(eq=False)
 class Member:
     """The weights and the random stream that one run brings into a pack.
@@ -30,12 +42,14 @@ class Member:
         heads: Name of a fresh module to its weights by their names inside it.
         stream: Draws every dropout of this run and of no other.
         biases: Name of a module to the run's own bias vector in it.
+        bypass: Of the last pass that trained, if it had one.
     """
 
     layers: dict[str, LowRank]
     heads: dict[str, dict[str, torch.Tensor]]
     stream: Stream
     biases: dict[str, torch.Tensor] = field(default_factory=dict)
+    bypass: Bypass | None = None
 
 
 class Share(NamedTuple):

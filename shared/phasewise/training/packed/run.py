@@ -165,18 +165,19 @@ class PackedRun:
         if not isfinite(loss):
             step = self._steps_made + 1
             raise InfeasibleRunError(f"the training loss became {loss} at step {step}")
-        self._updates.add(grads)
         self.step_loss += loss
         self.attempt.train_tokens += tokens
         if self.batch.is_last:
-            self._step()
+            self._step(grads)
             self.step_loss = 0.0
+        else:
+            self._updates.add(grads)
         if not self.is_ended:
             self.batch = next(self._batches)
 
-    def _step(self) -> None:
+    def _step(self, grads: Sequence[torch.Tensor | None]) -> None:
         self.watch.on_pre_optimizer_step(None, None, None, optimizer=self._updates.optimizer)
-        self._updates.step()
+        self._updates.step(grads)
         self._steps_made += 1
         self._epoch = self.batch.epoch
         self.watch.note_step(self._steps_made, self.step_loss)

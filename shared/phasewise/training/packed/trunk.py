@@ -5,9 +5,9 @@ all of that happens once a pass. The blocks' own code stays what everything else
 what a pack's model is compared with.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -26,7 +26,7 @@ from phasewise.training.kernels.trunk import (
     TrunkKernel,
     TrunkPass,
 )
-from phasewise.training.packed.layout import Layout, Member, Share, current_layout
+from phasewise.training.packed.layout import Bypass, Layout, Member, current_layout
 from phasewise.training.products import OneDnnLinear
 
 #: Where a block of BERT's kind has its linear layers, in the order of a pass.
@@ -73,6 +73,7 @@ class _Trunk:
     def __init__(self, kernel: TrunkKernel, names: Sequence[str], sample: torch.Tensor) -> None:
         self._kernel, self._sample = kernel, sample
         self._places = {name: place for place, name in enumerate(names)}
+        self._parts = WeakKeyDictionary[Member, _Part | None]()
 
     @classmethod
     def find(cls, model: Any, blocks: Sequence[nn.Module]) -> "_Trunk | None":
@@ -109,6 +110,8 @@ class _Trunk:
         def forward(input_ids: torch.Tensor, **given: Any) -> Any:
             layout, trains = current_layout(), backbone.training
             if not self._covers(layout, given, trains=trains):
+                for share in layout.shares:
+                    share.member.bypass = None
                 return whole(input_ids, **given)
             kinds = given.get("token_type_ids")
             padded = backbone.embeddings(input_ids=input_ids, token_type_ids=kinds)
@@ -127,58 +130,76 @@ class _Trunk:
             return False
         if find_kernel("run_trunk", self._sample) is None:
             return False
-        return all(self._takes(share.member) for share in layout.shares)
+        return all(self._find_part(share.member) is not None for share in layout.shares)
+
+    def _find_part(self, member: Member) -> "_Part | None":
+        """Returns a member's part, made once; None if it adapts what is not the blocks' alone."""
+        if member not in self._parts:
+            self._parts[member] = _Part(member, self._places) if self._takes(member) else None
+        return self._parts[member]
 
     def _takes(self, member: Member) -> bool:
         """Whether a member adapts nothing but linear layers of the blocks, and without DoRA."""
         if member.biases or not self._places.keys() >= member.layers.keys():
             return False
         pairs = member.layers.values()
-        weights = [weight for pair in pairs for weight in (pair.down, pair.up)]
-        return all(pair.magnitude is None for pair in pairs) and can_read(weights)
+        return all(pair.magnitude is None for pair in pairs) and can_read(_list_weights(member))
 
     def _run(self, rows: torch.Tensor, layout: Layout, *, trains: bool) -> torch.Tensor:
         """Returns the first token's state of each row, (rows, features), of all tokens'."""
-        weights = [
-            weight
-            for share in layout.shares
-            for pair in share.member.layers.values()
-            for weight in (pair.down, pair.up)
-        ]
-        grads = torch.empty(sum(weight.numel() for weight in weights) if trains else 0)
-        places = accumulate((4 * weight.numel() for weight in weights), initial=grads.data_ptr())
-        members = [self._describe(share, places) for share in layout.shares]
+        members, anchors = list[MemberPairs](), list[torch.Tensor]()
+        for share in layout.shares:
+            member, part = share.member, self._find_part(share.member)
+            assert part is not None
+            members.append(MemberPairs(member.stream, share.rows, share.tokens, part.pairs))
+            if trains:
+                member.bypass = part.bypass
+                anchors.append(part.bypass.anchor)
         done = self._kernel.describe(members, layout.lengths, trains=trains)
-        out: torch.Tensor = _Pass.apply(rows, done, grads, *weights)  # type: ignore[no-untyped-call]
+        out: torch.Tensor = _Pass.apply(rows, done, *anchors)  # type: ignore[no-untyped-call]
         return out
 
-    def _describe(self, share: Share, places: Iterator[int]) -> MemberPairs:
-        """Returns a member's part; its gradients go to the next two places for each pair."""
-        member, pairs = share.member, (OwnPair * len(self._places))()
+
+class _Part:
+    """A member's pairs as the kernels read them, and memory for their gradients.
+
+    Args:
+        member: Its weights stay where they are.
+        places: Name of a linear layer to its place among all of them.
+    """
+
+    def __init__(self, member: Member, places: Mapping[str, int]) -> None:
+        weights = _list_weights(member)
+        grads = [torch.empty_like(weight) for weight in weights]
+        anchor = torch.empty(0, requires_grad=True)
+        self.bypass = Bypass(anchor, {id(w): g for w, g in zip(weights, grads, strict=True)})
+        self.pairs = (OwnPair * len(places))()
+        addresses = (grad.data_ptr() for grad in grads)
         for name, pair in member.layers.items():
-            pairs[self._places[name]] = OwnPair(
-                *(pair.down.data_ptr(), pair.up.data_ptr(), next(places), next(places)),
+            self.pairs[places[name]] = OwnPair(
+                *(pair.down.data_ptr(), pair.up.data_ptr(), next(addresses), next(addresses)),
                 *(len(pair.down), *_keep(pair.dropout), pair.scaling),
             )
-        return MemberPairs(member.stream, share.rows, share.tokens, pairs)
+
+
+def _list_weights(member: Member) -> list[torch.Tensor]:
+    return [weight for pair in member.layers.values() for weight in (pair.down, pair.up)]
 
 
 class _Pass(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, rows: torch.Tensor, done: TrunkPass, grads: torch.Tensor, *weights: torch.Tensor
+        ctx: Any, rows: torch.Tensor, done: TrunkPass, *anchors: torch.Tensor
     ) -> torch.Tensor:
-        ctx.done, ctx.grads, ctx.shapes = done, grads, [weight.shape for weight in weights]
+        ctx.done, ctx.count = done, len(anchors)
         ctx.save_for_backward(rows)
         return done.run(rows)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         (rows,) = ctx.saved_tensors
         ctx.done.go_back(rows, grads[0].contiguous())
-        parts = torch.split(ctx.grads, [shape.numel() for shape in ctx.shapes])
-        own = (part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True))
-        return None, None, None, *own
+        return (None,) * (2 + ctx.count)
 
 
 def _keep(dropout: float) -> tuple[int, int, float]:

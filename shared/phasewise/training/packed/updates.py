@@ -38,25 +38,35 @@ class Updates:
         self._compiled = compile_adamw(optimizer, self._parameters, max_norm)
 
     def add(self, grads: Sequence[torch.Tensor | None]) -> None:
-        """Adds a micro-batch's gradients, of the parameters, to the effective batch's."""
+        """Adds the gradients of a micro-batch after which others follow; they are copied.
+
+        Args:
+            grads: Of the parameters.
+        """
         self._grads = [
-            new if old is None else old if new is None else old.add_(new)
+            old if new is None else new.clone() if old is None else old.add_(new)
             for old, new in zip(self._grads, grads, strict=True)
         ]
 
-    def step(self) -> None:
-        """Makes a step with the gradients so far; the next one has the schedule's next rate."""
+    def step(self, grads: Sequence[torch.Tensor | None]) -> None:
+        """Makes a step with the gradients so far; the next one has the schedule's next rate.
+
+        Args:
+            grads: Of the effective batch's last micro-batch.
+        """
+        if any(grad is not None for grad in self._grads):
+            self.add(grads)
+            grads, self._grads = self._grads, [None] * len(self._parameters)
         if self._compiled is None:
-            self._step_by_pytorch()
+            self._step_by_pytorch(grads)
         else:
-            self._compiled.step(self._grads)
-        self._grads = [None] * len(self._parameters)
+            self._compiled.step(grads)
         self._steps += 1
         for group, base, factor in self._schedules:
             group["lr"] = base * factor(self._steps)
 
-    def _step_by_pytorch(self) -> None:
-        for parameter, grad in zip(self._parameters, self._grads, strict=True):
+    def _step_by_pytorch(self, grads: Sequence[torch.Tensor | None]) -> None:
+        for parameter, grad in zip(self._parameters, grads, strict=True):
             parameter.grad = None if grad is None else _lay_like(grad, parameter)
         torch.nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
         self.optimizer.step()

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from phasewise.methods.models import BaseModel
 from phasewise.training.dropout import Stream
 from phasewise.training.packed import trunk
+from phasewise.training.packed.forward import find_gradients
 from phasewise.training.packed.layout import Member
 from phasewise.training.packed.low_rank import LowRank
 from phasewise.training.packed.model import PackedModel
@@ -84,10 +85,12 @@ class _Pack:
         ):
             logits = self.packed(self.members, batch)
         loss = torch.nn.functional.cross_entropy(logits.float(), _LABELS)
-        pairs = [pair for member, _ in self.members for pair in member.layers.values()]
-        weights = [weight for pair in pairs for weight in (pair.down, pair.up)]
-        grads = torch.autograd.grad(loss, weights)
-        return logits.detach(), list(grads), [member.stream.state for member, _ in self.members]
+        runs = [
+            (member, [w for pair in member.layers.values() for w in (pair.down, pair.up)])
+            for member, _ in self.members
+        ]
+        grads = [g.clone() for own in find_gradients(loss, runs) for g in own if g is not None]
+        return logits.detach(), grads, [member.stream.state for member, _ in self.members]
 
 
 def _count_runs(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
