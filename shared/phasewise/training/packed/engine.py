@@ -27,7 +27,7 @@ from phasewise.training.device import (
 from phasewise.training.failures import describe_failure, explain_failure
 from phasewise.training.interface import Feed, Reporter, RunJob
 from phasewise.training.kernels.library import use_kernels
-from phasewise.training.packed.forward import RunStep, compute_steps
+from phasewise.training.packed.forward import RunStep, compute_steps, take_pass
 from phasewise.training.packed.layout import CannotPackError
 from phasewise.training.packed.model import PackedModel
 from phasewise.training.packed.queue import JobQueue, pack_key
@@ -177,10 +177,11 @@ class PackedEngine(TrainerEngine):
         return run
 
     def _advance(self, packed: PackedModel, runs: Sequence[PackedRun]) -> None:
-        """Brings each run one micro-batch on, in as many passes as memory asks for."""
+        """Brings each run one micro-batch on, in as many passes as memory and caches ask for."""
         waiting, clock, tokens, size = list(runs), perf_counter(), 0, self.room
         while waiting:
-            group, started = waiting[:size], perf_counter()
+            started = perf_counter()
+            group = take_pass(waiting[:size], packed.most_tokens(waiting[0].member))
             try:
                 steps = self._compute(packed, group)
             except Exception as error:

@@ -25,6 +25,15 @@ class RunStep(NamedTuple):
     tokens: int
 
 
+def take_pass(runs: Sequence[PackedRun], most_tokens: int | None) -> Sequence[PackedRun]:
+    """Returns the first runs whose micro-batches have at most so many tokens; at least one."""
+    if most_tokens is None:
+        return runs
+    sizes = (sum(len(row["input_ids"]) for row in run.batch.features) for run in runs)
+    ends = enumerate(accumulate(sizes))
+    return runs[: next((max(1, place) for place, end in ends if end > most_tokens), len(runs))]
+
+
 def compute_steps(
     packed: PackedModel,
     runs: Sequence[PackedRun],

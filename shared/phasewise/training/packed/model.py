@@ -1,20 +1,17 @@
 """The one model of a pack: a base model's own code over all members' tokens at once."""
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
-from torch import nn
 
 from phasewise.methods.adapt import initialise_fresh
-from phasewise.methods.copying import copy_module
-from phasewise.methods.models import BaseModel, share_weights
+from phasewise.methods.models import BaseModel
 from phasewise.methods.modules import find_biases
 from phasewise.training.dropout import Stream
-from phasewise.training.kernels.elementwise import Gelu, is_exact_gelu
 from phasewise.training.packed import attention
 from phasewise.training.packed.agreement import (
     build_probe,
@@ -23,10 +20,16 @@ from phasewise.training.packed.agreement import (
     losses_of_logits,
 )
 from phasewise.training.packed.biases import OwnBiases
+from phasewise.training.packed.conversion import (
+    find_blocks,
+    replace,
+    replace_elementwise,
+    share_copy,
+    take_output,
+)
 from phasewise.training.packed.flat_blocks import flatten_blocks
 from phasewise.training.packed.last_block import Position, narrow_block
 from phasewise.training.packed.layers import (
-    PackedDropout,
     PackedHead,
     PackedLinear,
     read_linear,
@@ -45,7 +48,7 @@ from phasewise.training.packed.token_losses import (
     find_targets,
     measure_losses,
 )
-from phasewise.training.packed.trunk import use_trunk
+from phasewise.training.packed.trunk import Trunk
 
 #: Fresh heads with which a packed model may be compared, until one agrees.
 _HEADS = 4
@@ -69,19 +72,20 @@ class PackedModel:
         if not getattr(base.model, "_supports_attention_backend", False):
             raise CannotPackError(f"{type(base.model).__name__} has an attention of its own")
         self._fresh = base.fresh_modules
-        self._model = _share_copy(base.model)
+        self._model = share_copy(base.model)
         self._biases = OwnBiases()
         self._model.config.use_cache = False
-        self._blocks = _find_blocks(self._model)
+        self._blocks = find_blocks(self._model)
         self._model.set_attn_implementation(attention.NAME)
-        _replace_elementwise(self._model)
+        replace_elementwise(self._model)
         int8 = [name for name, m in self._model.named_modules() if is_quantized(m, "8bit")]
         for name in int8:  # adapted or not: whoever shares the pack must not change what it rounds
             self._adapt(name)
         for name in self._fresh:
-            _replace(self._model, name, PackedHead(self._model.get_submodule(name), name))
-        self._output = None if self._fresh else _take_output(self._model)
+            replace(self._model, name, PackedHead(self._model.get_submodule(name), name))
+        self._output = None if self._fresh else take_output(self._model)
         flatten_blocks(self._blocks)
+        self._trunk: Trunk | None = None
         self._check(base)
 
     def join(self, model: Any, seed: int) -> Member:
@@ -107,6 +111,11 @@ class PackedModel:
         biases: dict[str, torch.Tensor] = {n: b for n, b in found.items() if b.requires_grad}
         self._biases.watch(self._model, biases)
         return Member(pairs, heads, Stream(seed, device), biases)
+
+    def most_tokens(self, member: Member) -> int | None:
+        """Returns how many tokens of such members a pass is best cut at; None: at no number."""
+        trunk = self._trunk
+        return None if trunk is None or not trunk.takes(member) else trunk.most_tokens
 
     def train(self, mode: bool = True) -> None:
         """Turns dropout on or off."""
@@ -142,7 +151,7 @@ class PackedModel:
         assert self._output is not None
         targets = find_targets(labels)
         layout = build_layout(members, batch["attention_mask"])
-        with use_layout(replace(layout, wanted=targets.places)):
+        with use_layout(dataclasses.replace(layout, wanted=targets.places)):
             states = self._model(**batch).logits
         return TokenLosses(measure_losses(states, self._output, targets.tokens), targets.counts)
 
@@ -154,9 +163,9 @@ class PackedModel:
         if isinstance(layer, TargetStates):
             raise CannotPackError(f"the output layer {name} is adapted")
         if is_quantized(layer):
-            _replace(self._model, name, QuantizedLinear(layer, name))
+            replace(self._model, name, QuantizedLinear(layer, name))
         else:
-            _replace(self._model, name, PackedLinear(read_linear(layer, name), name))
+            replace(self._model, name, PackedLinear(read_linear(layer, name), name))
 
     @torch.no_grad()
     def _check(self, base: BaseModel) -> None:
@@ -238,54 +247,18 @@ class PackedModel:
         expected: torch.Tensor,
     ) -> None:
         """Has all blocks computed at once, if they are of a kind that there are kernels for."""
-        undo = use_trunk(self._model, self._blocks)
-        if undo is None:
+        trunk = Trunk.find(self._model, self._blocks)
+        if trunk is None:
             return
+        undo = trunk.stand_in(self._model.base_model)
         try:
             agrees = is_close(self(pack, batch), expected, self._model.dtype)
         except Exception:  # embeddings or a pooler that are called otherwise
             agrees = False
-        if not agrees:
+        if agrees:
+            self._trunk = trunk
+        else:
             undo()
-
-
-def _share_copy(model: Any) -> Any:
-    copied = copy_module(model, share_weights(model))
-    # The weights are the base's own: members' tensors take part in the graph, these never do.
-    if any(parameter.requires_grad for parameter in copied.parameters()):
-        copied.requires_grad_(False)
-    return copied
-
-
-def _find_blocks(model: nn.Module) -> list[nn.Module]:
-    depth = int(getattr(model.config, "num_hidden_layers", 0))
-    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
-    if len(lists) != 1:
-        raise CannotPackError(f"{type(model).__name__} has no single list of {depth} blocks")
-    return list(lists[0])
-
-
-def _take_output(model: Any) -> nn.Linear:
-    """Returns a language model's output layer; the model's result is now what it would see."""
-    output: Any = model.get_output_embeddings()
-    names = [name for name, module in model.named_modules() if module is output]
-    if len(names) != 1 or not isinstance(output, nn.Linear):
-        raise CannotPackError(f"{type(model).__name__} has no output layer that is a Linear")
-    _replace(model, names[0], TargetStates())
-    return output
-
-
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, own = name.rpartition(".")
-    setattr(model.get_submodule(parent), own, module)
-
-
-def _replace_elementwise(model: nn.Module) -> None:
-    for name, module in list(model.named_modules()):
-        if type(module) is nn.Dropout:
-            _replace(model, name, PackedDropout(module.p))
-        elif is_exact_gelu(module):
-            _replace(model, name, Gelu())
 
 
 def _head_weights(module: Any) -> dict[str, torch.Tensor]:

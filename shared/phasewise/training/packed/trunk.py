@@ -39,30 +39,13 @@ _NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
 _KEYWORDS = {"attention_mask", "token_type_ids", "return_dict"}
 
 
-def use_trunk(model: Any, blocks: Sequence[nn.Module]) -> Callable[[], None] | None:
-    """Has the blocks computed together where the kernels can, whoever the members are.
-
-    Args:
-        model: A pack's, of which the head reads the first token of each row only.
-        blocks: The model's.
-
-    Returns:
-        What undoes it; None if the blocks are of another kind or there are no kernels.
-    """
-    trunk, backbone = _Trunk.find(model, blocks), model.base_model
-    if trunk is None:
-        return None
-    whole = backbone.forward
-    backbone.forward = trunk.stand_in(backbone, whole)
-
-    def undo() -> None:
-        backbone.forward = whole
-
-    return undo
+#: Of a feature of all tokens of a pass, beyond which what a pass writes down leaves a processor's
+#: caches: 256 tokens in float32. Measured, as is that it is flat around here.
+_PASS_BYTES = 1024
 
 
-class _Trunk:
-    """The blocks of a model.
+class Trunk:
+    """The blocks of a model, computed together where the kernels can, whoever the members are.
 
     Args:
         kernel: Theirs.
@@ -76,8 +59,13 @@ class _Trunk:
         self._parts = WeakKeyDictionary[Member, _Part | None]()
 
     @classmethod
-    def find(cls, model: Any, blocks: Sequence[nn.Module]) -> "_Trunk | None":
-        """Returns the trunk of BERT-like blocks; None for others."""
+    def find(cls, model: Any, blocks: Sequence[nn.Module]) -> "Trunk | None":
+        """Returns the trunk of BERT-like blocks; None for others, or where there are no kernels.
+
+        Args:
+            model: A pack's, of which the head reads the first token of each row only.
+            blocks: The model's.
+        """
         names = {id(module): name for name, module in model.named_modules()}
         try:
             found = [_read_block(block) for block in blocks]
@@ -98,14 +86,17 @@ class _Trunk:
         kernel = TrunkKernel(found, shapes.pop())
         return cls(kernel, [names[id(linear)] for linear in linears], weight)
 
-    def stand_in(self, backbone: Any, whole: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns a backbone's forward, whose states have the first token of each row only.
+    def stand_in(self, backbone: Any) -> Callable[[], None]:
+        """Takes the place of a backbone's forward; states have the first token of each row only.
 
         Args:
-            backbone: Embeddings, blocks and perhaps a pooler.
-            whole: Its own forward, for passes that the kernels do not cover.
+            backbone: Embeddings, blocks and perhaps a pooler; its own forward is for passes that
+                the kernels do not cover.
+
+        Returns:
+            What undoes it.
         """
-        pooler = getattr(backbone, "pooler", None)
+        pooler, whole = getattr(backbone, "pooler", None), backbone.forward
 
         def forward(input_ids: torch.Tensor, **given: Any) -> Any:
             layout, trains = current_layout(), backbone.training
@@ -120,7 +111,20 @@ class _Trunk:
             pooled = None if pooler is None else pooler(states)
             return BaseModelOutputWithPooling(last_hidden_state=states, pooler_output=pooled)
 
-        return forward
+        def undo() -> None:
+            backbone.forward = whole
+
+        backbone.forward = forward
+        return undo
+
+    @property
+    def most_tokens(self) -> int:
+        """How many tokens a pass that trains is best cut at."""
+        return _PASS_BYTES // self._sample.itemsize
+
+    def takes(self, member: Member) -> bool:
+        """Whether it computes a member's passes."""
+        return find_kernel("run_trunk", self._sample) is not None and bool(self._find_part(member))
 
     def _covers(self, layout: Layout, given: dict[str, Any], *, trains: bool) -> bool:
         """Whether the kernels can do all of a pass that is given these keywords."""
@@ -128,17 +132,15 @@ class _Trunk:
             return False
         if torch.is_grad_enabled() and not trains:
             return False
-        if find_kernel("run_trunk", self._sample) is None:
-            return False
-        return all(self._find_part(share.member) is not None for share in layout.shares)
+        return all(self.takes(share.member) for share in layout.shares)
 
     def _find_part(self, member: Member) -> "_Part | None":
         """Returns a member's part, made once; None if it adapts what is not the blocks' alone."""
         if member not in self._parts:
-            self._parts[member] = _Part(member, self._places) if self._takes(member) else None
+            self._parts[member] = _Part(member, self._places) if self._can_take(member) else None
         return self._parts[member]
 
-    def _takes(self, member: Member) -> bool:
+    def _can_take(self, member: Member) -> bool:
         """Whether a member adapts nothing but linear layers of the blocks, and without DoRA."""
         if member.biases or not self._places.keys() >= member.layers.keys():
             return False

@@ -95,9 +95,9 @@ class _Pack:
 
 def _count_runs(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Returns a list that grows whenever the blocks are computed together."""
-    runs, run = list[bool](), trunk._Trunk._run
+    runs, run = list[bool](), trunk.Trunk._run
     monkeypatch.setattr(
-        trunk._Trunk,
+        trunk.Trunk,
         "_run",
         lambda *args, trains: (runs.append(trains), run(*args, trains=trains))[1],
     )
@@ -118,7 +118,7 @@ def test_losses_gradients_and_random_streams(
     runs = _count_runs(monkeypatch)
     logits, grads, places = pack.step()
     assert runs == [True]
-    monkeypatch.setattr(trunk._Trunk, "_covers", lambda *_, **__: False)
+    monkeypatch.setattr(trunk.Trunk, "_covers", lambda *_, **__: False)
     wanted, wanted_grads, wanted_places = pack.step()
     assert places == wanted_places
     near = 2e-5 if dtype == torch.float32 else 6e-2
@@ -156,14 +156,14 @@ def test_scores_are_those_of_the_blocks_own_code(monkeypatch: pytest.MonkeyPatch
     with torch.inference_mode():
         found = pack.packed(pack.members, batch)
         assert runs == [False]
-        monkeypatch.setattr(trunk._Trunk, "_covers", lambda *_, **__: False)
+        monkeypatch.setattr(trunk.Trunk, "_covers", lambda *_, **__: False)
         torch.testing.assert_close(found, pack.packed(pack.members, batch), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", ["distilbert", "llama"])
 def test_blocks_of_other_kinds_are_left_alone(family: str) -> None:
     packed = PackedModel(_base(family, 32, torch.float32))
-    assert trunk.use_trunk(packed._model, packed._blocks) is None
+    assert trunk.Trunk.find(packed._model, packed._blocks) is None
 
 
 def test_embeddings_that_are_called_otherwise_leave_the_blocks_alone(
