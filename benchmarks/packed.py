@@ -35,6 +35,7 @@ BATCH_SIZE, RANK, RATE = 4, 8, 1e-3
 #: What ``--ablate`` leaves out, one at a time.
 STEPS = (
     "blocks by hand",
+    "passes cut for the caches",
     "the optimiser's kernel",
     "scoring without padding",
     "any kernel",
@@ -98,7 +99,7 @@ def _find_none(name: str, tensor: torch.Tensor) -> None:
     """Finds no kernel, as where there is no compiler."""
 
 
-_HAND = ("packed.trunk._Trunk._covers", lambda *args, **keywords: False)
+_HAND = ("packed.trunk.Trunk.takes", lambda *args: False)
 
 
 @contextmanager
@@ -106,6 +107,10 @@ def without(step: str) -> Iterator[None]:
     """Turns a faster step of the engine off."""
     places: dict[str, tuple[str, object]] = {
         "blocks by hand": _HAND,
+        "passes cut for the caches": (
+            "packed.model.PackedModel.most_tokens",
+            lambda *args: None,
+        ),
         "the optimiser's kernel": ("packed.updates.compile_adamw", lambda *args: None),
         "scoring without padding": ("packed.scoring.PackScores.knows", lambda *args: False),
         "any kernel": ("kernels.library._load", lambda: None),

@@ -22,7 +22,7 @@ from phasewise.training.interface import (
     Progress,
     RunJob,
 )
-from phasewise.training.packed import forward
+from phasewise.training.packed import forward, trunk
 from phasewise.training.packed.engine import PackedEngine, UnpackedRunWarning
 from phasewise.training.packed.forward import RunStep
 from phasewise.training.packed.model import PackedModel
@@ -101,11 +101,16 @@ def test_balanced_draws_are_those_of_a_run_alone(job_of: Jobs) -> None:
     assert shuffled["a"].train_points != packed["a"].train_points
 
 
-def test_accumulated_micro_batches_make_the_same_steps(job_of: Jobs) -> None:
-    training = {"micro_batch_size": 2, "evaluations_per_epoch": 2}
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("targets", ["all", "query_value"])
+def test_accumulated_micro_batches_make_the_same_steps(job_of: Jobs, targets: str) -> None:
+    settings = {
+        "training": {"micro_batch_size": 2, "evaluations_per_epoch": 2},
+        "target_modules": targets,
+    }
     jobs = [
-        job_of("a", training=training, batch_size=4, epochs=2),
-        job_of("b", training=training, batch_size=8, epochs=3, seed=5),
+        job_of("a", **settings, batch_size=4, epochs=2),
+        job_of("b", **settings, batch_size=8, epochs=3, seed=5),
     ]
     packed, seen = _train(PackedEngine(_MACHINE), jobs)
     for job in jobs:
@@ -115,6 +120,37 @@ def test_accumulated_micro_batches_make_the_same_steps(job_of: Jobs) -> None:
         own = [p for p in seen if p.run == name]
         steps = [[(p.evaluation.step, p.is_last) for p in each] for each in (own, expected)]
         assert steps[0] == steps[1]
+
+
+@pytest.mark.usefixtures("kernels")
+def test_passes_by_hand_are_cut_and_change_no_number(
+    job_of: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = list[int]()
+    compute = forward.compute_steps
+
+    def note(packed: PackedModel, runs: Sequence[PackedRun], *rest: Any) -> list[RunStep]:
+        steps = compute(packed, runs, *rest)
+        sizes.append(sum(step.tokens for step in steps))
+        return steps
+
+    monkeypatch.setattr("phasewise.training.packed.engine.compute_steps", note)
+    monkeypatch.setattr(trunk, "are_products_fast", lambda dtype: True)
+    jobs = [
+        job_of(name, seed=seed, drops=True, target_modules="query_value")
+        for name, seed in (("a", 1), ("b", 5), ("c", 9))
+    ]
+    found, most = [], []
+    for tokens in (1, 150, 10_000):
+        monkeypatch.setattr(trunk.Trunk, "most_tokens", tokens)
+        sizes.clear()
+        found.append(_train(PackedEngine(_MACHINE), jobs)[0])
+        most.append((max(sizes), len(sizes)))
+    assert most[1][0] <= 150 < most[2][0]
+    assert most[0][1] == 3 * most[2][1]
+    for records in found[:2]:
+        for name, record in found[2].items():
+            assert _losses(records[name]) == pytest.approx(_losses(record), rel=1e-4)
 
 
 def test_a_run_does_not_depend_on_who_shares_its_pack(job_of: Jobs) -> None:
