@@ -5,7 +5,7 @@ all of that happens once a pass. The blocks' own code stays what everything else
 what a pack's model is compared with.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -50,11 +50,14 @@ class Trunk:
     Args:
         kernel: Theirs.
         names: Of all linear layers in the model, block by block.
+        later: Names of layers behind the blocks, which the model's own code computes.
         sample: One of the weights.
     """
 
-    def __init__(self, kernel: TrunkKernel, names: Sequence[str], sample: torch.Tensor) -> None:
-        self._kernel, self._sample = kernel, sample
+    def __init__(
+        self, kernel: TrunkKernel, names: Sequence[str], later: Set[str], sample: torch.Tensor
+    ) -> None:
+        self._kernel, self._later, self._sample = kernel, later, sample
         self._places = {name: place for place, name in enumerate(names)}
         self._parts = WeakKeyDictionary[Member, _Part | None]()
 
@@ -84,7 +87,9 @@ class Trunk:
         if find_kernel("run_trunk", weight) is None or not are_products_fast(weight.dtype):
             return None
         kernel = TrunkKernel(found, shapes.pop())
-        return cls(kernel, [names[id(linear)] for linear in linears], weight)
+        pooler = getattr(model.base_model, "pooler", None)
+        later = {names[id(module)] for module in (pooler.modules() if pooler else ())}
+        return cls(kernel, [names[id(linear)] for linear in linears], later, weight)
 
     def stand_in(self, backbone: Any) -> Callable[[], None]:
         """Takes the place of a backbone's forward; states have the first token of each row only.
@@ -141,11 +146,13 @@ class Trunk:
         return self._parts[member]
 
     def _can_take(self, member: Member) -> bool:
-        """Whether a member adapts nothing but linear layers of the blocks, and without DoRA."""
-        if member.biases or not self._places.keys() >= member.layers.keys():
+        """Whether a member adapts linear layers of the blocks or behind them, and without DoRA."""
+        others = member.layers.keys() - self._places.keys()
+        if member.biases or not others <= self._later:
             return False
         pairs = member.layers.values()
-        return all(pair.magnitude is None for pair in pairs) and can_read(_list_weights(member))
+        weights = [weight for pair in pairs for weight in (pair.down, pair.up)]
+        return all(pair.magnitude is None for pair in pairs) and can_read(weights)
 
     def _run(self, rows: torch.Tensor, layout: Layout, *, trains: bool) -> torch.Tensor:
         """Returns the first token's state of each row, (rows, features), of all tokens'."""
@@ -171,21 +178,16 @@ class _Part:
     """
 
     def __init__(self, member: Member, places: Mapping[str, int]) -> None:
-        weights = _list_weights(member)
-        grads = [torch.empty_like(weight) for weight in weights]
-        anchor = torch.empty(0, requires_grad=True)
-        self.bypass = Bypass(anchor, {id(w): g for w, g in zip(weights, grads, strict=True)})
-        self.pairs = (OwnPair * len(places))()
-        addresses = (grad.data_ptr() for grad in grads)
-        for name, pair in member.layers.items():
+        self.pairs, grads = (OwnPair * len(places))(), dict[int, torch.Tensor]()
+        for name in places.keys() & member.layers.keys():
+            pair = member.layers[name]
+            own = [torch.empty_like(weight) for weight in (pair.down, pair.up)]
+            grads |= {id(pair.down): own[0], id(pair.up): own[1]}
             self.pairs[places[name]] = OwnPair(
-                *(pair.down.data_ptr(), pair.up.data_ptr(), next(addresses), next(addresses)),
+                *(tensor.data_ptr() for tensor in (pair.down, pair.up, *own)),
                 *(len(pair.down), *_keep(pair.dropout), pair.scaling),
             )
-
-
-def _list_weights(member: Member) -> list[torch.Tensor]:
-    return [weight for pair in member.layers.values() for weight in (pair.down, pair.up)]
+        self.bypass = Bypass(torch.empty(0, requires_grad=True), grads)
 
 
 class _Pass(torch.autograd.Function):

@@ -51,7 +51,7 @@ def _member(
     """Returns a member with pairs in these layers of every block, and with a dropout of its own."""
     generator, layers = torch.Generator().manual_seed(seed), {}
     for name, module in base.model.named_modules():
-        if ".layer." in name and name.split(".", 4)[-1] in targets:
+        if name.endswith(tuple(f".{target}" for target in targets)):
             down = torch.randn(rank, module.in_features, generator=generator) / 8
             up = torch.randn(module.out_features, rank, generator=generator) / 8
             layers[name] = LowRank(down.requires_grad_(), up.requires_grad_(), 1.5, 0.1 * seed)
@@ -106,7 +106,9 @@ def _count_runs(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("family", "width"), [("bert", 32), ("roberta", 24), ("electra", 32)])
-@pytest.mark.parametrize("targets", [_QUERY_VALUE, _ALL, ("intermediate.dense",)])
+@pytest.mark.parametrize(
+    "targets", [_QUERY_VALUE, _ALL, (*_ALL, "pooler.dense"), ("intermediate.dense",)]
+)
 def test_losses_gradients_and_random_streams(
     family: str,
     width: int,
@@ -141,9 +143,8 @@ def test_members_of_another_kind_pass_through_the_blocks_own_code(
     elif kind == "bias":
         member.biases["bert.encoder.layer.0.output.dense"] = torch.ones(32).requires_grad_()
     else:
-        pack.packed._adapt("bert.pooler.dense")
         weights = (torch.ones(2, 32).requires_grad_(), torch.ones(32, 2).requires_grad_())
-        member.layers["bert.pooler.dense"] = LowRank(*weights, 1.0, 0.0)
+        member.layers["bert.embeddings_project"] = LowRank(*weights, 1.0, 0.0)
     runs = _count_runs(monkeypatch)
     pack.step()
     assert runs == []
