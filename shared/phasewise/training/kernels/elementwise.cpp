@@ -1,4 +1,5 @@
 // Dropout and GELU of whole tensors.
+#include "elementwise.h"
 #include "vectors.h"
 
 namespace {

@@ -4,16 +4,9 @@
 #include <algorithm>
 
 #include "attention.h"
+#include "elementwise.h"
 #include "products.h"
 #include "rooms.h"
-
-extern "C" {
-void gelu_float(const float* from, float* to, long count);
-void gelu_bfloat16(const BFloat16* from, BFloat16* to, long count);
-void gelu_backward_float(const float* grads, const float* inputs, float* to, long count);
-void gelu_backward_bfloat16(const BFloat16* grads, const BFloat16* inputs, BFloat16* to,
-                            long count);
-}
 
 namespace {
 
