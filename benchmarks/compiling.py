@@ -64,10 +64,8 @@ def main() -> None:
         model = build_model(getattr(torch, options.dtype))
         call = model if name == "as it is" else torch.compile(model, dynamic=True)
         seconds = time_steps(model, call, options.steps)
-        rest = statistics.median(seconds[FIRST:])
-        print(
-            f"{name:10} first {FIRST} steps {sum(seconds[:FIRST]):6.1f} s, then {rest * 1e3:5.1f} ms"
-        )
+        first, rest = sum(seconds[:FIRST]), statistics.median(seconds[FIRST:])
+        print(f"{name:10} first {FIRST} steps {first:6.1f} s, then {rest * 1e3:5.1f} ms")
 
 
 if __name__ == "__main__":
