@@ -123,6 +123,7 @@ class TrunkKernel:
         ways = [self._order(blocks, backward=backward) for backward in (False, True)]
         described = (self._describe_block(block, ways) for block in blocks)
         self._blocks = (_Block * len(blocks))(*described)
+        self._spare = torch.empty(0, dtype=torch.uint8)
 
     def describe(
         self, members: Sequence[MemberPairs], lengths: Sequence[int], *, trains: bool
@@ -150,7 +151,19 @@ class TrunkKernel:
             *(int(trains), limits[0], int(hidden > 0), limits[1], int(weights > 0)),
             *(*factors, self._shape.epsilon, self._shape.scale),
         )
-        return TrunkPass(call, members, own, (table, self._blocks))
+        return TrunkPass(self, call, members, own, (table, self._blocks))
+
+    def lend(self, size: int) -> torch.Tensor:
+        """Returns memory, uint8 (size or more,): the last pass's, if it is enough and given back.
+
+        To ask the system for so much in each pass takes some percent of its time.
+        """
+        spare, self._spare = self._spare, torch.empty(0, dtype=torch.uint8)
+        return spare if len(spare) >= size else torch.empty(size, dtype=torch.uint8)
+
+    def take_back(self, memory: torch.Tensor) -> None:
+        """Takes memory that nobody reads any more."""
+        self._spare = memory
 
     def _order(self, blocks: Sequence[FrozenBlock], *, backward: bool) -> dict[nn.Linear, int]:
         """Orders all weights for one direction, one behind the other; returns their addresses.
@@ -196,14 +209,23 @@ class TrunkPass:
     """One pass of a pack's rows, and its way back.
 
     Args:
+        kernel: Lends memory.
         call: What the kernels read.
         members: Whose streams move on.
         own: Theirs, in the call.
         held: What else has addresses in it.
     """
 
-    def __init__(self, call: _Trunk, members: Sequence[MemberPairs], own: Any, held: Any) -> None:
-        self._call, self._members, self._own, self._held = call, members, own, held
+    def __init__(
+        self,
+        kernel: TrunkKernel,
+        call: _Trunk,
+        members: Sequence[MemberPairs],
+        own: Any,
+        held: Any,
+    ) -> None:
+        self._kernel, self._call, self._members = kernel, call, members
+        self._own, self._held = own, held
         self._memory = torch.empty(0)
 
     def run(self, states: torch.Tensor) -> torch.Tensor:
@@ -213,21 +235,24 @@ class TrunkPass:
             states: (tokens or more, width), contiguous; the tokens of all rows.
         """
         size = count("measure_trunk", states, ctypes.byref(self._call))
-        self._memory = torch.empty(size, dtype=torch.uint8)
+        self._memory = self._kernel.lend(size)
         out = states.new_empty(self._call.row_count, states.shape[1])
         self._do("run_trunk", states, out)
         for member, own in zip(self._members, self._own, strict=True):
             member.stream.put_back(int(own.place))
+        if not self._call.trains:
+            self._kernel.take_back(self._memory)
         return out
 
     def go_back(self, states: torch.Tensor, grad: torch.Tensor) -> None:
-        """Writes the pairs' gradients.
+        """Writes the pairs' gradients; once.
 
         Args:
             states: As ``run`` had them.
             grad: Of what it returned, contiguous.
         """
         self._do("differentiate_trunk", states, grad)
+        self._kernel.take_back(self._memory)
 
     def _do(self, name: str, *tensors: torch.Tensor) -> None:
         addresses = map(address_of, (self._memory, *tensors))
