@@ -161,7 +161,7 @@ class Trunk:
             members.append(MemberPairs(member.stream, share.rows, share.tokens, part.pairs))
             if trains:
                 member.bypass = part.bypass
-                anchors.append(part.bypass.anchor)
+                anchors += [] if part.bypass is None else [part.bypass.anchor]
         done = self._kernel.describe(members, layout.lengths, trains=trains)
         out: torch.Tensor = _Pass.apply(rows, done, *anchors)  # type: ignore[no-untyped-call]
         return out
@@ -175,6 +175,7 @@ class _Part:
         places: Name of a linear layer to its place among all of them.
     """
 
+    @torch.inference_mode(False)  # else what is scored first could never train
     def __init__(self, member: Member, places: Mapping[str, int]) -> None:
         self.pairs, grads = (OwnPair * len(places))(), dict[int, torch.Tensor]()
         for name in places.keys() & member.layers.keys():
@@ -185,7 +186,7 @@ class _Part:
                 *(tensor.data_ptr() for tensor in (pair.down, pair.up, *own)),
                 *(len(pair.down), *_keep(pair.dropout), pair.scaling),
             )
-        self.bypass = Bypass(torch.empty(0, requires_grad=True), grads)
+        self.bypass = Bypass(torch.empty(0, requires_grad=True), grads) if grads else None
 
 
 class _Pass(torch.autograd.Function):

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from phasewise.methods.models import BaseModel
 from phasewise.training.dropout import Stream
+from phasewise.training.kernels.trunk import TrunkPass
 from phasewise.training.packed import trunk
 from phasewise.training.packed.forward import find_gradients
 from phasewise.training.packed.layout import Member
@@ -159,6 +160,32 @@ def test_scores_are_those_of_the_blocks_own_code(monkeypatch: pytest.MonkeyPatch
         assert runs == [False]
         monkeypatch.setattr(trunk.Trunk, "_covers", lambda *_, **__: False)
         torch.testing.assert_close(found, pack.packed(pack.members, batch), rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_scored_first_trains_as_what_is_not() -> None:
+    packs = [_Pack(_base("bert", 32, torch.float32), _ALL) for _ in range(2)]
+    batch = {"input_ids": _IDS, "attention_mask": (_IDS > 0).long()}
+    packs[0].packed.train(False)
+    with torch.inference_mode():
+        packs[0].packed(packs[0].members, batch)
+    torch.testing.assert_close(packs[0].step()[1], packs[1].step()[1], rtol=0, atol=0)
+
+
+def test_nothing_goes_back_for_members_that_adapt_no_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = _Pack(_base("bert", 32, torch.float32), _ALL)
+    member = pack.members[1][0]
+    (head,) = member.heads.values()
+    weights = [weight.requires_grad_() for weight in head.values()]
+    calls = list[str]()
+    do = TrunkPass._do
+    monkeypatch.setattr(
+        TrunkPass, "_do", lambda own, name, *args: (calls.append(name), do(own, name, *args))[1]
+    )
+    batch = {"input_ids": _IDS, "attention_mask": (_IDS > 0).long()}
+    logits = pack.packed([(member, len(_IDS))], batch)
+    (grads,) = find_gradients(logits.square().sum(), [(member, weights)])
+    assert all(grad is not None and grad.any() for grad in grads)
+    assert calls == ["run_trunk"]
 
 
 @pytest.mark.parametrize("family", ["distilbert", "llama"])
