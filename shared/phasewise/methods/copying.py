@@ -62,7 +62,7 @@ class PickledCopies:
 
     def load(self, given: Mapping[str, Any]) -> Any:
         """Returns a copy that holds what is given, by name."""
-        return _Unpickler(io.BytesIO(self._pickled), {**self._shared, **given}).load()
+        return _Unpickler(io.BytesIO(self._pickled), self._shared, given).load()
 
 
 class _Pickler(pickle.Pickler):
@@ -77,12 +77,14 @@ class _Pickler(pickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, stream: io.BytesIO, parts: Mapping[int | str, Any]) -> None:
+    def __init__(
+        self, stream: io.BytesIO, shared: Mapping[int, Any], given: Mapping[str, Any]
+    ) -> None:
         super().__init__(stream)
-        self._parts = parts
+        self._shared, self._given = shared, given
 
     def persistent_load(self, name: int | str) -> Any:
-        return self._parts[name]
+        return self._given[name] if isinstance(name, str) else self._shared[name]
 
 
 @cache
