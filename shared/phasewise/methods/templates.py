@@ -17,7 +17,7 @@ from phasewise.settings import Hyperparameters, MethodSettings
 
 #: The name that PEFT gives a model's first adapter.
 _ADAPTER = "default"
-#: Drawn weights are kept for later runs up to so many bytes a template.
+#: Drawn weights are kept for later runs up to so many bytes a template, the latest ones.
 _MOST_BYTES = 64 << 20
 
 
@@ -27,6 +27,8 @@ class _Drawn(NamedTuple):
     weights: dict[str, nn.Parameter]
     after: torch.Tensor
     """State of torch's generator after the draws."""
+    size: int
+    """Bytes of the weights."""
 
 
 class AdapterTemplates:
@@ -78,7 +80,7 @@ class _Template:
         drawn = [weight for head in self._heads(model) for weight in head.parameters()]
         for weight in (*drawn, *(weight for weight in model.parameters() if weight.requires_grad)):
             self._shared.pop(id(weight), None)  # of the second kind only DoRA's magnitudes are left
-        self._room = _MOST_BYTES if model.device.type == "cpu" else 0  # a GPU draws by its own
+        self._most = _MOST_BYTES if model.device.type == "cpu" else 0  # a GPU draws by its own
         self._drawn: dict[Hashable, _Drawn] = {}
         self._copies: PickledCopies | None = None
 
@@ -109,10 +111,10 @@ class _Template:
         return model
 
     def _keep(self, key: Hashable, model: Any) -> None:
-        """Keeps what a fresh model was drawn to be, if there is room and it can be pickled."""
+        """Keeps what a fresh model was drawn to be, if it is small and can be pickled."""
         own = {n: p for n, p in model.named_parameters() if id(p) not in self._shared}
         size = sum(weight.numel() * weight.element_size() for weight in own.values())
-        if size > self._room:
+        if size > self._most:
             return
         if self._copies is None:
             given = {id(weight): name for name, weight in own.items()}
@@ -120,11 +122,12 @@ class _Template:
             try:
                 self._copies = PickledCopies((model, [*_find_layers(model)]), self._shared, given)
             except Exception:  # a hook, say; each model is drawn then
-                self._room = 0
+                self._most = 0
                 return
-        self._room -= size
+        while sum(drawn.size for drawn in self._drawn.values()) + size > self._most:
+            del self._drawn[next(iter(self._drawn))]
         kept = {n: nn.Parameter(p.detach().clone(), p.requires_grad) for n, p in own.items()}
-        self._drawn[key] = _Drawn(kept, torch.get_rng_state())
+        self._drawn[key] = _Drawn(kept, torch.get_rng_state(), size)
 
     def _draw(self, config: LoraConfig) -> Any:
         model = copy_module(self._model, {**self._shared, id(self._config): config})

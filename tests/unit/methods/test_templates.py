@@ -115,20 +115,25 @@ def test_weights_are_drawn_once_for_a_seed_and_a_rank(
     base, settings, made = load_tiny(), method_of("lora"), AdapterTemplates()
     drawn, fill = [], templates._fill
     monkeypatch.setattr(templates, "_fill", lambda *parts: drawn.append(fill(*parts)))
-    counts = []
-    for seed, rank, room in ((1, 4, 1), (1, 4, 1), (2, 4, 1), (1, 8, 1), (1, 8, 0), (5, 8, 0)):
-        chosen = hyperparameters.model_copy(update={"lora_rank": rank})
-        for template in made._templates.values():
-            assert template is not None
-            template._room *= room
+
+    def count_draws(seed: int, rank: int) -> int:
+        before = len(drawn)
         torch.manual_seed(seed)
+        chosen = hyperparameters.model_copy(update={"lora_rank": rank})
         made.build(base, settings, chosen, AUTO_CLASS)
-        counts.append(len(drawn))
-    layers = counts[0]
-    assert [count // layers for count in counts] == [1, 1, 2, 3, 3, 4]
-    torch.manual_seed(5)
-    made.build(base, settings, chosen, AUTO_CLASS)
-    assert len(drawn) == 5 * layers  # there was no room to keep them
+        return len(drawn) - before
+
+    layers = count_draws(1, 4)
+    (template,) = made._templates.values()
+    assert template is not None
+    assert [count_draws(1, 4), count_draws(1, 8), count_draws(2, 4)] == [0, layers, layers]
+    assert [count_draws(1, 4), count_draws(1, 8), count_draws(2, 4)] == [0, 0, 0]
+    template._most = sum(known.size for known in template._drawn.values())
+    assert count_draws(3, 4) == layers  # the oldest made way
+    assert [count_draws(1, 8), count_draws(2, 4), count_draws(3, 4)] == [0, 0, 0]
+    assert count_draws(1, 4) == layers
+    template._most = 0
+    assert [count_draws(4, 4), count_draws(4, 4)] == [layers, layers]
 
 
 def test_what_cannot_be_pickled_is_drawn_each_time(
