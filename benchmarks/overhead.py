@@ -97,7 +97,9 @@ def work(notes: Path) -> None:
         step = torch.optim.AdamW.step
         torch.optim.AdamW.step = meter.wrap("steps", step)  # type: ignore[method-assign]
         serve(connection, engine, jobs)
-        notes.write_text(json.dumps([meter.first, meter.seconds]))
+        ready = notes.with_suffix(".new")
+        ready.write_text(json.dumps([meter.first, meter.seconds]))
+        ready.rename(notes)
 
     worker.serve = timed_serve
     worker.main()
@@ -117,6 +119,8 @@ def measure(method: str, trials: int, folder: Path) -> Split:
     began = time.monotonic() - imported  # as if this command had just been started
     search_unit(study, TASK, method, pool_factory=lambda: WorkerPool(machine, None, command))
     wall = time.monotonic() - began
+    while not notes.exists():  # nobody waited for the worker's end
+        time.sleep(0.01)
     first, seconds = json.loads(notes.read_text())
     start = first - began
     return Split(start, rest=wall - start - sum(seconds.values()), **seconds)

@@ -156,7 +156,7 @@ def test_data_load_split_and_tokenise(unit: UnitConfig, tokenizer: Any, tmp_path
 @pytest.mark.parametrize("unit", NAMES, indirect=True)
 def test_outputs_are_scored(unit: UnitConfig, tokenizer: Any) -> None:
     """Random logits score between 0 and 1; the right answers score 1."""
-    eval_set = load_train_eval(unit, tokenizer, subset_seed=5)
+    eval_set = load_train_eval(unit, tokenizer, subset_seed=5, rows=1000)
     kind, rows = get_kind(unit.task), len(eval_set.features)
     width = max(len(feature["input_ids"]) for feature in eval_set.features)
     generator = np.random.default_rng(0)

@@ -1,7 +1,10 @@
 """Copies of a model that share weights, made quickly."""
 
 import copy
+import io
+import pickle
 from collections import OrderedDict
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -38,6 +41,50 @@ def copy_module(module: Any, memo: dict[int, Any]) -> Any:
         elif name != "_compiled_call_impl":  # the original's; ``nn.Module.__getstate__`` drops it
             own[name] = _copy_value(value, memo)
     return copied
+
+
+class PickledCopies:
+    """Copies of objects that were pickled once: a third of ``copy_module``'s time for each.
+
+    Args:
+        original: Modules, or anything else; may be changed afterwards.
+        shared: What the copies have in common, by its id.
+        given: Name of what each copy is given, by the id of the original's.
+
+    Raises:
+        Exception: Something in it cannot be pickled.
+    """
+
+    def __init__(self, original: Any, shared: Mapping[int, Any], given: Mapping[int, str]) -> None:
+        self._shared, stream = dict(shared), io.BytesIO()
+        _Pickler(stream, self._shared, given).dump(original)
+        self._pickled = stream.getvalue()
+
+    def load(self, given: Mapping[str, Any]) -> Any:
+        """Returns a copy that holds what is given, by name."""
+        return _Unpickler(io.BytesIO(self._pickled), self._shared, given).load()
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(
+        self, stream: io.BytesIO, shared: Mapping[int, Any], given: Mapping[int, str]
+    ) -> None:
+        super().__init__(stream, pickle.HIGHEST_PROTOCOL)
+        self._shared, self._given = shared, given
+
+    def persistent_id(self, part: Any) -> int | str | None:
+        return self._given.get(id(part), id(part) if id(part) in self._shared else None)
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(
+        self, stream: io.BytesIO, shared: Mapping[int, Any], given: Mapping[str, Any]
+    ) -> None:
+        super().__init__(stream)
+        self._shared, self._given = shared, given
+
+    def persistent_load(self, name: int | str) -> Any:
+        return self._given[name] if isinstance(name, str) else self._shared[name]
 
 
 @cache

@@ -111,7 +111,7 @@ def expected_gap(configurations: int, sd: float) -> float:
 
 
 def _range_integrand(x: float, k: int) -> float:
-    below = float(scipy.stats.norm.cdf(x))
+    below = float(scipy.special.ndtr(x))
     return 1.0 - below**k - (1.0 - below) ** k
 
 

@@ -94,15 +94,15 @@ def load_task_data(
     return TaskData(kind, train.features, train.examples, search, (*search.notes, *train.notes))
 
 
-def load_train_eval(unit: UnitConfig, tokenizer: Any, subset_seed: int) -> EvalSet:
-    """Returns the train sample as a set to score, for ``Evaluation.train_metrics``."""
+def load_train_eval(unit: UnitConfig, tokenizer: Any, subset_seed: int, rows: int) -> EvalSet:
+    """Returns the train sample's first rows as a set to score, for ``Evaluation.train_metrics``."""
 
     def _build() -> EvalSet:
-        examples = load_splits(unit, subset_seed).train
+        examples = load_splits(unit, subset_seed).train[:rows]
         return get_kind(unit.task).tokenise_eval(examples, tokenizer, unit.task)
 
     name = _train_name(unit, subset_seed)
-    return load_or_build(f"{_cache_key(unit, tokenizer)}-{name}-eval", _build)
+    return load_or_build(f"{_cache_key(unit, tokenizer)}-{name}-eval-{rows}", _build)
 
 
 def open_report_data(

@@ -1,6 +1,7 @@
 """The device a run trains on: choice, precision, memory measured."""
 
 import gc
+import random
 import re
 import resource
 import sys
@@ -8,8 +9,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 import torch
+from transformers import set_seed
 
 from phasewise.settings import MachineSettings, MethodSettings, ModelSettings
 
@@ -29,6 +32,22 @@ class Precision:
     """Of the base model's weights."""
     products: torch.dtype
     """Of matrix products, by autocast where it differs from float32."""
+
+
+def seed_draws(seed: int, device: torch.device) -> None:
+    """Seeds the generators that a model is drawn from: Python's, NumPy's and torch's.
+
+    Args:
+        seed: At most 32 bits.
+        device: Where models lie.
+    """
+    if device.type != "cpu":
+        set_seed(seed)
+        return
+    # Torch would format four stack traces, for devices that are not there.
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
 
 
 def choose_device(machine: MachineSettings) -> torch.device:

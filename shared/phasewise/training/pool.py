@@ -3,13 +3,13 @@
 Imports no torch, so that a controller stays small and starts at once.
 """
 
-import subprocess
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from threading import Thread
 from time import monotonic
 from types import TracebackType
 from typing import NamedTuple
@@ -25,6 +25,7 @@ from phasewise.training.worker_process import (
     WORKER_COMMAND,
     WorkerProcess,
     describe_death,
+    reap,
     start_worker,
 )
 
@@ -162,24 +163,29 @@ class WorkerPool:
                 _send(worker, Answer(job.config.name, decision))
 
     def dismiss(self) -> None:
-        """Has all workers end; running jobs are cut off, queued ones dropped.
-
-        Waits for none: ``close`` does. A worker's memory takes a tenth of a second to be freed.
-        """
+        """Has all workers end; running jobs are cut off, queued ones dropped; waits for none."""
         self._closed = True
         self._queue.clear()
         for worker in self._workers:
             worker.connection.close()  # an idle worker ends by itself
 
     def close(self) -> None:
-        """Ends all workers and waits for them; running jobs are cut off, queued ones dropped."""
+        """Ends all workers; running jobs are cut off, queued ones dropped.
+
+        Waits for those that were at work or held a GPU, which the next may need. Of the others
+        nothing is to come but that their memory is freed, which takes a tenth of a second.
+        """
         self.dismiss()
         for worker in self._workers:
             if worker.jobs:
                 worker.process.terminate()
         deadline = monotonic() + _GRACE_SECONDS
         for worker in self._workers:
-            _reap(worker.process, max(0.1, deadline - monotonic()))
+            seconds = max(0.1, deadline - monotonic())
+            if worker.jobs or worker.gpu is not None:
+                reap(worker.process, seconds)
+            else:
+                Thread(target=reap, args=(worker.process, seconds), daemon=True).start()
         self._workers.clear()
 
     def __enter__(self) -> "WorkerPool":
@@ -280,7 +286,7 @@ class WorkerPool:
         """Forgets a dead worker; returns how it died."""
         worker.connection.close()
         self._workers.remove(worker)
-        return describe_death(_reap(worker.process, _GRACE_SECONDS), self._log)
+        return describe_death(reap(worker.process, _GRACE_SECONDS), self._log)
 
 
 def _send(worker: _Worker, message: RunJob | Answer) -> bool:
@@ -290,11 +296,3 @@ def _send(worker: _Worker, message: RunJob | Answer) -> bool:
     except OSError:
         return False
     return True
-
-
-def _reap(process: WorkerProcess, seconds: float) -> int:
-    try:
-        return process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from phasewise.tasks.examples import EvalSet, Feature, Outputs
+from phasewise.tasks.examples import Feature, Outputs
 from phasewise.training.device import is_out_of_memory
 
 Collate = Callable[[Sequence[Feature]], dict[str, torch.Tensor]]
@@ -60,21 +59,6 @@ def predict(
         rows.extend(zip(*arrays, strict=True))
     stacked = tuple(_restore([row[part] for row in rows], order) for part in range(len(rows[0])))
     return stacked[0] if len(stacked) == 1 else (stacked[0], stacked[1])
-
-
-def take_examples(eval_set: EvalSet, limit: int) -> EvalSet:
-    """Returns the first ``limit`` examples of a set with the features that belong to them."""
-    if len(eval_set.examples) <= limit:
-        return eval_set
-    count = int(np.searchsorted(eval_set.example_of, limit))
-    return replace(
-        eval_set,
-        examples=eval_set.examples[:limit],
-        features=eval_set.features[:count],
-        example_of=eval_set.example_of[:count],
-        offsets=eval_set.offsets[:count],
-        null_positions=eval_set.null_positions[:count],
-    )
 
 
 def drop_targets(feature: Feature) -> Feature:

@@ -8,10 +8,9 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from transformers import set_seed
 
 from phasewise.errors import InfeasibleRunError
-from phasewise.methods.adapt import ModelSize, build_optimizer, measure_model, save_model
+from phasewise.methods.adapt import ModelSize, build_optimizer, measure_weights, save_model
 from phasewise.methods.templates import AdapterTemplates
 from phasewise.provenance import describe_environment
 from phasewise.records import RunCost, RunRecord, RunStatus
@@ -31,6 +30,7 @@ from phasewise.training.device import (
     peak_memory_mb,
     release_memory,
     reset_peak_memory,
+    seed_draws,
 )
 from phasewise.training.failures import describe_failure
 from phasewise.training.interface import UNPACKED_KEY, Feed, Reporter, RunJob
@@ -131,6 +131,7 @@ class TrainerEngine:
         unit = job.config.unit_config
         data, _ = self._warm.data(job.config)
         watch = self._prepare(job, report, attempt, reported_until)
+        attempt.size = measure_weights(list(attempt.model.parameters()))
         trainer = build_trainer(
             job.config,
             job.folder,
@@ -158,12 +159,11 @@ class TrainerEngine:
     def _prepare(
         self, job: RunJob, report: Reporter, attempt: Attempt, reported_until: int
     ) -> RunWatch:
-        """Fills in the attempt's model, size and watch."""
+        """Fills in the attempt's model and watch."""
         config, training = job.config, job.config.unit_config.training
         data, train_eval = self._warm.data(config)
         writes = writes_for_search(config.unit_config.task)
         attempt.model = self._build_model(job, data)
-        attempt.size = measure_model(attempt.model)
         attempt.watch = RunWatch(
             run=config.name,
             steps=find_evaluation_steps(
@@ -183,7 +183,7 @@ class TrainerEngine:
         unit = job.config.unit_config
         kind = data.kind
         base = self._warm.base(unit, kind.auto_class, kind.model_kwargs(unit.task))
-        set_seed(job.config.seeds.init)
+        seed_draws(job.config.seeds.init, self._device)
         model = self._templates.build(
             base, unit.method, job.config.hyperparameters, kind.auto_class
         )

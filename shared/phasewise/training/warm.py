@@ -12,7 +12,7 @@ from phasewise.tasks.collation import build_collator, build_packing_collator
 from phasewise.tasks.data import TaskData, load_task_data, load_train_eval
 from phasewise.tasks.examples import EvalSet
 from phasewise.training.device import choose_precision, release_memory
-from phasewise.training.prediction import Collate, take_examples
+from phasewise.training.prediction import Collate
 from phasewise.training.products import use_fastest_products
 
 #: Rows of the train sample that are scored at the end of a run: a sign of overfitting, no result.
@@ -62,7 +62,7 @@ class WarmParts:
             while len(self._data) >= _DATA_ENTRIES:
                 self._data.pop(next(iter(self._data)))
             tokenizer = self.tokenizer(unit)
-            train_eval = take_examples(load_train_eval(unit, tokenizer, seed), TRAIN_EVAL_ROWS)
+            train_eval = load_train_eval(unit, tokenizer, seed, TRAIN_EVAL_ROWS)
             self._data[key] = (load_task_data(unit, tokenizer, seed, length), train_eval)
         return self._data[key]
 

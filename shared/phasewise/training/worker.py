@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from threading import Thread
 from types import FrameType
 
-from phasewise.provenance import code_revision
+from phasewise.provenance import describe_environment
 from phasewise.records import RunRecord, write_record
 from phasewise.settings import MachineSettings
 from phasewise.training.interface import (
@@ -163,7 +163,7 @@ def main() -> None:
     except (EOFError, OSError):
         return
     # Asking git takes 50 ms or more, and every record names the commit: done beside the imports.
-    Thread(target=code_revision, daemon=True).start()
+    Thread(target=describe_environment, daemon=True).start()
     leave_out_bitsandbytes(first.config.unit_config.method.quantization)  # before PEFT comes
     gc.disable()  # looking for garbage among new modules takes a seventh of their import
     from phasewise.training.packed.engine import PackedEngine

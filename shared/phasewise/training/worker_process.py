@@ -157,6 +157,15 @@ def _ask(name: str, request: Request, pipe: int, log: int) -> ForkedProcess | No
     return None
 
 
+def reap(process: WorkerProcess, seconds: float) -> int:
+    """Waits for a process that is to end, kills it after so many seconds; returns its exit code."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
 def describe_death(code: int, log: Path | None) -> str:
     """Returns how a worker ended.
 

@@ -48,7 +48,7 @@ class Pool(Protocol):
         """Has the workers end, and waits for none; no job is given afterwards."""
 
     def close(self) -> None:
-        """Ends the workers and waits for them."""
+        """Ends the workers."""
 
 
 PoolFactory = Callable[[], Pool]

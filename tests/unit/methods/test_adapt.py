@@ -8,7 +8,7 @@ from peft import AutoPeftModelForSequenceClassification
 from transformers import AutoModelForSequenceClassification, set_seed
 
 from phasewise.errors import ConfigError
-from phasewise.methods.adapt import adapt_model, build_optimizer, measure_model, save_model
+from phasewise.methods.adapt import adapt_model, build_optimizer, measure_weights, save_model
 from phasewise.methods.models import BaseModel
 from phasewise.settings import Hyperparameters, MethodSettings
 
@@ -192,11 +192,13 @@ def test_quantized_weights_pass_gradients_after_an_evaluation(
 def test_sizes_are_counted_by_hand(
     load_tiny: Loader, method_of: Methods, hyperparameters: Hyperparameters
 ) -> None:
-    size = measure_model(_adapt(load_tiny(), method_of("frozen_probe"), hyperparameters))
+    probe = _adapt(load_tiny(), method_of("frozen_probe"), hyperparameters)
+    size = measure_weights(list(probe.parameters()))
     assert size.trainable_parameters == 16 * 3 + 3
     assert size.trainable_bytes == 4 * (16 * 3 + 3)
     query_value = hyperparameters.model_copy(update={"target_modules": "query_value"})
-    lora = measure_model(_adapt(load_tiny(), method_of("lora"), query_value))
+    adapted = _adapt(load_tiny(), method_of("lora"), query_value)
+    lora = measure_weights(list(adapted.parameters()))
     assert lora.trainable_parameters == 2 * 2 * (4 * 16 + 16 * 4) + 51  # layers x (q, v) x (A, B)
     assert lora.total_parameters == size.total_parameters + lora.trainable_parameters
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from phasewise.methods.copying import copy_module
+from phasewise.methods.copying import PickledCopies, copy_module
 from phasewise.methods.models import BaseModel, share_weights
 
 
@@ -58,6 +58,20 @@ def test_ties_hooks_and_bound_methods_belong_to_the_copy() -> None:
     assert not model.first._forward_pre_hooks
     copied.count += 1
     assert model.count == 0
+
+
+def test_unpickled_copies_share_what_they_are_told_to_and_hold_what_they_are_given() -> None:
+    original = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, bias=False))
+    original[1].weight = original[0].weight
+    bias, weight = original[0].bias, original[0].weight
+    copies = PickledCopies((original, original[1]), {id(bias): bias}, {id(weight): "weight"})
+    own = nn.Parameter(torch.ones(2, 2))
+    del original[1]
+    copied, last = copies.load({"weight": own})
+    assert copied[1] is last is not original
+    assert copied[0].bias is bias
+    assert copied[0].weight is last.weight is own
+    assert copies.load({"weight": own})[0][0] is not copied[0]
 
 
 def test_a_class_that_copies_itself_does() -> None:

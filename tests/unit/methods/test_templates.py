@@ -21,6 +21,7 @@ Methods = Callable[[str], MethodSettings]
 CHOICES: list[dict[str, Any]] = [
     {"lora_rank": 3, "lora_dropout": 0.0},
     {"lora_rank": 8, "lora_alpha": 5, "lora_dropout": 0.25},
+    {"lora_rank": 3, "lora_alpha": 7, "lora_dropout": 0.5},  # drawn before, but for its settings
 ]
 
 
@@ -68,7 +69,9 @@ def test_copies_equal_what_peft_makes(
         model, expected = _build_both(made, base, settings, chosen)
         assert list(model.state_dict()) == list(expected.state_dict())
         assert vars(model.peft_config["default"]) == vars(expected.peft_config["default"])
-    assert None not in made._templates.values()
+    (template,) = made._templates.values()
+    assert template is not None
+    assert len(template._drawn) == len(CHOICES)
 
 
 @pytest.mark.parametrize("method", ["lora", "dora"])
@@ -101,6 +104,48 @@ def test_runs_of_one_template_share_frozen_weights_only(
     assert _describe(made.build(base, settings, hyperparameters, AUTO_CLASS)) == initial
     for name, tensor in base.model.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+def test_weights_are_drawn_once_for_a_seed_and_a_rank(
+    load_tiny: Loader,
+    method_of: Methods,
+    hyperparameters: Hyperparameters,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base, settings, made = load_tiny(), method_of("lora"), AdapterTemplates()
+    drawn, fill = [], templates._fill
+    monkeypatch.setattr(templates, "_fill", lambda *parts: drawn.append(fill(*parts)))
+
+    def count_draws(seed: int, rank: int) -> int:
+        before = len(drawn)
+        torch.manual_seed(seed)
+        chosen = hyperparameters.model_copy(update={"lora_rank": rank})
+        made.build(base, settings, chosen, AUTO_CLASS)
+        return len(drawn) - before
+
+    layers = count_draws(1, 4)
+    (template,) = made._templates.values()
+    assert template is not None
+    assert [count_draws(1, 4), count_draws(1, 8), count_draws(2, 4)] == [0, layers, layers]
+    assert [count_draws(1, 4), count_draws(1, 8), count_draws(2, 4)] == [0, 0, 0]
+    template._most = sum(known.size for known in template._drawn.values())
+    assert count_draws(3, 4) == layers  # the oldest made way
+    assert [count_draws(1, 8), count_draws(2, 4), count_draws(3, 4)] == [0, 0, 0]
+    assert count_draws(1, 4) == layers
+    template._most = 0
+    assert [count_draws(4, 4), count_draws(4, 4)] == [layers, layers]
+
+
+def test_what_cannot_be_pickled_is_drawn_each_time(
+    load_tiny: Loader, method_of: Methods, hyperparameters: Hyperparameters
+) -> None:
+    base, settings, made = load_tiny(), method_of("lora"), AdapterTemplates()
+    next(base.model.children()).register_forward_hook(lambda *parts: None)
+    for _ in range(2):
+        _build_both(made, base, settings, hyperparameters)
+    (template,) = made._templates.values()
+    assert template is not None
+    assert not template._drawn
 
 
 def test_a_copy_is_saved_with_its_own_settings(

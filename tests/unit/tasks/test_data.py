@@ -482,3 +482,14 @@ def test_a_named_file_that_is_not_there_is_looked_for_in_the_data_folder(
     assert source_files(task, away)["dev"] == away / "films" / "dev.jsonl"
     with pytest.raises(DataError, match=r"split 'dev': no file .*dev\.jsonl"):
         fingerprint_data(task, None)
+
+
+def test_only_the_rows_that_are_scored_are_tokenised(
+    classification_task: TaskBuilder, build_unit_of: UnitBuilder, tokenizer: Any
+) -> None:
+    unit = build_unit_of(classification_task())
+    first, whole = (data.load_train_eval(unit, tokenizer, 1, rows) for rows in (3, 99))
+    assert whole.examples == data.load_splits(unit, 1).train
+    assert first.examples == whole.examples[:3]
+    for found, expected in zip(first.features, whole.features[:3], strict=True):
+        assert list(found["input_ids"]) == list(expected["input_ids"])

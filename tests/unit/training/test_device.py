@@ -1,7 +1,10 @@
 import os
+import random
 
+import numpy as np
 import pytest
 import torch
+from transformers import set_seed
 
 from phasewise.settings import MachineSettings, MethodSettings, ModelSettings
 from phasewise.training.device import (
@@ -11,6 +14,7 @@ from phasewise.training.device import (
     is_out_of_memory,
     peak_memory_mb,
     reset_peak_memory,
+    seed_draws,
 )
 from phasewise.training.hardware import describe_crowding, find_gpus
 
@@ -103,3 +107,10 @@ def test_workers_that_share_a_device_are_told(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     assert describe_crowding(MachineSettings(workers=workers)) == expected
+
+
+def test_draws_are_those_of_transformers_seed() -> None:
+    set_seed(7)
+    expected = random.random(), np.random.random(), torch.rand(1)
+    seed_draws(7, _CPU)
+    assert (random.random(), np.random.random(), torch.rand(1)) == expected

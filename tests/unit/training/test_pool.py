@@ -187,12 +187,15 @@ def test_offered_runs_start_a_worker_each_before_they_share_one(
     assert len(pids) == 2
 
 
-def test_dismissed_workers_end_while_nobody_waits(pool: WorkerPool, job_of: Jobs) -> None:
+@pytest.mark.parametrize("ending", [WorkerPool.dismiss, WorkerPool.close])
+def test_idle_workers_end_while_nobody_waits(
+    pool: WorkerPool, job_of: Jobs, ending: Callable[[WorkerPool], None]
+) -> None:
     pool.submit(job_of("one"))
     _finish(pool)
     process = pool._workers[0].process
     assert isinstance(process, subprocess.Popen)
-    pool.dismiss()
+    ending(pool)
     deadline = time.monotonic() + _SECONDS
     while process.poll() is None:
         assert time.monotonic() < deadline, "the worker lives on"
@@ -270,6 +273,10 @@ def test_each_gpu_gets_a_worker(
         pool.submit(job_of("one"))
         pool.submit(job_of("two"))
         used = {_record(event).environment["gpu"] for event in _finish(pool, 2)}
+        processes = [worker.process for worker in pool._workers]
+    for process in processes:  # their memory is free for the next
+        assert isinstance(process, subprocess.Popen)
+        assert process.returncode == 0
     assert used == {"4", "6"}
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from phasewise.tasks.examples import EvalSet, Example, Feature
-from phasewise.training.prediction import predict, take_examples
+from phasewise.tasks.examples import Feature
+from phasewise.training.prediction import predict
 
 _LENGTHS = [3, 9, 1, 5, 5]
 
@@ -74,13 +74,3 @@ def test_spans_are_padded_to_the_longest_row() -> None:
     for row, feature in zip(starts, _features(), strict=True):
         np.testing.assert_array_equal(row[: len(feature["input_ids"])], feature["input_ids"])
     np.testing.assert_array_equal(ends, -starts)
-
-
-def test_a_part_of_a_set_keeps_all_windows_of_its_examples() -> None:
-    examples = [Example(str(n), ("q", "c")) for n in range(3)]
-    features = _features()
-    whole = EvalSet(examples, features, np.array([0, 0, 1, 1, 2]), [np.zeros((1, 2))] * 5)
-    part = take_examples(whole, 2)
-    assert [example.id for example in part.examples] == ["0", "1"]
-    assert len(part.features) == len(part.offsets) == len(part.example_of) == 4
-    assert take_examples(whole, 3) is whole

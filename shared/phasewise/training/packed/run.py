@@ -9,7 +9,7 @@ import torch
 from transformers import get_scheduler
 
 from phasewise.errors import InfeasibleRunError
-from phasewise.methods.adapt import build_optimizer
+from phasewise.methods.adapt import build_optimizer, measure_weights
 from phasewise.seeding import derive_seed
 from phasewise.settings import Sampling
 from phasewise.tasks.examples import Feature
@@ -84,7 +84,7 @@ class PackedRun:
 
     Args:
         job: The run.
-        attempt: With its model, size and watch.
+        attempt: With its model and watch; its size is filled in.
         packed: The pack's model.
         features: The train sample.
 
@@ -113,7 +113,9 @@ class PackedRun:
         self.watch.trainer = self
         seed = derive_seed(config.seeds.init, "dropout")
         self.member = packed.join(attempt.model, seed)
-        self.parameters = [p for p in attempt.model.parameters() if p.requires_grad]
+        weights = list(attempt.model.parameters())
+        attempt.size = measure_weights(weights)
+        self.parameters = [weight for weight in weights if weight.requires_grad]
         self.step_loss = 0.0
         self.own_seconds = 0.0
         self.started = datetime.now(UTC)
@@ -132,7 +134,9 @@ class PackedRun:
 
     def _build_updates(self) -> Updates:
         unit, hyperparameters = self.job.config.unit_config, self.job.config.hyperparameters
-        optimizer = build_optimizer(self.attempt.model, unit.method, hyperparameters)
+        optimizer = build_optimizer(
+            self.attempt.model, unit.method, hyperparameters, self.parameters
+        )
         schedule = get_scheduler(
             hyperparameters.lr_scheduler_type,
             optimizer,
@@ -191,7 +195,8 @@ class PackedRun:
         """
         self.is_due = False
         self.watch.evaluate(self.attempt.model, self._steps_made, self._epoch)
-        self.attempt.model.train()  # scoring left it in the mode in which PEFT may hold old norms
+        if not self.attempt.model.training:  # in that mode PEFT may hold old norms
+            self.attempt.model.train()
         if self.watch.pruned:
             step = self.watch.evaluations[-1].step
             self.attempt.status = "pruned"
