@@ -5,7 +5,7 @@
 #include <initializer_list>
 
 #include "attention.h"
-#include "vectors.h"
+#include "tiles.h"
 
 namespace {
 
@@ -152,8 +152,7 @@ struct Line {
 
     Floats keep(Floats values, long i) const {
         if (!draws) return values;
-        const Ints drawn = __builtin_convertvector(*(const Shorts*)(draws + i), Ints);
-        return drawn < limit ? values : Floats{};
+        return widen(*(const Shorts*)(draws + i)) < limit ? values : Floats{};
     }
 };
 

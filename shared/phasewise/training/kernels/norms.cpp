@@ -1,7 +1,7 @@
 // DoRA's norms of all members in one layer; PyTorch's are in packed/low_rank.py.
 #include <cmath>
 
-#include "vectors.h"
+#include "tiles.h"
 
 namespace {
 

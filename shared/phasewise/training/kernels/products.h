@@ -8,21 +8,10 @@
 
 #include <algorithm>
 
-#include "vectors.h"
+#include "tiles.h"
 
-// Floats in one register, and rows and vectors of columns whose sums stay in registers, with a line
-// of the panel and one element of a row: 31 of AVX-512's 32, 15 of AVX2's 16, 29 of NEON's 32.
-#if defined(__AVX512F__)
-constexpr int REGISTER = 16, TILE_ROWS = 9, TILE_VECTORS = 3;
-#elif defined(__AVX__)
-constexpr int REGISTER = 8, TILE_ROWS = 6, TILE_VECTORS = 1;
-#else
-constexpr int REGISTER = 4, TILE_ROWS = 6, TILE_VECTORS = 1;
-#endif
 constexpr long COLUMNS = TILE_VECTORS * WIDTH;
 constexpr int PARTS = COLUMNS / REGISTER;
-// GCC computes with vectors wider than a register in memory.
-typedef float Part __attribute__((vector_size(REGISTER * 4), aligned(4), may_alias));
 typedef uint32_t PartWords __attribute__((vector_size(REGISTER * 4), aligned(4), may_alias));
 typedef uint16_t PartHalves __attribute__((vector_size(REGISTER * 2), aligned(2), may_alias));
 // Bytes of rows that stay in the second-level cache, beside a panel and the next one.

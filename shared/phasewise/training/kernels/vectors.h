@@ -1,4 +1,4 @@
-// Vectors of 16 floats, numbers of two types in memory, and a product of small matrices.
+// Vectors of 16 floats, and numbers of two types in memory.
 //
 // GCC's and Clang's vector extension: compiles for AVX-512, AVX2 and NEON alike.
 #pragma once
@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <vector>
-#ifdef __AVX512BF16__
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
@@ -25,9 +25,16 @@ struct BFloat16 {
 
 inline Floats load(const float* from) { return *(const Floats*)from; }
 
-inline Floats load(const BFloat16* from) {
-    return (Floats)(__builtin_convertvector(*(const Halves*)from, Words) << 16);
-}
+// GCC 12 widens to 64 bytes by halves, and warns of what it has in place of a mask.
+#ifdef __AVX512F__
+inline Words widen(Halves values) { return (Words)_mm512_maskz_cvtepu16_epi32(-1, (__m256i)values); }
+inline Ints widen(Shorts values) { return (Ints)_mm512_maskz_cvtepi16_epi32(-1, (__m256i)values); }
+#else
+inline Words widen(Halves values) { return __builtin_convertvector(values, Words); }
+inline Ints widen(Shorts values) { return __builtin_convertvector(values, Ints); }
+#endif
+
+inline Floats load(const BFloat16* from) { return (Floats)(widen(*(const Halves*)from) << 16); }
 
 inline void store(float* to, Floats values) { *(Floats*)to = values; }
 
@@ -121,26 +128,54 @@ inline void store_part(T* to, Floats values, long count) {
     std::memcpy(to, part, count * sizeof(T));
 }
 
+#ifdef __AVX512F__
+inline __mmask16 first_of(long count) { return __mmask16(count < WIDTH ? (1 << count) - 1 : -1); }
+
+inline Floats load_part(const float* from, long count) {
+    return (Floats)_mm512_maskz_loadu_ps(first_of(count), from);
+}
+
+inline void store_part(float* to, Floats values, long count) {
+    _mm512_mask_storeu_ps(to, first_of(count), (__m512)values);
+}
+#endif
+
 // What a dropout leaves of values: those whose draws lie below `limit`, times `factor`.
 inline Floats drop_part(Floats values, const int16_t* draws, int limit, float factor, long count) {
     int16_t part[WIDTH] = {};
     if (count < WIDTH) draws = (int16_t*)std::memcpy(part, draws, count * sizeof(int16_t));
-    return __builtin_convertvector(*(const Shorts*)draws, Ints) < limit ? values * factor
-                                                                       : Floats{};
+    return widen(*(const Shorts*)draws) < limit ? values * factor : Floats{};
 }
 
-// Interleaving the halves of 16 lines four times transposes them.
+// Elements of two vectors in turn, of their first or second halves.
+inline Floats mix_first(Floats a, Floats b) {
+    return PICK(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+
+inline Floats mix_second(Floats a, Floats b) {
+    return PICK(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+
+// Mixing the halves of 16 lines four times transposes them.
 inline void transpose_lines(Floats lines[WIDTH]) {
     for (int round = 0; round < 4; round++) {
         Floats next[WIDTH];
         for (int i = 0; i < WIDTH / 2; i++) {
-            const Floats a = lines[i], b = lines[i + WIDTH / 2];
-            next[2 * i] = PICK(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-            next[2 * i + 1] =
-                PICK(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+            next[2 * i] = mix_first(lines[i], lines[i + WIDTH / 2]);
+            next[2 * i + 1] = mix_second(lines[i], lines[i + WIDTH / 2]);
         }
         for (int i = 0; i < WIDTH; i++) lines[i] = next[i];
     }
+}
+
+// The sums of 16 lines' elements; `lines` is used up.
+inline Floats add_up_lines(Floats lines[WIDTH]) {
+#pragma GCC unroll 4
+    for (int half = WIDTH / 2; half; half /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < half; i++)
+            lines[i] = mix_first(lines[i], lines[i + half]) + mix_second(lines[i], lines[i + half]);
+    return lines[0];
 }
 
 // Copies (rows, columns) transposed into (columns, row_stride), zeros where that is wider;
@@ -152,67 +187,13 @@ inline void transpose(const T* from, long rows, long columns, long stride, float
         for (long column = 0; column < columns; column += WIDTH) {
             const long count = columns - column;
             Floats lines[WIDTH];
-            for (long i = 0; i < WIDTH; i++) {
+            for (long i = 0; i < WIDTH; i++) {  // which may hold more of what lies behind
+                const long left = (rows - row - i - 1) * stride + count;
                 const T* line = from + (row + i) * stride + column;
-                lines[i] = row + i < rows ? load_part(line, count) : Floats{};
+                lines[i] = row + i < rows ? load_part(line, left) : Floats{};
             }
             transpose_lines(lines);
             for (long i = 0; i < WIDTH && i < count; i++)
                 store(to + (column + i) * row_stride + row, lines[i]);
         }
-}
-
-// Left factor of a product: element (row, k) lies at `data + row * row_step + k * k_step`.
-template <typename T>
-struct Left {
-    const T* data;
-    long row_step, k_step;
-};
-
-template <int ROWS, int VECTORS, typename T>
-inline void multiply_tile(Left<T> left, const float* right, long right_stride, float* out,
-                          long out_stride, long k_count, float factor, bool adds) {
-    Floats sums[ROWS][VECTORS] = {};
-    for (long k = 0; k < k_count; k++) {
-        Floats line[VECTORS];
-        for (int v = 0; v < VECTORS; v++) line[v] = load(right + k * right_stride + v * WIDTH);
-        for (int row = 0; row < ROWS; row++) {
-            const float own = to_float(left.data[row * left.row_step + k * left.k_step]);
-            for (int v = 0; v < VECTORS; v++) sums[row][v] += own * line[v];
-        }
-    }
-    for (int row = 0; row < ROWS; row++)
-        for (int v = 0; v < VECTORS; v++) {
-            float* place = out + row * out_stride + v * WIDTH;
-            const Floats scaled = sums[row][v] * factor;
-            store(place, adds ? load(place) + scaled : scaled);
-        }
-}
-
-template <int VECTORS, typename T>
-inline void multiply_columns(Left<T> left, long rows, const float* right, long right_stride,
-                             float* out, long out_stride, long k_count, float factor, bool adds) {
-    long row = 0;
-    const auto tiles = [&](auto tile, int height) {
-        for (; row + height <= rows; row += height)
-            tile(Left<T>{left.data + row * left.row_step, left.row_step, left.k_step}, right,
-                 right_stride, out + row * out_stride, out_stride, k_count, factor, adds);
-    };
-    tiles(multiply_tile<8, VECTORS, T>, 8);
-    tiles(multiply_tile<4, VECTORS, T>, 4);
-    tiles(multiply_tile<1, VECTORS, T>, 1);
-}
-
-// out (rows, columns) = factor * left (rows, k) right (k, columns), or that added to it. `columns`
-// is a multiple of WIDTH: pad `right` and `out` (see transpose).
-template <typename T>
-inline void multiply(Left<T> left, long rows, const float* right, long right_stride, float* out,
-                     long out_stride, long columns, long k_count, float factor, bool adds) {
-    long column = 0;
-    for (; column + 2 * WIDTH <= columns; column += 2 * WIDTH)
-        multiply_columns<2, T>(left, rows, right + column, right_stride, out + column, out_stride,
-                               k_count, factor, adds);
-    if (column < columns)
-        multiply_columns<1, T>(left, rows, right + column, right_stride, out + column, out_stride,
-                               k_count, factor, adds);
 }
