@@ -89,20 +89,19 @@ void for_each_block(const Pair& pair, Work work) {
 // low = s (k x) A^T; out += low B^T
 template <typename T>
 void add_pair(const Pair& pair, const Pair* next, long in, long out) {
-    const long wide_in = round_up(in), wide_out = round_up(out), wide_rank = round_up(pair.rank);
-    const float* down = widen(pair.down, pair.rank, in, down_scratch);
-    float* up = up_scratch.take(pair.rank * wide_out);
+    const long wide_in = round_up(in), wide_rank = round_up(pair.rank), rank = pair.rank;
+    const float* down = widen(pair.down, rank, in, down_scratch);
     float* inputs = inputs_scratch.take(BLOCK * wide_in);
     for_each_block(pair, [&](long first, long rows) {
-        float* low = pair.low + first * wide_rank;
         read_inputs<T>(pair, first, rows, in, inputs);
-        multiply_lines(inputs, wide_in, rows, down, wide_in, pair.rank, wide_in, pair.scaling, low,
-                       wide_rank, first ? Ahead() : whole(pair.up, pair.rank * out));
-        if (!first) transpose(pair.up, out, pair.rank, pair.rank, up, wide_out);
-        multiply(Left<float>{low, wide_rank, 1}, rows, up, wide_out, out, pair.rank,
-                 next ? whole(next->down, next->rank * in) : Ahead(),
-                 Adder<T>{(T*)pair.out + first * out, out});
+        multiply_lines(inputs, wide_in, rows, down, wide_in, rank, wide_in, pair.scaling,
+                       pair.low + first * wide_rank, wide_rank, whole(pair.up, rank * out));
     });
+    const long wide_out = round_up(out);
+    float* up = up_scratch.take(rank * wide_out);
+    transpose(pair.up, out, rank, rank, up, wide_out);
+    multiply(Left<float>{pair.low, wide_rank, 1}, pair.rows, up, wide_out, out, rank,
+             next ? whole(next->down, next->rank * in) : Ahead(), Adder<T>{(T*)pair.out, out});
 }
 
 // G is the gradient of what low B^T was added to: to_low = s G B, of A to_low^T (k x), of B G^T low,
