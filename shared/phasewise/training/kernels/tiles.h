@@ -88,8 +88,8 @@ inline void multiply(Left<T> left, long rows, const float* right, long right_ste
     const long panels = (vectors + TILE_VECTORS - 1) / TILE_VECTORS;
     const long tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
     float made[TILE_ROWS * TILE_VECTORS * WIDTH];
-    for (long panel = 0; panel < panels; panel++)
-        for (long tile = 0; tile < tiles; tile++) {  // of sizes as equal as can be
+    for (long tile = 0; tile < tiles; tile++)
+        for (long panel = 0; panel < panels; panel++) {  // of sizes as equal as can be
             const long first = vectors * panel / panels, end = vectors * (panel + 1) / panels;
             const long top = rows * tile / tiles, bottom = rows * (tile + 1) / tiles;
             const Left<T> own = {left.data + top * left.row_step, left.row_step, left.k_step};

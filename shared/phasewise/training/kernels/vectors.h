@@ -129,14 +129,14 @@ inline void store_part(T* to, Floats values, long count) {
 }
 
 #ifdef __AVX512F__
-inline __mmask16 first_of(long count) { return __mmask16(count < WIDTH ? (1 << count) - 1 : -1); }
-
 inline Floats load_part(const float* from, long count) {
-    return (Floats)_mm512_maskz_loadu_ps(first_of(count), from);
+    if (count >= WIDTH) return load(from);
+    return (Floats)_mm512_maskz_loadu_ps((1 << count) - 1, from);
 }
 
 inline void store_part(float* to, Floats values, long count) {
-    _mm512_mask_storeu_ps(to, first_of(count), (__m512)values);
+    if (count >= WIDTH) return store(to, values);
+    _mm512_mask_storeu_ps(to, (1 << count) - 1, (__m512)values);
 }
 #endif
 
