@@ -13,8 +13,6 @@ namespace {
 constexpr long BLOCK_FLOATS = 65536;
 // Queries of a block; of a causal one some scores are computed for nothing.
 constexpr long BLOCK = 64, CAUSAL_BLOCK = 32;
-// Heights of a block are multiples of it, so that a product has no single rows left over.
-constexpr long STEP = 4;
 
 // One head's part of a tensor: its tokens lie `step` elements apart.
 template <typename T>
@@ -81,7 +79,7 @@ inline Space make_space(const Attention& all, bool is_backward) {
     space.width = round_up(all.size);
     space.stride = pad_lines(all.longest);
     const long most = all.is_causal ? CAUSAL_BLOCK : BLOCK;
-    const long fitting = std::max(BLOCK_FLOATS / space.stride / STEP, 2l) * STEP;
+    const long fitting = std::max(BLOCK_FLOATS / space.stride, 8l);
     space.block = std::min(fitting, most);
     const long tokens = round_up(all.longest) * space.width, across = space.width * space.stride;
     const long lines = space.block * space.width, scores = space.block * space.stride;
@@ -109,14 +107,13 @@ inline Space make_space(const Attention& all, bool is_backward) {
     return space;
 }
 
-// Copies (rows, size) into lines of `width`; zeros up to there and up to `height`.
+// Copies (rows, size) into lines of `width`, zeros up to there.
 template <typename T>
 __attribute__((noinline)) void gather(Tokens<const T> from, long rows, long size, float* to,
-                                      long width, long height) {
+                                      long width) {
     for (long row = 0; row < rows; row++)
         for (long i = 0; i < width; i += WIDTH)
             store(to + row * width + i, load_part(from.data + row * from.step + i, size - i));
-    std::memset(to + rows * width, 0, (height - rows) * width * sizeof(float));
 }
 
 // Copies lines of `width` into (rows, size), each times its factor, if there are any.
@@ -185,11 +182,10 @@ inline float exponentiate(float* scores, long seen, long columns) {
 
 // Sizes of a block of queries: those from `first` on that are computed together.
 struct Block {
-    long first, count, height, seen, columns;
+    long first, count, seen, columns;
 
     Block(const Attention& all, const Row& row, long begin, long most) : first(begin) {
         count = row.queries - begin < most ? row.queries - begin : most;
-        height = (count + STEP - 1) / STEP * STEP;
         const long last = begin + count;
         seen = all.is_causal && last < row.keys ? last : row.keys;
         columns = round_up(seen);
@@ -211,7 +207,7 @@ __attribute__((noinline)) void multiply_floats(Left<float> left, long rows, cons
 
 inline void multiply_queries(const Space& space, const Attention& all, const Block& block,
                              const float* left, const float* right, float* out, float scale) {
-    multiply_floats(Left<float>{left, space.width, 1}, block.height, right, space.stride, out,
+    multiply_floats(Left<float>{left, space.width, 1}, block.count, right, space.stride, out,
              space.stride, block.columns, all.size, scale, false);
 }
 
@@ -228,14 +224,14 @@ void weigh_values(const Attention& all, const Space& space, long row, long head,
         for (long k = 0; k < block.columns; k += WIDTH)
             store(scores + k, line.keep(load(scores + k), k));
     }
-    multiply_floats(Left<float>{space.scores, space.stride, 1}, block.height, space.values,
+    multiply_floats(Left<float>{space.scores, space.stride, 1}, block.count, space.values,
                     space.width, space.out, space.width, space.width, block.seen, 1.f, false);
 }
 
 template <typename T>
 void attend_block(const Attention& all, const Space& space, long row, long head, const Row& own,
                   const Block& block, Tokens<const T> query, Tokens<T> out, int16_t* room) {
-    gather(query, block.count, all.size, space.queries, space.width, block.height);
+    gather(query, block.count, all.size, space.queries, space.width);
     weigh_values(all, space, row, head, own, block, room);
     scatter(space.out, space.width, block.count, all.size, out, space.sums);
 }
@@ -266,7 +262,7 @@ void attend(const Attention& all, const Heads& query, const Heads& key, const He
                 const auto values = take_head<const T>(value, head / shared, row.first_key);
                 transpose(keys.data, row.keys, all.size, keys.step, space.keys_across,
                           space.stride);
-                gather(values, row.keys, all.size, space.values, space.width, row.keys);
+                gather(values, row.keys, all.size, space.values, space.width);
             }
             for (long first = 0; first < row.queries; first += space.block) {
                 const Block block(all, row, first, space.block);
@@ -307,12 +303,11 @@ void differentiate_queries(const Attention& all, const Space& space, long row, l
         const Line line(all, row, head, own, block.first + i, room);
         differentiate_line(line, all.factor, sum, scores, flows, block.columns);
     }
-    const long keys = (block.seen + STEP - 1) / STEP * STEP;
-    multiply_floats(Left<float>{space.scores, 1, space.stride}, keys, space.grads, space.width,
+    multiply_floats(Left<float>{space.scores, 1, space.stride}, block.seen, space.grads, space.width,
                     space.to_values, space.width, space.width, block.count, 1.f, true);
-    multiply_floats(Left<float>{space.flows, 1, space.stride}, keys, space.queries, space.width,
+    multiply_floats(Left<float>{space.flows, 1, space.stride}, block.seen, space.queries, space.width,
                     space.to_keys, space.width, space.width, block.count, all.scale, true);
-    multiply_floats(Left<float>{space.flows, space.stride, 1}, block.height, space.keys,
+    multiply_floats(Left<float>{space.flows, space.stride, 1}, block.count, space.keys,
                     space.width, space.out, space.width, space.width, block.seen, all.scale,
                     false);
 }
@@ -321,8 +316,8 @@ template <typename T>
 void differentiate_block(const Attention& all, const Space& space, long row, long head,
                          const Row& own, const Block& block, Tokens<const T> query,
                          Tokens<const T> grad, Tokens<T> to_query, int16_t* room) {
-    gather(query, block.count, all.size, space.queries, space.width, block.height);
-    gather(grad, block.count, all.size, space.grads, space.width, block.height);
+    gather(query, block.count, all.size, space.queries, space.width);
+    gather(grad, block.count, all.size, space.grads, space.width);
     differentiate_queries(all, space, row, head, own, block, room);
     scatter<T>(space.out, space.width, block.count, all.size, to_query, nullptr);
 }
@@ -331,7 +326,7 @@ template <typename T>
 void load_keys(const Attention& all, const Space& space, const Row& row, Tokens<const T> keys,
                Tokens<const T> values) {
     const long floats = round_up(row.keys) * space.width;
-    gather(keys, row.keys, all.size, space.keys, space.width, row.keys);
+    gather(keys, row.keys, all.size, space.keys, space.width);
     transpose(keys.data, row.keys, all.size, keys.step, space.keys_across, space.stride);
     transpose(values.data, row.keys, all.size, values.step, space.values_across, space.stride);
     clear(space.to_keys, floats);
