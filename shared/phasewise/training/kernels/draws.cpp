@@ -21,9 +21,12 @@ extern "C" {
 void draw_int16(uint64_t place, int16_t* to, long count) {
     LongWords places;
     for (long i = 0; i < WORDS; i++) places[i] = place + (i + 1) * WORD_STEP;
-    for (long i = 0; i < count; i += DRAWS, places += WORDS * WORD_STEP) {
+    const auto draw = [&](long bytes) {
         const LongWords words = mix(places);
-        std::memcpy(to + i, &words, sizeof(int16_t) * (count - i < DRAWS ? count - i : DRAWS));
-    }
+        std::memcpy(to, &words, bytes);
+    };
+    for (; count >= DRAWS; count -= DRAWS, to += DRAWS, places += WORDS * WORD_STEP)
+        draw(sizeof(LongWords));  // GCC copies a number of bytes that it does not know slowly
+    draw(count * sizeof(int16_t));
 }
 }
