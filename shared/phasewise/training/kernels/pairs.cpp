@@ -142,25 +142,23 @@ void differentiate_pair(const Pair& pair, const Pair* next, long in, long out) {
     });
 }
 
-template <typename Work>
-void for_each_pair(const Pair* pairs, long count, Work work) {
-    for (long i = 0; i < count; i++) work(pairs[i], i + 1 < count ? pairs + i + 1 : nullptr);
+// While one pair is computed, what the next one reads first is fetched.
+void for_each_pair(void (*work)(const Pair&, const Pair*, long, long), const Pair* pairs,
+                   long count, long in, long out) {
+    for (long i = 0; i < count; i++)
+        work(pairs[i], i + 1 < count ? pairs + i + 1 : nullptr, in, out);
 }
 
 }  // namespace
 
 extern "C" {
 
-#define WRAP(T, NAME)                                                                            \
-    void add_pairs_##NAME(const Pair* pairs, long count, long in, long out) {                    \
-        for_each_pair(pairs, count, [=](const Pair& pair, const Pair* next) {                    \
-            add_pair<T>(pair, next, in, out);                                                    \
-        });                                                                                      \
-    }                                                                                            \
-    void differentiate_pairs_##NAME(const Pair* pairs, long count, long in, long out) {          \
-        for_each_pair(pairs, count, [=](const Pair& pair, const Pair* next) {                    \
-            differentiate_pair<T>(pair, next, in, out);                                          \
-        });                                                                                      \
+#define WRAP(T, NAME)                                                                \
+    void add_pairs_##NAME(const Pair* pairs, long count, long in, long out) {        \
+        for_each_pair(add_pair<T>, pairs, count, in, out);                           \
+    }                                                                                \
+    void differentiate_pairs_##NAME(const Pair* pairs, long count, long in, long out) { \
+        for_each_pair(differentiate_pair<T>, pairs, count, in, out);                 \
     }
 
 WRAP(float, float)

@@ -1,4 +1,4 @@
-// Products of small matrices, one factor of which is a tile's right one as it lies in memory.
+// Products of small matrices as they lie in memory; products.h has those with an ordered factor.
 #pragma once
 
 #include <algorithm>
@@ -39,15 +39,15 @@ struct Left {
     long row_step, k_step;
 };
 
-// made (ROWS, VECTORS * WIDTH) = left (ROWS, k) right (k, VECTORS * WIDTH)
+// made (ROWS, VECTORS * WIDTH) = left (ROWS, k) right (k, VECTORS * WIDTH); returns what is left to
+// be fetched.
 template <int ROWS, int VECTORS, typename T>
-void multiply_tile(Left<T> left, const float* right, long right_step, long k_count, float* made,
-                   Ahead& ahead) {
+Ahead multiply_tile(Left<T> left, const float* right, long right_step, long k_count, float* made,
+                    Ahead ahead) {
     constexpr int PARTS = VECTORS * WIDTH / REGISTER;
     Part sums[ROWS][PARTS] = {};
-    Ahead own_ahead = ahead;
     for (long k = 0; k < k_count; k++, right += right_step, left.data += left.k_step) {
-        own_ahead.fetch();
+        ahead.fetch();
         Part line[PARTS];
 #pragma GCC unroll 16
         for (int p = 0; p < PARTS; p++) line[p] = *(const Part*)(right + p * REGISTER);
@@ -58,16 +58,16 @@ void multiply_tile(Left<T> left, const float* right, long right_step, long k_cou
             for (int p = 0; p < PARTS; p++) sums[row][p] += own * line[p];
         }
     }
-    ahead = own_ahead;
 #pragma GCC unroll 16
     for (int row = 0; row < ROWS; row++)
 #pragma GCC unroll 16
         for (int p = 0; p < PARTS; p++)
             *(Part*)(made + (row * PARTS + p) * REGISTER) = sums[row][p];
+    return ahead;
 }
 
 template <typename T>
-using Tile = void (*)(Left<T>, const float*, long, long, float*, Ahead&);
+using Tile = Ahead (*)(Left<T>, const float*, long, long, float*, Ahead);
 
 // `multiply_tile` for a number of rows and vectors known only now.
 template <typename T, int ROWS = TILE_ROWS, int VECTORS = TILE_VECTORS>
@@ -79,8 +79,8 @@ Tile<T> choose_tile(long rows, long vectors) {
     return multiply_tile<ROWS, VECTORS, T>;
 }
 
-// Calls `finish(row, column, sums)` for all vectors of left (rows, k) times right (k, columns),
-// which may be read up to a multiple of WIDTH columns.
+// Calls `finish(row, column, sums)` for all vectors of left (rows, k) times right (k, columns);
+// `right` is read up to a multiple of WIDTH columns.
 template <typename T, typename Finish>
 inline void multiply(Left<T> left, long rows, const float* right, long right_step, long columns,
                      long k_count, Ahead ahead, Finish finish) {
@@ -93,8 +93,8 @@ inline void multiply(Left<T> left, long rows, const float* right, long right_ste
             const long first = vectors * panel / panels, end = vectors * (panel + 1) / panels;
             const long top = rows * tile / tiles, bottom = rows * (tile + 1) / tiles;
             const Left<T> own = {left.data + top * left.row_step, left.row_step, left.k_step};
-            choose_tile<T>(bottom - top, end - first)(own, right + first * WIDTH, right_step,
-                                                      k_count, made, ahead);
+            const Tile<T> tile_of_size = choose_tile<T>(bottom - top, end - first);
+            ahead = tile_of_size(own, right + first * WIDTH, right_step, k_count, made, ahead);
             const float* sums = made;
             for (long row = top; row < bottom; row++)
                 for (long v = first; v < end; v++, sums += WIDTH) finish(row, v * WIDTH, load(sums));
@@ -113,8 +113,8 @@ inline void multiply(Left<T> left, long rows, const float* right, long right_ste
              });
 }
 
-// out (rows, columns) = factor * left (rows, k) right^T (columns, k). Lines of the factors are read
-// up to a multiple of WIDTH, those of `out` written.
+// out (rows, columns) = factor * left (rows, k) right^T (columns, k), whatever the number of columns
+// is. Lines of the factors are read up to a multiple of WIDTH, those of `out` written up to one.
 inline void multiply_lines(const float* left, long left_step, long rows, const float* right,
                            long right_step, long columns, long k_count, float factor, float* out,
                            long out_step, Ahead ahead) {

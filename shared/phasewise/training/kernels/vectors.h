@@ -187,10 +187,10 @@ inline void transpose(const T* from, long rows, long columns, long stride, float
         for (long column = 0; column < columns; column += WIDTH) {
             const long count = columns - column;
             Floats lines[WIDTH];
-            for (long i = 0; i < WIDTH; i++) {  // which may hold more of what lies behind
-                const long left = (rows - row - i - 1) * stride + count;
+            for (long i = 0; i < WIDTH; i++) {  // behind a line's end lies the next one, unused
+                const long behind = (rows - row - i - 1) * stride;
                 const T* line = from + (row + i) * stride + column;
-                lines[i] = row + i < rows ? load_part(line, left) : Floats{};
+                lines[i] = row + i < rows ? load_part(line, behind + count) : Floats{};
             }
             transpose_lines(lines);
             for (long i = 0; i < WIDTH && i < count; i++)

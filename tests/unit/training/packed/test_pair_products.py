@@ -18,7 +18,8 @@ from phasewise.training.packed.pair_products import (
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "c++", "clang++"))), reason="no C++ compiler"
 )
-_ROWS, _RANKS = (1, 5, 70, 129, 16), (1, 4, 20, 64, 8)  # some in several blocks, some ragged
+#: Some in several blocks, some ragged, one without rows.
+_ROWS, _RANKS = (1, 5, 70, 129, 16, 0, 3), (1, 4, 20, 64, 8, 5, 2)
 
 
 def _pairs(in_size: int, out_size: int, dropout: float, dtype: torch.dtype) -> list[PairInputs]:
