@@ -29,12 +29,20 @@ inline Floats drop(Floats values, const Pair& pair, long place, long count) {
     return drop_part(values, pair.draws + place, pair.limit, pair.factor, count);
 }
 
+// Has what will be read soon come into the first-level cache: the processor foresees too little.
+template <typename T>
+inline void fetch_further(const T* place) {
+    __builtin_prefetch((const char*)place + 1536);
+}
+
 // k x of some rows as floats, (rows, in rounded up), zeros behind.
 template <typename T>
 void read_inputs(const Pair& pair, long first, long rows, long in, float* to) {
     for (long row = 0; row < rows; row++)
         for (long column = 0; column < in; column += WIDTH) {
             const long place = (first + row) * in + column, count = in - column;
+            fetch_further((const T*)pair.inputs + place);
+            if (pair.draws) fetch_further(pair.draws + place);
             const Floats values = load_part((const T*)pair.inputs + place, count);
             store(to + row * round_up(in) + column, drop(values, pair, place, count));
         }
@@ -56,11 +64,14 @@ const float* to_floats(const float* from, long, Scratch&) { return from; }
 
 const float* to_floats(const BFloat16* from, long count, Scratch& scratch) {
     float* to = scratch.take(round_up(count));
-    for (long i = 0; i < count; i += WIDTH) store(to + i, load_part(from + i, count - i));
+    for (long i = 0; i < count; i += WIDTH) {
+        fetch_further(from + i);
+        store(to + i, load_part(from + i, count - i));
+    }
     return to;
 }
 
-// Adds a vector of sums to (rows, columns).
+// Adds a vector of sums to (rows, columns), and fetches what the next tile adds to.
 template <typename T>
 struct Adder {
     T* to;
@@ -69,6 +80,7 @@ struct Adder {
 
     void operator()(long row, long column, Floats sums) const {
         T* place = to + row * columns + column;
+        __builtin_prefetch(place + TILE_ROWS * columns);
         const long count = columns - column;
         store_part(place, adds ? load_part(place, count) + sums : sums, count);
     }
@@ -130,14 +142,14 @@ void differentiate_pair(const Pair& pair, const Pair* next, long in, long out) {
                  pair.passed ? whole(pair.down, rank * in) : Ahead(),
                  Adder<float>{pair.to_down, in, first > 0});
         if (!pair.passed) return;
+        const Adder<T> add = {(T*)pair.passed, in};
         multiply(Left<float>{to_low, wide_rank, 1}, rows, down, wide_in, in, rank,
                  next ? whole(next->up, next->rank * out) : Ahead(),
                  [=, &pair](long row, long column, Floats sums) {
                      const long place = (first + row) * in + column, count = in - column;
                      if (pair.again) sums += load_part((const T*)pair.again + place, count);
-                     T* to = (T*)pair.passed + place;
-                     const Floats passed = drop(sums, pair, place, count);
-                     store_part(to, load_part(to, count) + passed, count);
+                     if (pair.draws) __builtin_prefetch(pair.draws + place + TILE_ROWS * in);
+                     add(first + row, column, drop(sums, pair, place, count));
                  });
     });
 }
