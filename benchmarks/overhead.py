@@ -1,10 +1,11 @@
-"""What a study costs beside its steps: ``python benchmarks/overhead.py [--method lora]``.
+"""What a study costs beside its steps: ``python benchmarks/overhead.py [--method M] [--rows N]``.
 
-Searches one unit of the demo (10 trials and their confirmation) and prints where the seconds of the
-search command went: until the first step (interpreter, imports, model and data: the price of a cold
-start), training steps, evaluations, and all the rest, which is the study's own overhead. Only
-forward and backward passes and optimiser steps count as steps, and only forward passes as
-evaluations; collation, metrics, pipes, records and draws are overhead.
+Searches one unit of the demo, whose trials are tiny unless ``--rows`` makes them longer (10 trials
+and their confirmation), and prints where the seconds of the search command went: until the first
+step (interpreter, imports, model and data: the price of a cold start), training steps, evaluations,
+and all the rest, which is the study's own overhead. Only forward and backward passes and optimiser
+steps count as steps, and only forward passes as evaluations; collation, metrics, pipes, records and
+draws are overhead.
 """
 
 import argparse
@@ -105,14 +106,14 @@ def work(notes: Path) -> None:
     worker.main()
 
 
-def measure(method: str, trials: int, folder: Path) -> Split:
+def measure(method: str, trials: int, rows: int | None, folder: Path) -> Split:
     """Returns where the seconds of a search went; Phase 0, which it needs, is not among them."""
     from phasewise.training.pool import WorkerPool
     from phasewise.tuning.phases import run_defaults
     from phasewise.tuning.search import search_unit
 
     imported = time.monotonic() - _BEGAN
-    study, notes = _load(trials, folder), folder / "notes.json"
+    study, notes = _load(trials, rows, folder), folder / "notes.json"
     machine = study.settings.machine
     run_defaults(study, TASK, method)
     command = (sys.executable, __file__, "--worker", str(notes))
@@ -126,13 +127,15 @@ def measure(method: str, trials: int, folder: Path) -> Split:
     return Split(start, rest=wall - start - sum(seconds.values()), **seconds)
 
 
-def _load(trials: int, folder: Path) -> Any:
+def _load(trials: int, rows: int | None, folder: Path) -> Any:
     import yaml
 
     from phasewise.settings import load_study
 
     study = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
     study["search"]["trials"] = trials
+    if rows is not None:
+        study["tasks"][TASK]["train_rows"] = rows
     study["experiments_dir"] = str(folder / "experiments")
     study["analysis_dir"] = str(folder / "analysis")
     path = folder / "study.yaml"
@@ -145,9 +148,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--method", default="lora", help="full_finetune, lora or dora")
     parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--rows", type=int, help="train rows of a trial; the demo has 80")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        split = measure(chosen.method, chosen.trials, Path(name))
+        split = measure(chosen.method, chosen.trials, chosen.rows, Path(name))
     print(f"{chosen.method}: {chosen.trials} trials and their confirmation, seconds")
     print(f"{'until the first step':24}{split.start:8.1f}")
     print(f"{'training steps':24}{split.steps:8.1f}")
