@@ -99,7 +99,7 @@ def compile_adamw(
         return None
     if not all(p.dtype == torch.float32 and p.is_contiguous() for p in parameters):
         return None
-    kernels = [find_kernel("adamw", parameter) for parameter in parameters]
-    if not kernels or not all(kernels):
+    if len({parameter.device for parameter in parameters}) != 1:
         return None
-    return CompiledAdamW(kernels[0], optimizer, parameters, max_norm)
+    kernel = find_kernel("adamw", parameters[0])
+    return None if kernel is None else CompiledAdamW(kernel, optimizer, parameters, max_norm)

@@ -49,7 +49,7 @@ void read_inputs(const Pair& pair, long first, long rows, long in, float* to) {
 }
 
 // (rows, columns) with lines as wide as a multiple of WIDTH: itself, or a copy.
-const float* widen(const float* from, long rows, long columns, Scratch& scratch) {
+const float* pad_lines(const float* from, long rows, long columns, Scratch& scratch) {
     if (columns % WIDTH == 0) return from;
     float* to = scratch.take(rows * round_up(columns));
     for (long row = 0; row < rows; row++)
@@ -102,7 +102,7 @@ void for_each_block(const Pair& pair, Work work) {
 template <typename T>
 void add_pair(const Pair& pair, const Pair* next, long in, long out) {
     const long wide_in = round_up(in), wide_rank = round_up(pair.rank), rank = pair.rank;
-    const float* down = widen(pair.down, rank, in, down_scratch);
+    const float* down = pad_lines(pair.down, rank, in, down_scratch);
     float* inputs = inputs_scratch.take(BLOCK * wide_in);
     for_each_block(pair, [&](long first, long rows) {
         read_inputs<T>(pair, first, rows, in, inputs);
@@ -125,8 +125,8 @@ void differentiate_pair(const Pair& pair, const Pair* next, long in, long out) {
         std::fill(pair.to_down, pair.to_down + rank * in, 0.f);
         std::fill(pair.to_up, pair.to_up + out * rank, 0.f);
     }
-    const float* up = widen(pair.up, out, rank, up_scratch);
-    const float* down = pair.passed ? widen(pair.down, rank, in, down_scratch) : nullptr;
+    const float* up = pad_lines(pair.up, out, rank, up_scratch);
+    const float* down = pair.passed ? pad_lines(pair.down, rank, in, down_scratch) : nullptr;
     float* to_low = low_scratch.take(BLOCK * wide_rank);
     float* inputs = inputs_scratch.take(BLOCK * wide_in);
     for_each_block(pair, [&](long first, long rows) {
