@@ -47,10 +47,10 @@ def compute_budget_curves(trials: Mapping[str, Sequence[RunRecord]]) -> BudgetCu
         if not scores:
             continue
         task = records[0].config.unit_config.task
-        metric, maximise = task.metric, task.direction == "maximize"
+        metric, maximize = task.metric, task.direction == "maximize"
         lost = len(records) - len(scores)
-        worst = min(scores) if maximise else max(scores)
-        best = expect_best([*scores, *[worst] * lost], maximise=maximise)
+        worst = min(scores) if maximize else max(scores)
+        best = expect_best([*scores, *[worst] * lost], maximize=maximize)
         costs = [record.cost.total_seconds for record in records if record.cost is not None]
         seconds = fmean(costs) if costs else None
         curves.append(BudgetCurve(method, best.values, best.intervals, seconds, lost))

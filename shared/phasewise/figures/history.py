@@ -71,7 +71,7 @@ def compute_history(
         )
         for record, score in scored
     )
-    best = _best_so_far(points, maximise=task.direction == "maximize")
+    best = _best_so_far(points, maximize=task.direction == "maximize")
     return SearchHistory(task.metric, points, best, len(ordered) - len(points))
 
 
@@ -111,10 +111,10 @@ def last_score(record: RunRecord) -> float | None:
     return record.evaluations[-1].metrics.get(record.config.unit_config.task.metric)
 
 
-def _best_so_far(points: Sequence[TrialPoint], *, maximise: bool) -> tuple[float, ...]:
+def _best_so_far(points: Sequence[TrialPoint], *, maximize: bool) -> tuple[float, ...]:
     best, values = float("nan"), []
     for point in points:
-        better = best != best or (point.score > best if maximise else point.score < best)
+        better = best != best or (point.score > best if maximize else point.score < best)
         if point.status == "finished" and better:
             best = point.score
         values.append(best)

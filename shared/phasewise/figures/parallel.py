@@ -48,7 +48,7 @@ def compute_parallel(trials: SearchedTrials) -> Parallel:
     scores = [trial.score for trial in trials.trials if trial.score is not None]
     if not scores or min(scores) == max(scores):
         return Parallel((), ())
-    worst, best = (min(scores), max(scores)) if trials.maximise else (max(scores), min(scores))
+    worst, best = (min(scores), max(scores)) if trials.maximize else (max(scores), min(scores))
     groups = _group(trials)
     lines = []
     for index, trial in enumerate(trials.trials):
@@ -101,12 +101,12 @@ def draw_parallel(parallel: Parallel, style: MethodStyle) -> go.Figure:
 def _group(trials: SearchedTrials) -> list[Group]:
     finished = trials.finished()
     scores = [trials.trials[index].score or 0.0 for index in finished]
-    ranked = sorted(scores, reverse=trials.maximise)
+    ranked = sorted(scores, reverse=trials.maximize)
     bar = ranked[math.ceil(len(ranked) / 4) - 1] if ranked else 0.0
     groups: list[Group] = []
     for index, trial in enumerate(trials.trials):
         good = trial.score is not None and (
-            trial.score >= bar if trials.maximise else trial.score <= bar
+            trial.score >= bar if trials.maximize else trial.score <= bar
         )
         if index == trials.best:
             groups.append("best trial")

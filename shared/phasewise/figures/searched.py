@@ -55,7 +55,7 @@ class SearchedTrials:
     """The trials of a unit in order, with the parameters that were searched."""
 
     metric: str
-    maximise: bool
+    maximize: bool
     trials: tuple[SearchedTrial, ...]
     parameters: tuple[SearchedParameter, ...]
     best: int | None  # index of the trial to bring out
@@ -87,7 +87,7 @@ def collect_trials(
     names = [record.config.name for record in ordered]
     return SearchedTrials(
         metric=task.metric,
-        maximise=task.direction == "maximize",
+        maximize=task.direction == "maximize",
         trials=tuple(
             SearchedTrial(trial_number(r.config.name), r.status, last_score(r)) for r in ordered
         ),

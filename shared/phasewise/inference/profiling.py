@@ -41,7 +41,7 @@ class InferenceProfile(Section):
 
 
 class Perplexity(Section):
-    """How well a causal model foretells texts."""
+    """How well a causal model predicts texts."""
 
     perplexity: float
     mean_loss: float = Field(description="Nats a token.")

@@ -86,7 +86,7 @@ def _answer_splits(study: Study, tasks: Sequence[TaskEvidence]) -> ChecklistItem
 
 def _answer_metric(tasks: Sequence[TaskEvidence]) -> ChecklistItem:
     words = [
-        f"{t.task}: {t.metric}, {'higher' if t.maximise else 'lower'} is better" for t in tasks
+        f"{t.task}: {t.metric}, {'higher' if t.maximize else 'lower'} is better" for t in tasks
     ]
     return ChecklistItem("Measures defined", "yes", "; ".join(words))
 

@@ -56,7 +56,7 @@ def find_detection(study: Study, task: TaskEvidence, wanted: float = WANTED) -> 
         wanted: Difference to detect, on the metric's scale.
     """
     settings, seeds = study.tasks[task.task], study.settings.validation.seeds
-    if (settings.kind, task.metric) not in EXAMPLE_FIELDS or not task.maximise:
+    if (settings.kind, task.metric) not in EXAMPLE_FIELDS or not task.maximize:
         return None
     groups = [unit.default_report.scores for unit in task.units]
     scores = [score for group in groups for score in group]

@@ -37,7 +37,7 @@ class UnitEvidence:
     task: str
     method: str
     metric: str
-    maximise: bool
+    maximize: bool
     records: dict[Phase, tuple[RunRecord, ...]]
     phase0: PhaseSummary | None
     phase2: PhaseSummary | None
@@ -115,7 +115,7 @@ class TaskEvidence:
 
     task: str
     metric: str
-    maximise: bool
+    maximize: bool
     baselines: TaskBaselines | None
     ledger: tuple[dict[str, Any], ...]
     units: tuple[UnitEvidence, ...]
@@ -151,9 +151,9 @@ def _gather_task(study: Study, task: str, methods: Sequence[str]) -> TaskEvidenc
     if len({record.config.unit_config.data_fingerprint for record in records}) > 1:
         notes.append(f"{task}: the runs read different data (several fingerprints)")
     settings = study.tasks[task]
-    maximise = settings.direction == "maximize"
+    maximize = settings.direction == "maximize"
     entries = tuple(ledger or ())
-    return TaskEvidence(task, settings.metric, maximise, baselines, entries, units, tuple(notes))
+    return TaskEvidence(task, settings.metric, maximize, baselines, entries, units, tuple(notes))
 
 
 def _gather_unit(study: Study, task: str, method: str) -> UnitEvidence:
@@ -164,7 +164,7 @@ def _gather_unit(study: Study, task: str, method: str) -> UnitEvidence:
         task=task,
         method=method,
         metric=study.tasks[task].metric,
-        maximise=study.tasks[task].direction == "maximize",
+        maximize=study.tasks[task].direction == "maximize",
         records=records,
         phase0=_try(lambda: read_phase_summary(paths.summary("phase0")), notes),
         phase2=_try(lambda: read_phase_summary(paths.summary("phase2")), notes),

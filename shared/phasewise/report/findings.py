@@ -40,7 +40,7 @@ def find_task(study: Study, task: TaskEvidence, verdicts: Sequence[Verdict]) -> 
     if not scored:
         words = f"{task.task}: no finding yet, since no method has a Phase 2 score."
         return TaskFinding(task.task, words, tuple(details))
-    sign = 1 if task.maximise else -1
+    sign = 1 if task.maximize else -1
     best = max(scored, key=lambda unit: sign * (unit.validation.mean or 0.0))
     details += _baseline_sentences(task, best)
     chosen = _choose(verdicts, task.task, best.method)
@@ -118,7 +118,7 @@ def _failure_sentence(study: Study, unit: UnitEvidence) -> str:
 def _baseline_sentences(task: TaskEvidence, best: UnitEvidence) -> list[str]:
     if task.baselines is None:
         return []
-    sign = 1 if task.maximise else -1
+    sign = 1 if task.maximize else -1
     scored = [b for b in task.baselines.baselines if b.report_score is not None]
     if not scored or best.validation.mean is None:
         return []

@@ -99,7 +99,7 @@ def describe_modules(analysis: ModuleAnalysis, otherwise: str) -> dict[str, Any]
             "configurations": effects.configurations,
             "configurations_without_score": analysis.configurations_left_out,
             "seeds": effects.seeds,
-            "degrees_of_freedom": effects.freedom,
+            "degrees_of_freedom": effects.degrees_of_freedom,
             "error_from": effects.error_from,
             "confounded": [
                 [llama_names(a), llama_names(b), value] for a, b, value in effects.confounded

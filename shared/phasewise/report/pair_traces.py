@@ -102,12 +102,12 @@ def _describe(verdict: Verdict, comparisons: int) -> str:
     return (
         f"{words}; standard error {_show_root(scale, found.standard_error**2)} {unit} "
         f"({' and '.join(parts)}, added in squares); Student's t with "
-        f"{found.freedom or 0.0:.1f} degrees of freedom gives {interval} "
+        f"{found.degrees_of_freedom or 0.0:.1f} degrees of freedom gives {interval} "
         f"and p = {show_p(found.p_value)}; Holm over {comparisons} comparisons makes it "
         f"{show_p(verdict.holm_p)}. Bootstrap over seeds and examples, for comparison: "
         f"{'none' if verdict.bootstrap is None else scale.show_interval(verdict.bootstrap)}. "
-        f"P({verdict.first} > {verdict.second}) = {verdict.chance:.2f} counts every run of one "
-        "against every run of the other."
+        f"P({verdict.first} > {verdict.second}) = {verdict.prob_superiority:.2f} counts every run "
+        "of one against every run of the other."
     )
 
 

@@ -78,14 +78,14 @@ def build_unit_row(study: Study, unit: UnitEvidence) -> UnitRow:
     optimum = unit.optimum
     raw = None if optimum is None else optimum.best_value
     confirmed = None if optimum is None else optimum.confirmed_value
-    sign = 1 if unit.maximise else -1
+    sign = 1 if unit.maximize else -1
     costs = _costs(unit)
     interval, interval_of = find_interval(unit)
     return UnitRow(
         task=unit.task,
         method=unit.method,
         metric=unit.metric,
-        maximise=unit.maximise,
+        maximise=unit.maximize,
         default_search=unit.default_search,
         default_report=unit.default_report,
         best_raw=raw,

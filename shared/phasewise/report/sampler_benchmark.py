@@ -17,10 +17,10 @@ from phasewise.report.verdict_table import build_verdict_row
 from phasewise.report.verdicts import Verdict, put_better_first
 from phasewise.statistics import (
     Interval,
-    chance_interval,
-    chance_of_better,
     compare_seeds,
     correct_holm,
+    prob_superiority,
+    prob_superiority_interval,
     summarise_scores,
     t_interval,
 )
@@ -157,7 +157,7 @@ def judge_samplers(units: Sequence[tuple[UnitBenchmark, Curves]]) -> tuple[Verdi
 
 def _judge(unit: UnitBenchmark, curves: Mapping[str, list[list[float]]], a: str, b: str) -> Verdict:
     first, second = ([row[-1] for row in curves[name]] for name in (a, b))
-    chance = chance_of_better(first, second)
+    superiority = prob_superiority(first, second)
     return Verdict(
         task=_name(unit),
         metric=unit.metric,
@@ -165,8 +165,8 @@ def _judge(unit: UnitBenchmark, curves: Mapping[str, list[list[float]]], a: str,
         second=b,
         comparison=compare_seeds(first, second),
         bootstrap=None,
-        chance=chance,
-        chance_interval=chance_interval(chance, len(first), len(second)),
+        prob_superiority=superiority,
+        prob_superiority_interval=prob_superiority_interval(superiority, len(first), len(second)),
         welch_p=None,
         examples_missing="",
     )
@@ -217,7 +217,7 @@ def _describe_setting(unit: UnitBenchmark, rows: Sequence[SamplerRow]) -> str:
     fit = unit.fit
     text += (
         f"A forest fitted to {fit.trainings} real trainings stood in for training; of trainings it "
-        f"has not seen it foretells the score with rank correlation {fit.rank_correlation:.2f} and "
+        f"has not seen it predicts the score with rank correlation {fit.rank_correlation:.2f} and "
         f"{100 * max(0.0, fit.explained):.0f} % of the variance (out of bag)."
     )
     if fit.rank_correlation < POOR_RANK_CORRELATION:

@@ -14,13 +14,13 @@ from phasewise.statistics import (
     Comparison,
     Interval,
     bootstrap_crossed,
-    chance_interval,
-    chance_of_better,
     compare_crossed,
     compare_seeds,
     correct_holm,
     pool_comparisons,
     pool_intervals,
+    prob_superiority,
+    prob_superiority_interval,
 )
 
 ALL_TASKS = "all tasks"
@@ -49,8 +49,8 @@ class Verdict:
     second: str
     comparison: Comparison | None  # None without a common seed
     bootstrap: Interval | None  # hierarchical bootstrap of the same difference
-    chance: float  # P(first > second)
-    chance_interval: Interval | None
+    prob_superiority: float  # P(first > second)
+    prob_superiority_interval: Interval | None
     welch_p: float | None  # unpaired
     examples_missing: str  # why the examples are not resampled; empty if they are
     holm_p: float | None = None
@@ -98,7 +98,7 @@ def judge_tasks(tasks: Sequence[TaskEvidence]) -> tuple[Verdict, ...]:
 
 
 def _judge_task(task: TaskEvidence) -> list[_Judged]:
-    sign = 1 if task.maximise else -1
+    sign = 1 if task.maximize else -1
     sides = []
     for unit in task.units:
         scores = {key: sign * score for key, score in unit.seed_scores().items()}
@@ -115,7 +115,7 @@ def _judge_task(task: TaskEvidence) -> list[_Judged]:
 def _judge_pair(task: TaskEvidence, first: _Side, second: _Side) -> _Judged:
     comparison, table, missing = _compare(first, second)
     runs = [list(first.scores.values()), list(second.scores.values())]
-    chance = chance_of_better(*runs)
+    superiority = prob_superiority(*runs)
     verdict = Verdict(
         task=task.task,
         metric=task.metric,
@@ -123,8 +123,10 @@ def _judge_pair(task: TaskEvidence, first: _Side, second: _Side) -> _Judged:
         second=second.method,
         comparison=comparison,
         bootstrap=bootstrap_crossed([table]) if table is not None and len(table) > 1 else None,
-        chance=chance,
-        chance_interval=chance_interval(chance, len(runs[0]), len(runs[1])),
+        prob_superiority=superiority,
+        prob_superiority_interval=prob_superiority_interval(
+            superiority, len(runs[0]), len(runs[1])
+        ),
         welch_p=_welch_p(*runs),
         examples_missing=missing,
     )
@@ -163,7 +165,7 @@ def _pool(found: Sequence[_Judged]) -> Verdict:
     verdicts = [judged.verdict for judged in found]
     comparison = pool_comparisons([v.comparison for v in verdicts if v.comparison is not None])
     tables = [judged.table for judged in found if judged.table is not None]
-    chance = float(np.mean([verdict.chance for verdict in verdicts]))
+    superiority = float(np.mean([verdict.prob_superiority for verdict in verdicts]))
     metrics = dict.fromkeys(verdict.metric for verdict in verdicts)
     return Verdict(
         task=ALL_TASKS,
@@ -172,9 +174,9 @@ def _pool(found: Sequence[_Judged]) -> Verdict:
         second=verdicts[0].second,
         comparison=comparison,
         bootstrap=None if comparison.interval is None else bootstrap_crossed(tables),
-        chance=chance,
-        chance_interval=pool_intervals(
-            [v.chance for v in verdicts], [v.chance_interval for v in verdicts]
+        prob_superiority=superiority,
+        prob_superiority_interval=pool_intervals(
+            [v.prob_superiority for v in verdicts], [v.prob_superiority_interval for v in verdicts]
         ),
         welch_p=None,
         examples_missing=next((v.examples_missing for v in verdicts if v.examples_missing), ""),
@@ -183,7 +185,11 @@ def _pool(found: Sequence[_Judged]) -> Verdict:
 
 def put_better_first(verdict: Verdict) -> Verdict:
     """Returns the verdict with its sides exchanged where the second is better."""
-    worse = verdict.chance < 0.5 if verdict.comparison is None else verdict.comparison.mean < 0
+    worse = (
+        verdict.prob_superiority < 0.5
+        if verdict.comparison is None
+        else verdict.comparison.mean < 0
+    )
     if not worse:
         return verdict
     return replace(
@@ -192,8 +198,8 @@ def put_better_first(verdict: Verdict) -> Verdict:
         second=verdict.first,
         comparison=None if verdict.comparison is None else verdict.comparison.reverse(),
         bootstrap=_reverse(verdict.bootstrap, 0.0),
-        chance=1 - verdict.chance,
-        chance_interval=_reverse(verdict.chance_interval, 1.0),
+        prob_superiority=1 - verdict.prob_superiority,
+        prob_superiority_interval=_reverse(verdict.prob_superiority_interval, 1.0),
     )
 
 

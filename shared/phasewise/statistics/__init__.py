@@ -47,10 +47,10 @@ from phasewise.statistics.seeds import (
     t_interval,
 )
 from phasewise.statistics.superiority import (
-    chance_interval,
-    chance_of_better,
     interquartile_mean,
     pool_intervals,
+    prob_superiority,
+    prob_superiority_interval,
 )
 
 __all__ = [
@@ -67,8 +67,6 @@ __all__ = [
     "balanced_design",
     "bootstrap_crossed",
     "bootstrap_interval",
-    "chance_interval",
-    "chance_of_better",
     "compare_crossed",
     "compare_seeds",
     "correct_holm",
@@ -84,6 +82,8 @@ __all__ = [
     "pool_intervals",
     "pooled_sd",
     "predict_total",
+    "prob_superiority",
+    "prob_superiority_interval",
     "seeds_needed",
     "seeds_to_resolve",
     "smallest_design",

@@ -22,7 +22,7 @@ class Comparison(NamedTuple):
     examples: int | None  # per run, over all tasks; None where only run scores are known
     seed_variance: float | None  # of the mean, from the seeds: s^2 / n
     example_variance: float  # of the mean, from the examples; no number of seeds lessens it
-    freedom: float | None  # Satterthwaite's degrees of freedom of the sum of both
+    degrees_of_freedom: float | None  # Satterthwaite's degrees of freedom of the sum of both
     interval: Interval | None  # Student's t on that sum, at LEVEL
     p_value: float | None  # of the same t, two-sided
 
@@ -42,7 +42,9 @@ class Comparison(NamedTuple):
     def detectable(self) -> float | None:
         """The true difference that studies of this size and noise find in 8 of 10 cases."""
         error = self.standard_error
-        return None if error is None else detectable_difference(error, self.freedom or 1.0)
+        return (
+            None if error is None else detectable_difference(error, self.degrees_of_freedom or 1.0)
+        )
 
     @property
     def sign_flip_p(self) -> float | None:
@@ -138,10 +140,14 @@ def pool_comparisons(tasks: Sequence[Comparison]) -> Comparison:
         return Comparison(mean, tuple(by_seed), examples, None, 0.0, None, None, None)
     from_seeds = sum(each.seed_variance or 0.0 for each in tasks) / count**2
     from_examples = sum(each.example_variance for each in tasks) / count**2
-    parts = [((e.standard_error or 0.0) ** 2 / count**2, e.freedom or 1.0) for e in tasks]
-    below = sum(variance**2 / freedom for variance, freedom in parts)
-    freedom = (from_seeds + from_examples) ** 2 / below if below else float(seeds - count)
-    return _judge(np.array(by_seed), examples, from_seeds, from_examples, freedom)
+    parts = [
+        ((e.standard_error or 0.0) ** 2 / count**2, e.degrees_of_freedom or 1.0) for e in tasks
+    ]
+    below = sum(variance**2 / degrees_of_freedom for variance, degrees_of_freedom in parts)
+    degrees_of_freedom = (
+        (from_seeds + from_examples) ** 2 / below if below else float(seeds - count)
+    )
+    return _judge(np.array(by_seed), examples, from_seeds, from_examples, degrees_of_freedom)
 
 
 def bootstrap_crossed(tasks: Sequence[Array], *, resamples: int = 1999, seed: int = 0) -> Interval:
@@ -202,22 +208,26 @@ def _summarise(
     below = likely**2 / (n - 1)
     if from_examples and examples is not None:
         below += spread**2 / (examples - 1) + noise**2 / ((n - 1) * (examples - 1))
-    freedom = (likely + from_examples) ** 2 / below if below else float(n - 1)
-    return _judge(by_seed, examples, from_seeds, from_examples, freedom)
+    degrees_of_freedom = (likely + from_examples) ** 2 / below if below else float(n - 1)
+    return _judge(by_seed, examples, from_seeds, from_examples, degrees_of_freedom)
 
 
 def _judge(
-    by_seed: Array, examples: int | None, from_seeds: float, from_examples: float, freedom: float
+    by_seed: Array,
+    examples: int | None,
+    from_seeds: float,
+    from_examples: float,
+    degrees_of_freedom: float,
 ) -> Comparison:
     mean, error = float(by_seed.mean()), (from_seeds + from_examples) ** 0.5
-    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
+    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, degrees_of_freedom)) * error
     if error > 1e-12:
-        p = float(2 * scipy.stats.t.sf(abs(mean) / error, freedom))
+        p = float(2 * scipy.stats.t.sf(abs(mean) / error, degrees_of_freedom))
     else:  # no spread to measure the noise by: no more than the signs count
         p = 1.0 if abs(mean) < 1e-12 else float(2.0 ** (1 - len(by_seed)))
     interval = Interval(mean - half, mean + half)
     return Comparison(
-        mean, _list(by_seed), examples, from_seeds, from_examples, freedom, interval, p
+        mean, _list(by_seed), examples, from_seeds, from_examples, degrees_of_freedom, interval, p
     )
 
 

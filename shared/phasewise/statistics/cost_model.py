@@ -41,14 +41,16 @@ def predict_total(
     matrix = np.column_stack([np.ones(len(measured)), measured[:, varies]])
     wanted = np.column_stack([np.ones(len(planned)), planned[:, varies]])
     values = as_scores(costs)
-    freedom = len(matrix) - np.linalg.matrix_rank(matrix)
-    if freedom < 1:
+    degrees_of_freedom = len(matrix) - np.linalg.matrix_rank(matrix)
+    if degrees_of_freedom < 1:
         raise RecordError(f"a pilot of {len(matrix)} runs leaves nothing to tell their scatter")
     solution = np.linalg.lstsq(matrix, values, rcond=None)[0]
     residuals = values - matrix @ solution
-    variance = float(residuals @ residuals) / freedom
+    variance = float(residuals @ residuals) / degrees_of_freedom
     sums = wanted.sum(axis=0)  # (1 + amounts,)
     spread = float(sums @ np.linalg.pinv(matrix.T @ matrix) @ sums) + len(wanted)
-    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, freedom)) * (variance * spread) ** 0.5
+    half = (
+        float(scipy.stats.t.ppf((1 + LEVEL) / 2, degrees_of_freedom)) * (variance * spread) ** 0.5
+    )
     total = float(sums @ solution)
     return TotalCost(total, Interval(max(0.0, total - half), total + half))

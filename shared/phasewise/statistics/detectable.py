@@ -16,7 +16,7 @@ _NODES, _LEGENDRE = np.polynomial.legendre.leggauss(60)
 _QUANTILES, _WEIGHTS = (_NODES + 1) / 2, _LEGENDRE / 2
 
 
-def detectable_difference(standard_error: float, freedom: float) -> float:
+def detectable_difference(standard_error: float, degrees_of_freedom: float) -> float:
     """Returns the true difference that a t test at 5 % finds in 8 of 10 studies of the same size.
 
     The standard error is itself an estimate, so the promise is averaged over its chi-square
@@ -24,14 +24,14 @@ def detectable_difference(standard_error: float, freedom: float) -> float:
 
     Args:
         standard_error: Estimated, of the difference; zero gives zero.
-        freedom: Its degrees of freedom.
+        degrees_of_freedom: Its degrees of freedom.
 
     Raises:
         ConfigError: The error is negative or not finite.
     """
     if not np.isfinite(standard_error) or standard_error < 0:
         raise ConfigError(f"standard error: expected at least 0, got {standard_error}")
-    return standard_error * _detectable_in_errors(round(freedom, 2))
+    return standard_error * _detectable_in_errors(round(degrees_of_freedom, 2))
 
 
 def seeds_to_resolve(
@@ -68,8 +68,10 @@ def planned_detectable(single_variance: float, example_variance: float, seeds: i
     """
     part = single_variance / seeds
     total = part + example_variance
-    freedom = min(_MOST_FREEDOM, (seeds - 1) * (total / part) ** 2) if part else _MOST_FREEDOM
-    return detectable_difference(total**0.5, freedom)
+    degrees_of_freedom = (
+        min(_MOST_FREEDOM, (seeds - 1) * (total / part) ** 2) if part else _MOST_FREEDOM
+    )
+    return detectable_difference(total**0.5, degrees_of_freedom)
 
 
 def examples_to_resolve(
@@ -105,16 +107,16 @@ def _first(reaches: Callable[[int], bool], most: int) -> int | None:
 
 
 @lru_cache(maxsize=4096)
-def _detectable_in_errors(freedom: float) -> float:
-    freedom = max(freedom, 1.0)
-    squares = scipy.stats.chi2.ppf(_QUANTILES, freedom) / freedom
+def _detectable_in_errors(degrees_of_freedom: float) -> float:
+    degrees_of_freedom = max(degrees_of_freedom, 1.0)
+    squares = scipy.stats.chi2.ppf(_QUANTILES, degrees_of_freedom) / degrees_of_freedom
     errors = np.sqrt(squares)  # (nodes,) estimate / truth
-    critical = scipy.stats.t.ppf(1 - ALPHA / 2, freedom)
+    critical = scipy.stats.t.ppf(1 - ALPHA / 2, degrees_of_freedom)
 
     def shortfall(factor: float) -> float:
         # Beyond a shift of 200 the chance is one, and SciPy's noncentral t loses its digits.
         shift = np.minimum(factor * errors, 200.0)
-        found = np.nan_to_num(scipy.stats.nct.sf(critical, freedom, shift), nan=1.0)
+        found = np.nan_to_num(scipy.stats.nct.sf(critical, degrees_of_freedom, shift), nan=1.0)
         return float(found @ _WEIGHTS) - POWER
 
     return float(scipy.optimize.brentq(shortfall, 0.0, 2000.0, xtol=1e-4))

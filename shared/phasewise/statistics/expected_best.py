@@ -19,7 +19,7 @@ class ExpectedBest(NamedTuple):
     intervals: tuple[Interval, ...]  # 95 %, trials resampled
 
 
-def expect_best(scores: Sequence[float], *, maximise: bool = True, seed: int = 0) -> ExpectedBest:
+def expect_best(scores: Sequence[float], *, maximize: bool = True, seed: int = 0) -> ExpectedBest:
     """Returns the expected best value of k trials, for every k up to the number of trials.
 
     The unbiased estimator (Tang et al., ACL 2020, arXiv 2004.13705): the mean of the best over all
@@ -30,13 +30,13 @@ def expect_best(scores: Sequence[float], *, maximise: bool = True, seed: int = 0
     Args:
         scores: One per trial, in any order; trials are taken as draws of one distribution. Give a
             failed trial the worst score: it has spent its budget.
-        maximise: False for a loss.
+        maximize: False for a loss.
         seed: Of the resampling.
 
     Raises:
         RecordError: A score is not finite.
     """
-    sign = 1.0 if maximise else -1.0
+    sign = 1.0 if maximize else -1.0
     values = sign * as_scores(scores)
     n = len(values)
     if not n:

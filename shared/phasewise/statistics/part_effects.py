@@ -28,7 +28,7 @@ class PartEffects(NamedTuple):
 
     parts: tuple[PartEffect, ...]  # as given
     standard_error: tuple[float, ...]
-    freedom: int
+    degrees_of_freedom: int
     error_from: Literal["configurations", "seeds"]
     configurations: int
     seeds: int
@@ -58,11 +58,11 @@ def estimate_part_effects(
     blocked = values - values.mean(axis=0)  # relative to the mean of each seed
     means = blocked.mean(axis=1)
     solution = np.linalg.lstsq(matrix, means, rcond=None)[0]
-    variance, freedom, source = _error(matrix, means, solution, blocked)
+    variance, degrees_of_freedom, source = _error(matrix, means, solution, blocked)
     errors = np.sqrt(variance * np.diag(np.linalg.inv(matrix.T @ matrix)))[1:]
-    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, freedom)) * errors
+    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, degrees_of_freedom)) * errors
     with np.errstate(divide="ignore", invalid="ignore"):
-        p_values = 2 * scipy.stats.t.sf(np.abs(solution[1:] / errors), freedom)
+        p_values = 2 * scipy.stats.t.sf(np.abs(solution[1:] / errors), degrees_of_freedom)
     p_values = np.nan_to_num(p_values, nan=1.0)  # no effect and no error: nothing to be seen
     holm = correct_holm([float(p) for p in p_values])
     averages = values.mean(axis=1)
@@ -80,7 +80,7 @@ def estimate_part_effects(
     return PartEffects(
         parts=parts,
         standard_error=tuple(float(error) for error in errors),
-        freedom=freedom,
+        degrees_of_freedom=degrees_of_freedom,
         error_from=source,
         configurations=len(values),
         seeds=values.shape[1],
@@ -140,8 +140,8 @@ def _error(
             "nothing to estimate the error from; use more trials or seeds"
         )
     within = blocked - means[:, None]
-    freedom = (n - 1) * (seeds - 1)
-    return float((within**2).sum()) / freedom / seeds, freedom, "seeds"
+    degrees_of_freedom = (n - 1) * (seeds - 1)
+    return float((within**2).sum()) / degrees_of_freedom / seeds, degrees_of_freedom, "seeds"
 
 
 def _confounded(

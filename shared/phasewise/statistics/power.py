@@ -50,10 +50,10 @@ def welch_power(difference_in_sds: float, seeds: int) -> float:
     share = scipy.stats.beta.ppf(_QUANTILES, (seeds - 1) / 2, (seeds - 1) / 2)  # (nodes,)
     critical = scipy.stats.t.ppf(1 - ALPHA / 2, (seeds - 1) / (share**2 + (1 - share) ** 2))
     shift = abs(difference_in_sds) * math.sqrt(seeds / 2)
-    freedom = 2 * seeds - 2
-    right_side = scipy.stats.nct.sf(critical, freedom, shift)
+    degrees_of_freedom = 2 * seeds - 2
+    right_side = scipy.stats.nct.sf(critical, degrees_of_freedom, shift)
     # SciPy's far tail underflows to NaN where the wrong side's chance is below 1e-15.
-    wrong_side = np.nan_to_num(scipy.stats.nct.cdf(-critical, freedom, shift), nan=0.0)
+    wrong_side = np.nan_to_num(scipy.stats.nct.cdf(-critical, degrees_of_freedom, shift), nan=0.0)
     return float((right_side + wrong_side) @ _WEIGHTS)
 
 

@@ -11,7 +11,7 @@ from phasewise.statistics.seeds import LEVEL, Interval, as_scores
 _RESAMPLES = 1999
 
 
-def chance_of_better(first: Sequence[float], second: Sequence[float]) -> float:
+def prob_superiority(first: Sequence[float], second: Sequence[float]) -> float:
     """Returns P(A > B) + P(A = B) / 2 over all pairs of runs: Mann-Whitney's U / (n m).
 
     Args:
@@ -29,7 +29,9 @@ def chance_of_better(first: Sequence[float], second: Sequence[float]) -> float:
     return float(scipy.stats.mannwhitneyu(left, right).statistic) / (len(left) * len(right))
 
 
-def chance_interval(chance: float, first_runs: int, second_runs: int) -> Interval | None:
+def prob_superiority_interval(
+    superiority: float, first_runs: int, second_runs: int
+) -> Interval | None:
     """Returns the 95 % interval of P(A > B): Newcombe's method 5 (Statistics in Medicine 25, 2006).
 
     The score method on Hanley and McNeil's variance. Unlike Brunner and Munzel's interval and the
@@ -46,12 +48,12 @@ def chance_interval(chance: float, first_runs: int, second_runs: int) -> Interva
     def excess(theta: float) -> float:
         shape = 1 + weight * ((1 - theta) / (2 - theta) + theta / (1 + theta))
         variance = theta * (1 - theta) * shape / (first_runs * second_runs)
-        return (chance - theta) ** 2 - z**2 * variance
+        return (superiority - theta) ** 2 - z**2 * variance
 
     # At 0 and 1 the variance vanishes, which is a root of its own beside the one that is wanted.
-    middle = min(max(chance, 1e-9), 1 - 1e-9)
-    low = 0.0 if chance <= 0 else float(scipy.optimize.brentq(excess, 1e-12, middle))
-    high = 1.0 if chance >= 1 else float(scipy.optimize.brentq(excess, middle, 1 - 1e-12))
+    middle = min(max(superiority, 1e-9), 1 - 1e-9)
+    low = 0.0 if superiority <= 0 else float(scipy.optimize.brentq(excess, 1e-12, middle))
+    high = 1.0 if superiority >= 1 else float(scipy.optimize.brentq(excess, middle, 1 - 1e-12))
     return Interval(low, high)
 
 

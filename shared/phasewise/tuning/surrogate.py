@@ -24,7 +24,7 @@ _TREES = 100
 
 
 class Fit(NamedTuple):
-    """How well trees foretell trainings they were not fitted to (out of bag)."""
+    """How well trees predict trainings they were not fitted to (out of bag)."""
 
     trainings: int
     rank_correlation: float  # Spearman's, of foretold and measured scores
@@ -32,7 +32,7 @@ class Fit(NamedTuple):
 
 
 class Surrogate:
-    """Foretells the score of any configuration of a space.
+    """Predicts the score of any configuration of a space.
 
     Args:
         space: The space the trainings were drawn from.

@@ -22,7 +22,7 @@ def test_perplexity_is_that_of_transformers_own_loss(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     total, tokens = 0.0, 0
-    for text in texts[1:]:  # the first has one token: nothing to foretell
+    for text in texts[1:]:  # the first has one token: nothing to predict
         ids = tokenizer(text, truncation=True, max_length=32, return_tensors="pt")["input_ids"]
         with torch.inference_mode():
             total += float(model(ids, labels=ids).loss) * (ids.shape[1] - 1)

@@ -223,7 +223,7 @@ def test_of_two_losses_the_lower_one_is_better_example_by_example(
     assert verdict.comparison.mean == pytest.approx(0.3)
     assert verdict.examples_missing == ""
     assert verdict.beats
-    assert verdict.chance == 1
+    assert verdict.prob_superiority == 1
     said = describe_verdict(verdict, 1)
     assert said.startswith(f"{better} beats {worse} on answers by 0.300 eval_loss [")
     assert said.endswith("], lower is better.")

@@ -11,16 +11,18 @@ from phasewise.statistics import (
 )
 
 
-@pytest.mark.parametrize("freedom", [2, 4, 9, 30])
-def test_other_studies_find_the_announced_difference_in_eight_of_ten(freedom: int) -> None:
-    rng = np.random.default_rng(freedom)
+@pytest.mark.parametrize("degrees_of_freedom", [2, 4, 9, 30])
+def test_other_studies_find_the_announced_difference_in_eight_of_ten(
+    degrees_of_freedom: int,
+) -> None:
+    rng = np.random.default_rng(degrees_of_freedom)
     announced = [
-        detectable_difference(error, freedom)
-        for error in np.sqrt(rng.chisquare(freedom, 20_000) / freedom)
+        detectable_difference(error, degrees_of_freedom)
+        for error in np.sqrt(rng.chisquare(degrees_of_freedom, 20_000) / degrees_of_freedom)
     ]
-    errors = np.sqrt(rng.chisquare(freedom, 20_000) / freedom)
+    errors = np.sqrt(rng.chisquare(degrees_of_freedom, 20_000) / degrees_of_freedom)
     t = (np.array(announced) + rng.normal(size=20_000)) / errors
-    assert np.mean(t > stats.t.ppf(0.975, freedom)) == pytest.approx(0.80, abs=0.015)
+    assert np.mean(t > stats.t.ppf(0.975, degrees_of_freedom)) == pytest.approx(0.80, abs=0.015)
 
 
 def test_a_known_error_needs_the_textbook_difference() -> None:

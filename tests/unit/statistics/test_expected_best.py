@@ -9,10 +9,10 @@ from phasewise.statistics import expect_best
 SCORES = [0.71, 0.52, 0.80, 0.80, 0.65, 0.33]
 
 
-@pytest.mark.parametrize("maximise", [True, False])
-def test_expected_best_is_the_mean_over_all_subsets(maximise: bool) -> None:
-    best = max if maximise else min
-    found = expect_best(SCORES, maximise=maximise)
+@pytest.mark.parametrize("maximize", [True, False])
+def test_expected_best_is_the_mean_over_all_subsets(maximize: bool) -> None:
+    best = max if maximize else min
+    found = expect_best(SCORES, maximize=maximize)
     for k in range(1, len(SCORES) + 1):
         every = [best(subset) for subset in itertools.combinations(SCORES, k)]
         assert found.values[k - 1] == pytest.approx(np.mean(every))

@@ -35,7 +35,11 @@ def test_effects_and_intervals_are_those_of_least_squares() -> None:
 def test_effects_without_noise_are_the_true_ones() -> None:
     found = estimate_part_effects(NAMES, balanced_design(7, 12), _scores(0, noise=0.0))
     assert [part.effect for part in found.parts] == pytest.approx(list(TRUE))
-    assert (found.freedom, found.error_from, found.confounded) == (4, "configurations", ())
+    assert (found.degrees_of_freedom, found.error_from, found.confounded) == (
+        4,
+        "configurations",
+        (),
+    )
 
 
 def test_intervals_cover_as_often_as_announced() -> None:
@@ -65,7 +69,7 @@ def test_a_saturated_design_takes_its_error_from_the_seeds() -> None:
     design = balanced_design(7, 8)
     scores = rng.normal(size=(8, 3))
     found = estimate_part_effects(NAMES, design, scores)
-    assert (found.freedom, found.error_from) == (14, "seeds")
+    assert (found.degrees_of_freedom, found.error_from) == (14, "seeds")
     on, off = scores[design[:, 0]].mean(), scores[~design[:, 0]].mean()
     assert found.parts[0].effect == pytest.approx(on - off)
     within = scores - scores.mean(axis=1, keepdims=True) - scores.mean(axis=0) + scores.mean()

@@ -4,50 +4,50 @@ from scipy import stats
 
 from phasewise.errors import RecordError
 from phasewise.statistics import (
-    chance_interval,
-    chance_of_better,
     interquartile_mean,
     pool_intervals,
+    prob_superiority,
+    prob_superiority_interval,
 )
 
 
-def test_chance_counts_pairs_and_half_of_the_ties() -> None:
+def test_prob_superiority_counts_pairs_and_half_of_the_ties() -> None:
     # 3 beats 1, 2 and ties 3; 1 ties 1: 2 + .5 + .5 of 6
-    assert chance_of_better([3.0, 1.0], [1.0, 2.0, 3.0]) == pytest.approx(3 / 6)
-    assert chance_of_better([2.0, 3.0], [0.0, 1.0]) == 1.0
+    assert prob_superiority([3.0, 1.0], [1.0, 2.0, 3.0]) == pytest.approx(3 / 6)
+    assert prob_superiority([2.0, 3.0], [0.0, 1.0]) == 1.0
 
 
-def test_chance_of_nothing_is_refused() -> None:
+def test_prob_superiority_of_nothing_is_refused() -> None:
     with pytest.raises(RecordError, match="got 0 and 1"):
-        chance_of_better([], [1.0])
+        prob_superiority([], [1.0])
     with pytest.raises(RecordError, match="NaN"):
-        chance_of_better([float("nan")], [1.0])
+        prob_superiority([float("nan")], [1.0])
 
 
 @pytest.mark.parametrize(("runs", "gap"), [(5, 0.0), (5, 1.0), (10, 2.0)])
-def test_chance_interval_covers(runs: int, gap: float) -> None:
+def test_prob_superiority_interval_covers(runs: int, gap: float) -> None:
     rng = np.random.default_rng(0)
     truth = stats.norm.cdf(gap / np.sqrt(2))
     covered = 0
     for _ in range(1000):
-        chance = chance_of_better(
+        superiority = prob_superiority(
             rng.normal(gap, 1, runs).tolist(), rng.normal(0, 1, runs).tolist()
         )
-        interval = chance_interval(chance, runs, runs)
+        interval = prob_superiority_interval(superiority, runs, runs)
         assert interval is not None
         covered += interval.low <= truth <= interval.high
     assert 0.93 < covered / 1000 < 0.99
 
 
-def test_chance_interval_has_a_width_where_runs_do_not_overlap() -> None:
-    interval = chance_interval(1.0, 5, 5)
+def test_prob_superiority_interval_has_a_width_where_runs_do_not_overlap() -> None:
+    interval = prob_superiority_interval(1.0, 5, 5)
     assert interval is not None
     assert 0.5 < interval.low < 0.8
     assert interval.high == 1.0
-    mirrored = chance_interval(0.0, 5, 5)
+    mirrored = prob_superiority_interval(0.0, 5, 5)
     assert mirrored is not None
     assert mirrored.high == pytest.approx(1 - interval.low)
-    assert chance_interval(0.5, 1, 5) is None
+    assert prob_superiority_interval(0.5, 1, 5) is None
 
 
 def test_interquartile_mean_is_rliables() -> None:
@@ -115,15 +115,15 @@ def test_interquartile_mean_and_interval_are_what_rliable_prints(
     assert found == pytest.approx(interval, abs=0.0015)
 
 
-def test_chance_of_better_over_tasks_is_what_rliable_prints() -> None:
-    chances = [chance_of_better(A[:, task], B[:, task]) for task in range(4)]
-    assert np.mean(chances) == pytest.approx(0.52)
+def test_prob_superiority_over_tasks_is_what_rliable_prints() -> None:
+    values = [prob_superiority(A[:, task], B[:, task]) for task in range(4)]
+    assert np.mean(values) == pytest.approx(0.52)
 
 
-def test_chance_of_better_is_scipys_u_with_ties() -> None:
+def test_prob_superiority_is_scipys_u_with_ties() -> None:
     first, second = [0.7, 0.7, 0.8, 0.9], [0.7, 0.75, 0.6]
     statistic = stats.mannwhitneyu(first, second).statistic
-    assert chance_of_better(first, second) == pytest.approx(statistic / 12)
+    assert prob_superiority(first, second) == pytest.approx(statistic / 12)
 
 
 def test_intervals_pool_by_their_arms() -> None:

@@ -48,7 +48,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return study
 
 
-def test_forest_foretells_unseen_trainings(measured: Study) -> None:
+def test_forest_predicts_unseen_trainings(measured: Study) -> None:
     found = benchmark_unit(measured, "toy", "lora")
     assert found.fit is not None
     assert found.fit.trainings == MEASURED
