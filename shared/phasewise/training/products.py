@@ -72,7 +72,7 @@ def use_fastest_products(model: nn.Module) -> None:
 def _is_worth_it(weight: torch.Tensor, reorders: bool) -> bool:
     if weight.dtype == torch.float32:
         return is_onednn_faster(torch.get_num_threads())
-    return weight.dtype == torch.bfloat16 and reorders and _has_onednn()
+    return weight.dtype == torch.bfloat16 and reorders and reorders_bfloat16()
 
 
 def multiply(
@@ -127,6 +127,11 @@ def _reorder(weight: torch.Tensor) -> torch.Tensor:
 
 def _has_onednn() -> bool:
     return hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def reorders_bfloat16() -> bool:
+    """Whether this processor can hold weights in bfloat16 in oneDNN's order; AVX2 alone cannot."""
+    return _has_onednn() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @cache

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from phasewise.training import products
-from phasewise.training.products import OneDnnLinear, use_fastest_products
+from phasewise.training.products import OneDnnLinear, reorders_bfloat16, use_fastest_products
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="PyTorch was built without oneDNN"
@@ -57,6 +57,15 @@ def test_other_layers_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(double) is type(plain) is nn.Linear
 
 
+def test_bfloat16_weights_stay_where_the_processor_cannot_reorder_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(products, "reorders_bfloat16", lambda: False)
+    layer = nn.Linear(4, 4).bfloat16().requires_grad_(False)
+    use_fastest_products(nn.Sequential(layer))
+    assert type(layer) is nn.Linear
+
+
 def test_a_frozen_layer_does_not_keep_its_inputs() -> None:
     layer = nn.Linear(64, 96)
     use_fastest_products(nn.Sequential(layer))
@@ -103,7 +112,7 @@ def test_a_bfloat16_layer_under_autocast_computes_as_pytorchs() -> None:
     layer = nn.Linear(64, 96).bfloat16().requires_grad_(False)
     layer.load_state_dict(plain.state_dict())
     use_fastest_products(nn.Sequential(layer))
-    assert type(layer) is OneDnnLinear
+    assert type(layer) is (OneDnnLinear if reorders_bfloat16() else nn.Linear)
     inputs = torch.randn(20, 64)
     found, wanted = (inputs.clone().requires_grad_() for _ in range(2))
     with torch.autocast("cpu", torch.bfloat16):

@@ -17,9 +17,12 @@ import torch
 
 from phasewise.hub import cache_folder
 
+#: Names the processors to compile for, as the compiler's -march does; this one unless it is set.
+#: With `x86-64-v3` the kernels of a machine with AVX-512 are those of one with AVX2.
+MARCH_VARIABLE = "PHASEWISE_KERNEL_MARCH"
 #: Not -ffast-math: linking with it would change how the whole process rounds small numbers.
 _FLAGS = (
-    *("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-Wall", "-Wextra"),
+    *("-O3", "-std=c++17", "-shared", "-fPIC", "-Wall", "-Wextra"),
     *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
 )
 _COMPILERS = ("g++", "c++", "clang++")
@@ -95,13 +98,14 @@ def _find_library() -> Path:
         raise OSError(f"expected a C++ compiler in PATH ({', '.join(_COMPILERS)}), found none")
     sources = sorted(_HERE.glob("*.cpp"))
     parts = [path.read_bytes() for path in (*sources, *sorted(_HERE.glob("*.h")))]
-    parts += [" ".join(_FLAGS).encode(), compiler.encode(), _describe_processor().encode()]
+    flags = [f"-march={os.environ.get(MARCH_VARIABLE, 'native')}", *_FLAGS]
+    parts += [" ".join(flags).encode(), compiler.encode(), _describe_processor().encode()]
     name = f"kernels-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}.so"
     for folder in _folders():
         if (folder / name).is_file():
             return folder / name
     for folder in _folders():
-        if path := _compile(compiler, sources, folder, name):
+        if path := _compile([compiler, *flags, *map(str, sources)], folder / name):
             return path
     raise OSError(f"no folder can be written to: {', '.join(map(str, _folders()))}")
 
@@ -112,19 +116,19 @@ def _folders() -> Iterator[Path]:
     yield cache_folder() / "kernels"
 
 
-def _compile(compiler: str, sources: list[Path], folder: Path, name: str) -> Path | None:
+def _compile(command: list[str], to: Path) -> Path | None:
     """Returns the library, written whole or not at all; None if the folder is read-only."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        scratch = TemporaryDirectory(dir=folder)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        scratch = TemporaryDirectory(dir=to.parent)
     except OSError:
         return None
     with scratch as own:
-        made = Path(own) / name
-        command = [compiler, *_FLAGS, *map(str, sources), "-o", str(made)]
-        subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=True)
-        os.replace(made, folder / name)
-    return folder / name
+        made = Path(own) / to.name
+        whole = [*command, "-o", str(made)]
+        subprocess.run(whole, capture_output=True, text=True, timeout=_PATIENCE, check=True)
+        os.replace(made, to)
+    return to
 
 
 def _describe_processor() -> str:

@@ -75,3 +75,22 @@ def test_it_is_compiled_once_and_where_that_can_be_written(
     assert [entry.name for entry in kept.iterdir()] == [path.name]
     monkeypatch.setattr(subprocess, "run", None)
     assert library._find_library() == path
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_other_processors_get_a_library_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiled: list[list[str]] = []
+
+    def note(command: list[str], **_: object) -> None:
+        compiled.append(command)
+        Path(command[-1]).touch()
+
+    monkeypatch.setattr(library, "_folders", lambda: iter((tmp_path,)))
+    monkeypatch.setattr(subprocess, "run", note)
+    monkeypatch.delenv(library.MARCH_VARIABLE, raising=False)
+    own = library._find_library()
+    monkeypatch.setenv(library.MARCH_VARIABLE, "x86-64-v3")
+    assert library._find_library() != own
+    assert [command[1] for command in compiled] == ["-march=native", "-march=x86-64-v3"]
