@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-#: Without a probe a missing hub costs 23 s, a silent one over 250 s (FACTS G).
+#: Without a probe a missing hub costs 23 s (its client retries), a silent one over 250 s.
 PROBE_SECONDS = 3.0
 
 

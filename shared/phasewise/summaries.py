@@ -62,7 +62,7 @@ class TaskBaselines(Section):
 
 
 class RangeFlag(Section):
-    """An optimum within 10 % of an edge of its range (FACTS F5)."""
+    """An optimum within 10 % of an edge of its range (on the range's own scale)."""
 
     parameter: str
     value: float

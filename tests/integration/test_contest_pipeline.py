@@ -1,4 +1,4 @@
-"""Reference system 002 for real: search, optimum, final model, merged model, submission."""
+"""For real: search, optimum, final model, merged model, submission."""
 
 import contextlib
 import csv

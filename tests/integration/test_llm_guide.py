@@ -1,4 +1,4 @@
-"""Reference system 001: its documented call on JSONL files, for real, and what it leaves."""
+"""A search of JSONL files from the command line, for real, and what it leaves."""
 
 import contextlib
 import csv

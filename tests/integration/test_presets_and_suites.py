@@ -1,4 +1,4 @@
-"""Reference systems 000 and 003 for real: a preset and a suite from the command line, real workers.
+"""For real: a preset and a suite from the command line, real workers.
 
 Every documented output file is read back and held against the others.
 """

@@ -1,4 +1,4 @@
-"""Imports point down the list of DESIGN: what the report needs loads without torch."""
+"""Imports point down the list of docs/design; what the report needs loads without torch."""
 
 import ast
 import subprocess

@@ -77,7 +77,7 @@ def draw_importance(importance: Importance, style: MethodStyle) -> go.Figure:
 def _warn(trials: int) -> str:
     if trials >= TRUSTED_TRIALS:
         return ""
-    # FACTS F11, for the mean decrease in impurity.
+    # Simulated searches, ranked by the mean decrease in impurity: see statistics.importance.
     return (
         f"{trials} trials: the ranking of importances cannot be trusted. With one truly dominant "
         "parameter, it is ranked first in only 62 % of 10-trial searches (96 % of 20-trial ones)."

@@ -24,7 +24,8 @@ from phasewise.tuning.units import Unit
 
 #: In a final model's folder: class names by index.
 LABELS_FILE = "labels.json"
-#: Steps that differ by more than this from the search's make its optimum doubtful (FACTS F19).
+#: Steps that differ by more than this from the search's make its optimum doubtful: the best
+#: rate and number of epochs depend on how many steps a run has.
 _STEP_RATIO = 2.0
 
 Say = Callable[[str], None]

@@ -199,7 +199,7 @@ def _quantization_config(
 ) -> Any:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else a line each int8 product
     # bitsandbytes fails on a quantized head with a bare AssertionError; `llm_int8_skip_modules`
-    # is what spares it, for 4 bits too (FACTS G).
+    # is what spares it, for 4 bits too (version 0.50).
     if quantization == "int8":
         return transformers.BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=heads)
     return transformers.BitsAndBytesConfig(
@@ -215,7 +215,7 @@ def _repair_cpu_quantization(model: nn.Module) -> None:
     """Keeps nf4 layers from repacking their weights in evaluation mode.
 
     On CPUs with avx512_bf16, bitsandbytes 0.50 repacks at the first forward pass in evaluation
-    mode, and every later training step silently gets zero gradients (FACTS G).
+    mode, and every later training step silently gets zero gradients.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

@@ -36,7 +36,7 @@ class Hyperparameters(Section):
     lora_rank: int = Field(8, ge=1, description="r.")
     lora_alpha: float = Field(16, gt=0, description="Scale is alpha/r (rsLoRA: alpha/sqrt r).")
     lora_alpha_over_rank: float | None = Field(
-        None, gt=0, description="If given, lora_alpha is this times lora_rank (FACTS F5)."
+        None, gt=0, description="If given, lora_alpha is this times lora_rank."
     )
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="On the adapter's input.")
     target_modules: TargetModules = Field(

@@ -36,7 +36,7 @@ _SPELLINGS: dict[DocumentedSection, dict[str, str]] = {
 }
 #: Hyperparameter to the one that it overrules, so that searching both would waste the second.
 OVERRULES = {"device_batch_size": "batch_size", "warmup_steps": "warmup_ratio"}
-#: They change speed or logs, never a score: a search over them would rank noise (FACTS F3).
+#: They change speed or logs, never a score: a search over them would rank noise.
 WITHOUT_EFFECT = {
     "dataloader_num_workers",
     "preprocessing_num_workers",

@@ -162,7 +162,7 @@ class MachineSettings(Section):
         description="Worker processes of a unit; null: one a GPU, or one on CPU, where Snakemake "
         "puts other units on the other cores.",
     )
-    threads: int = Field(1, ge=1, description="CPU threads of a worker (FACTS G: 1 or few).")
+    threads: int = Field(1, ge=1, description="CPU threads of a worker: 1 or few.")
     slots: int | None = Field(
         None,
         ge=1,

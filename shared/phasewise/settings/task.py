@@ -157,7 +157,7 @@ class TaskSettings(Section):
         0.01,
         gt=0,
         lt=0.5,
-        description="Wanted standard error of a search score; n = p(1-p)/se^2 rows (FACTS F9).",
+        description="Wanted standard error of a search score; n = p(1-p)/se^2 rows.",
     )
 
     @model_validator(mode="after")

@@ -12,7 +12,8 @@ from phasewise.statistics.seeds import Interval, as_scores
 RESAMPLES = 200
 #: Below this many trials a ranking says next to nothing, whatever the method.
 FEWEST_TRIALS = 5
-#: Below this many it must be read with a warning (FACTS F11).
+#: Below this many it must be read with a warning: with one parameter that truly dominates, the mean
+#: decrease in impurity ranks it first in 62 % of simulated searches of 10 trials, in 96 % of 20.
 TRUSTED_TRIALS = 20
 
 

@@ -1,4 +1,4 @@
-"""Three disjoint sets: train sample, search set, report set (FACTS F9, F17).
+"""Three disjoint sets: train sample, search set, report set.
 
 Rows of equal text (for questions: of one context) form a group, and a group is never divided, so
 that no text stands in two sets.

@@ -2,7 +2,8 @@
 
 Follows the official evaluation script, https://worksheets.codalab.org/rest/bundles/
 0x6b567e1cf2e041ec80d7098f031c5c9e/contents/blob/ (Rajpurkar et al., 2018, arXiv 1806.03822),
-except that the threshold is never tuned on the set it is reported for (FACTS F17).
+except that the no-answer threshold is never tuned on the set it is reported for, as the script's
+own `best_f1` is.
 """
 
 import re

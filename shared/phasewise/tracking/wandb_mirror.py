@@ -157,7 +157,7 @@ def mirror_record(record: RunRecord, folder: Path, plan: MirrorPlan, mode: Mode)
 
 
 def _fresh_settings() -> Any:
-    """Never shared: wandb writes a run's name, tags and group into its Settings (FACTS G)."""
+    """Never shared: wandb writes a run's name, tags and group into its Settings."""
     import wandb
 
     return wandb.Settings(

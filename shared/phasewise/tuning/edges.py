@@ -1,4 +1,4 @@
-"""Optima at the edge of their range: the best may lie beyond it (FACTS F5)."""
+"""Optima at the edge of their range: the best may lie beyond it."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,7 @@
 """The value of a trial: the task's metric, a normalised weighted sum, or a point of a front.
 
 A weighted sum of a loss and an accuracy means nothing as it stands: one is better low, the other
-high, and their scales differ (FACTS F14). Here each component is its relative gain on the published
+high, and their scales differ. Here each component is its relative gain on the published
 default, sign(direction) * (x - default) / |default|, so that 0.1 says "a tenth better than the
 default" for every one of them, and the weights, which are made to add up to 1, weigh like with
 like.

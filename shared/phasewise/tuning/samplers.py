@@ -2,7 +2,8 @@
 
 A sampler is built anew for every draw, from a seed of its own (study seed, unit, trial number):
 Optuna keeps everything a sampler learns in the storage, so nothing is lost, and a search that was
-killed and resumed draws what it would have drawn anyway, never the same again (FACTS A).
+killed and resumed draws what it would have drawn anyway, never the same again (a sampler that is
+reopened with its old seed repeats its first draws).
 """
 
 import importlib
@@ -73,7 +74,7 @@ def _build_tpe(seed: int, startup: int) -> BaseSampler:
 
 
 def _build_gp(seed: int, _: SamplerSize) -> BaseSampler:
-    # Optuna fits the process with torch, six times faster on one thread than on all (FACTS G).
+    # Optuna fits the process with torch, six times faster on one thread than on all.
     importlib.import_module("torch").set_num_threads(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -17,7 +17,8 @@ from phasewise.tuning.spaces import Space, from_unit, place_first
 #: How a trial's hyperparameters were chosen.
 Origin = Literal["default", "earlier", "sobol", "grid", "random", "model"]
 
-#: Fewest start-up trials of the schedule, and the share of all trials they take (FACTS F2).
+#: Fewest start-up trials of the schedule, and the share of all trials they take. Optuna's
+#: own TPE draws at random until it has ten results, so that a search of ten would never use it.
 SCHEDULE_FEWEST = 4
 SCHEDULE_SHARE = 3
 #: Values of a continuous range on a grid, both ends included: 1, 2, 3 or more decades in 4 steps.

@@ -71,7 +71,7 @@ def test_every_sampler_searches_at_equal_budget_on_every_seed(measured: Study) -
         (sampler, seed) for seed in range(3) for sampler in ("random", "tpe")
     ]
     assert {len(search.values) for search in found.searches} == {12}
-    # TPE's first ten draws are random ones of the same seeds (FACTS F1).
+    # Optuna's TPE draws its first ten as RandomSampler with the same seed does.
     random, tpe = found.searches[:2]
     assert random.values[:10] == tpe.values[:10]
     assert random.values != tpe.values
