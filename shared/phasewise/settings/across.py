@@ -69,7 +69,10 @@ def _check_shards(study: "Study") -> None:
                 )
             owner[task] = shard
     if shards and (left := [task for task in study.tasks if task not in owner]):
-        raise ConfigError(f"{study.path}: shards leave out {', '.join(left)}; add each to one")
+        raise ConfigError(
+            f"{study.path}: shards leave out {', '.join(left)}; add each to one, or write "
+            "`shards: null` where one machine does all"
+        )
 
 
 def _check_unit_names(study: "Study") -> None:

@@ -63,14 +63,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def merge_mappings(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+def merge_mappings(
+    base: dict[str, Any], override: dict[str, Any], *, null_removes: bool = False
+) -> dict[str, Any]:
     """Returns ``base`` with ``override`` laid over it, key by key; neither argument is changed.
 
-    Mappings merge, everything else (lists too) is replaced.
+    Mappings merge, everything else (lists too) is replaced; where ``null_removes``, a null takes
+    the key out of ``base`` instead.
     """
     merged = dict(base)
     for key, value in override.items():
         old = merged.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = merge_mappings(dict(old or {}), value) if both else value
+        if isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = merge_mappings(old, value, null_removes=null_removes)
+        elif null_removes and value is None and key in merged:
+            del merged[key]
+        else:
+            merged[key] = value
     return merged

@@ -11,6 +11,7 @@ from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.settings.across import check_across_sections
 from phasewise.settings.base import merge_mappings, read_yaml
 from phasewise.settings.hyperparameters import Hyperparameters
+from phasewise.settings.inheritance import is_beside, read_extended
 from phasewise.settings.method import MethodSettings
 from phasewise.settings.parsing import parse_section
 from phasewise.settings.space import FixedParameter, Parameter, SpaceSettings
@@ -84,18 +85,26 @@ def load_study(path: Path | str) -> Study:
     """Reads a study file with everything it refers to.
 
     Args:
-        path: The study's YAML. ``extends: other.yaml`` (relative to it) is read first.
+        path: The study's YAML. ``extends: other.yaml`` (relative to it) is read first, see
+            ``inheritance``.
 
     Raises:
         ConfigError: Anything is missing, misspelt or contradictory; the message names the file,
             the key, what was expected and the nearest valid name.
     """
     path = Path(path)
-    settings = parse_section(StudySettings, _read_extended(path), path)
+    content = read_extended(path)
+    if not content:
+        raise ConfigError(
+            f"{path}: the file is empty; expected name, model, tasks and methods, or `extends:` of "
+            "a study that has them"
+        )
+    settings = parse_section(StudySettings, content, path)
     tasks = {name: _load_task(name, change, path) for name, change in settings.tasks.items()}
     methods = {name: _load_method(name, change, path) for name, change in settings.methods.items()}
     space = load_space(settings.search.space, path)
-    study = Study(path, _apply_environment(settings), tasks, methods, space)
+    settings = _apply_environment(_with_model_path(settings, path.parent))
+    study = Study(path, settings, tasks, methods, space)
     check_across_sections(study)
     return study
 
@@ -116,21 +125,6 @@ def load_space(name: str, asked_by: Path) -> SpaceSettings:
 def load_task(name: str) -> TaskSettings:
     """Returns a registered task as its file has it; errors are those of ``load_study``."""
     return _load_task(name, {}, Path("shared/tasks"))
-
-
-def _read_extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    content = read_yaml(path)
-    parent = content.pop("extends", None)
-    if parent is None:
-        return content
-    file = (path.parent / str(parent)).resolve()
-    if file in seen:
-        raise ConfigError(f"{path}: extends itself through {parent}")
-    base = _read_extended(file, (*seen, path.resolve()))
-    for key in ("tasks", "methods", "shards"):  # which ones is a choice, not an addition
-        if key in content:
-            base.pop(key, None)
-    return merge_mappings(base, content)
 
 
 @cache
@@ -179,6 +173,17 @@ def _with_absolute_files(task: TaskSettings, file: Path) -> TaskSettings:
         return task
     files = {k: (file.parent / v).resolve() for k, v in task.source.files.items()}
     return task.model_copy(update={"source": FilesSource(files=files)})
+
+
+def _with_model_path(settings: StudySettings, folder: Path) -> StudySettings:
+    """A model beside the study file is named as seen from here, so that a copy has equal hashes."""
+    source = settings.model.source
+    if not is_beside(source, folder):
+        return settings
+    path, here = (folder / source).resolve(), Path.cwd()
+    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    model = settings.model.model_copy(update={"source": f"{shown}"})
+    return settings.model_copy(update={"model": model})
 
 
 def _load_method(name: str, change: dict[str, Any], study: Path) -> MethodSettings:

@@ -31,7 +31,10 @@ PrunerName = Literal["none", "median", "asha", "hyperband", "wilcoxon"]
 class ModelSettings(Section):
     """The pretrained model that every run starts from."""
 
-    source: str = Field(description="Hub id, local folder, or package:NAME (see docs).")
+    source: str = Field(
+        min_length=1,
+        description="Hub id, package:NAME, or a folder, relative to the YAML that names it.",
+    )
     revision: str | None = Field(None, description="Commit hash on the hub; pin it.")
     dtype: Literal["float32", "bfloat16", "auto"] = Field(
         "auto",
