@@ -3,7 +3,7 @@
 import gc
 import sys
 
-from phasewise.cli.ahead import import_ahead
+from phasewise.cli.prewarm import prewarm_workers
 
 __all__ = ["main"]
 
@@ -11,7 +11,7 @@ __all__ = ["main"]
 def main() -> None:
     """Runs the program; see ``app.main``."""
     try:
-        with import_ahead(sys.argv[1:]):
+        with prewarm_workers(sys.argv[1:]):
             from phasewise.cli.app import main as run_command
 
             run_command()

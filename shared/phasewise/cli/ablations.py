@@ -46,13 +46,13 @@ def ablate(
     from phasewise.tuning.ablation_study import write_ablation_study
 
     read = keep_experiments(load_suite(suite), experiment)
-    asked = asking.gather(given)
-    asked = replace(
-        asked,
-        base_model=asked.base_model or (read.base_model if study is None else None),
-        dataset=asked.dataset or read.dataset_path,
+    request = asking.gather(given)
+    request = replace(
+        request,
+        base_model=request.base_model or (read.base_model if study is None else None),
+        dataset=request.dataset or read.dataset_path,
     )
-    path = write_ablation_study(read, asked)
+    path = write_ablation_study(read, request)
     if dry_run or estimate:
         asking.preview(path, pilot=estimate)
         return

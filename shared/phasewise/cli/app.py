@@ -9,7 +9,7 @@ from phasewise.cli import (
     ablations,
     benchmarking,
     evaluation,
-    looking,
+    inspect,
     models,
     phases,
     preparing,
@@ -34,15 +34,15 @@ app.command(rich_help_panel=_RUN)(phases.report)
 app.command(rich_help_panel=_RUN)(ablations.ablate)
 app.command(rich_help_panel=_RUN)(presets.preset)
 app.command("prepare-data", rich_help_panel=_LOOK)(preparing.prepare_data)
-app.command(rich_help_panel=_LOOK)(looking.check)
-app.command(rich_help_panel=_LOOK)(looking.plan)
-app.command(rich_help_panel=_LOOK)(looking.status)
+app.command(rich_help_panel=_LOOK)(inspect.check)
+app.command(rich_help_panel=_LOOK)(inspect.plan)
+app.command(rich_help_panel=_LOOK)(inspect.status)
 app.command(rich_help_panel=_USE)(models.train)
 app.command("merge-adapter", rich_help_panel=_USE)(models.merge_adapter)
 app.command(rich_help_panel=_USE)(models.predict)
 app.command(rich_help_panel=_USE)(evaluation.evaluate)
 app.command("benchmark-samplers", rich_help_panel=_USE)(benchmarking.benchmark_samplers)
-app.command("list", rich_help_panel=_LOOK)(looking.list_registry)
+app.command("list", rich_help_panel=_LOOK)(inspect.list_registry)
 
 #: Exit codes: wrong input, a run that failed for another reason, interrupted.
 EXIT_INPUT, EXIT_FAILURE, EXIT_INTERRUPTED = 2, 1, 130

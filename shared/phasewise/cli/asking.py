@@ -6,12 +6,12 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from phasewise.cli.looking import plan
+from phasewise.cli.inspect import plan
 from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.runs import build_seeds, build_unit
 from phasewise.settings import ALL_SHARD, Hyperparameters, Study
 from phasewise.settings.space_names import short_names
-from phasewise.tuning.derived_study import Asked
+from phasewise.tuning.derived_study import StudyRequest
 
 _SOURCE = "Model and data"
 
@@ -49,7 +49,7 @@ Estimate = Annotated[
 ]
 
 
-def gather(given: dict[str, Any]) -> Asked:
+def gather(given: dict[str, Any]) -> StudyRequest:
     """Returns what a command's options ask for.
 
     Args:
@@ -58,8 +58,8 @@ def gather(given: dict[str, Any]) -> Asked:
     Raises:
         ConfigError: A ``--fixed`` is not NAME=VALUE with a known name.
     """
-    names = [name for name in Asked.__dataclass_fields__ if name != "fixed"]
-    return Asked(
+    names = [name for name in StudyRequest.__dataclass_fields__ if name != "fixed"]
+    return StudyRequest(
         **{name: given[name] for name in names}, fixed=read_fixed(given.get("fixed") or [])
     )
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from phasewise.cli import ahead
+from phasewise.cli import prewarm
 from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.settings import Study
 
@@ -22,7 +22,7 @@ ShardOption = Annotated[
 ]
 
 #: The default study of a clone, relative to its root.
-DEFAULT_STUDY = Path(ahead.DEFAULT_STUDY)
+DEFAULT_STUDY = Path(prewarm.DEFAULT_STUDY)
 
 
 def require_unit(study: Study, task: str, method: str | None = None) -> None:

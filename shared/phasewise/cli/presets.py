@@ -9,7 +9,7 @@ from phasewise.cli import asking
 from phasewise.errors import ConfigError
 from phasewise.settings import ALL_SHARD, Study, load_study
 from phasewise.settings.presets import load_preset
-from phasewise.tuning.derived_study import Asked
+from phasewise.tuning.derived_study import StudyRequest
 
 
 def preset(
@@ -48,18 +48,18 @@ def preset(
     if module_seeds == 2:
         raise ConfigError("--module-seeds 2: expected 1, or 3 and more")
     resolved = resolve_preset(load_preset(name), trials)
-    asked = asking.gather(given)
+    request = asking.gather(given)
     _announce(resolved)
     only = resolved.settings.modules == "only"
     if dry_run or estimate:
-        _preview(resolved, asked, module_seeds, optimize_modules, pilot=estimate)
+        _preview(resolved, request, module_seeds, optimize_modules, pilot=estimate)
         return
     analysis, modules = None, None
     if only or optimize_modules:
-        loaded, optimum, analysis = _compare_modules(resolved, asked, module_seeds)
+        loaded, optimum, analysis = _compare_modules(resolved, request, module_seeds)
         modules = analysis.modules(resolved.modules)
     if not only:
-        loaded = load_study(write_search_study(resolved, asked, modules))
+        loaded = load_study(write_search_study(resolved, request, modules))
         optimum = _search(loaded, output_dir)
     from phasewise.report.preset_outputs import RESULTS_FOLDER, write_preset_outputs
 
@@ -83,15 +83,15 @@ def _announce(resolved: Any) -> None:
         typer.echo(f"not searched: {parameter}: {why}")
 
 
-def _compare_modules(resolved: Any, asked: Asked, seeds: int) -> tuple[Study, Any, Any]:
+def _compare_modules(resolved: Any, request: StudyRequest, seeds: int) -> tuple[Study, Any, Any]:
     from phasewise.report.module_analysis import analyse_modules
     from phasewise.tuning.preset_study import write_design_study
 
     only = resolved.settings.modules == "only"
     most = resolved.trials if only else None
-    path, design = write_design_study(resolved, asked, seeds=seeds, most_runs=most)
+    path, design = write_design_study(resolved, request, seeds=seeds, most_runs=most)
     loaded = load_study(path)
-    optimum = _search(loaded, asked.output_dir, prefix="modules_")
+    optimum = _search(loaded, request.output_dir, prefix="modules_")
     analysis = analyse_modules(loaded, *_only_unit(loaded), design.parts)
     for part in analysis.effects.parts:
         low, high = part.interval
@@ -114,15 +114,15 @@ def _only_unit(study: Study) -> tuple[str, str]:
 
 
 def _preview(
-    resolved: Any, asked: Asked, seeds: int, optimize_modules: bool, *, pilot: bool
+    resolved: Any, request: StudyRequest, seeds: int, optimize_modules: bool, *, pilot: bool
 ) -> None:
     from phasewise.tuning.preset_study import write_design_study, write_search_study
 
     only = resolved.settings.modules == "only"
     if only or optimize_modules:
         most = resolved.trials if only else None
-        path, design = write_design_study(resolved, asked, seeds=seeds, most_runs=most)
+        path, design = write_design_study(resolved, request, seeds=seeds, most_runs=most)
         typer.echo(f"{len(design.subsets)} configurations of {', '.join(design.parts)}")
         asking.preview(path, pilot=pilot)
     if not only:
-        asking.preview(write_search_study(resolved, asked), pilot=pilot)
+        asking.preview(write_search_study(resolved, request), pilot=pilot)

@@ -8,10 +8,10 @@ from phasewise.errors import ConfigError
 from phasewise.records import RunRecord
 from phasewise.settings import Scalar
 from phasewise.settings.suites import Experiment, Suite
-from phasewise.tuning.derived_study import Asked, write_derived_study
+from phasewise.tuning.derived_study import StudyRequest, write_derived_study
 
 
-def write_ablation_study(suite: Suite, asked: Asked) -> Path:
+def write_ablation_study(suite: Suite, request: StudyRequest) -> Path:
     """Writes the study of a suite; returns its file.
 
     Every experiment is a point of its method's grid: a trial on one seed, then a confirmation on
@@ -31,7 +31,7 @@ def write_ablation_study(suite: Suite, asked: Asked) -> Path:
             variant: {
                 **suite.describe_method(variant),
                 "space": variant,
-                "defaults": {**fixed[variant], **asked.fixed},
+                "defaults": {**fixed[variant], **request.fixed},
             }
             for variant in variants
         },
@@ -44,7 +44,7 @@ def write_ablation_study(suite: Suite, asked: Asked) -> Path:
             "trials": most,
             "confirm_top": most,
             "confirm_seeds": suite.seeds - 1,
-            "fixed": dict(asked.fixed),
+            "fixed": dict(request.fixed),
         },
     }
     space = {
@@ -55,7 +55,7 @@ def write_ablation_study(suite: Suite, asked: Asked) -> Path:
             for variant, experiments in variants.items()
         },
     }
-    return write_derived_study(asked, asked.output_dir, content, space)
+    return write_derived_study(request, request.output_dir, content, space)
 
 
 def find_experiment(suite: Suite, record: RunRecord) -> Experiment | None:

@@ -1,4 +1,4 @@
-"""Studies that a command writes: model and task as asked for, the rest from a preset or a suite.
+"""Studies that a command writes: model and task as requested, the rest from a preset or suite.
 
 The file is an ordinary study, so that every other command, and Snakemake, goes on from there.
 """
@@ -23,7 +23,7 @@ MOST_CARVED_ROWS = 1000
 
 
 @dataclass(frozen=True)
-class Asked:
+class StudyRequest:
     """Model, data and machine, as the command line names them.
 
     Attributes:
@@ -58,14 +58,14 @@ class Asked:
 
 
 def write_derived_study(
-    asked: Asked, folder: Path, content: Mapping[str, Any], space: Mapping[str, Any]
+    request: StudyRequest, folder: Path, content: Mapping[str, Any], space: Mapping[str, Any]
 ) -> Path:
     """Writes a study and its search space; returns the study's file.
 
     The same arguments write the same files, so a run that was cut off goes on.
 
     Args:
-        asked: Model, data and machine.
+        request: Model, data and machine.
         folder: Where both files go; experiments and analysis too.
         content: The study's name, methods, search and whatever else is its own.
         space: The search-space file.
@@ -73,7 +73,7 @@ def write_derived_study(
     Raises:
         ConfigError: No model or no task is named.
     """
-    study = merge_mappings(_base(asked), dict(content))
+    study = merge_mappings(_base(request), dict(content))
     study["search"] = {"space": SPACE_FILE, **study.get("search", {})}
     study |= {
         "experiments_dir": str(folder.resolve() / "experiments"),
@@ -84,23 +84,23 @@ def write_derived_study(
     return folder / STUDY_FILE
 
 
-def _base(asked: Asked) -> dict[str, Any]:
+def _base(request: StudyRequest) -> dict[str, Any]:
     """Returns what model, data and machine say."""
-    if asked.study is None and asked.base_model is None:
+    if request.study is None and request.base_model is None:
         raise ConfigError("no model: give --base-model, or --study with one")
-    base: dict[str, Any] = {"tasks": _choose_tasks(asked)}
-    if asked.study is not None:
-        base["extends"] = str(asked.study.resolve())
+    base: dict[str, Any] = {"tasks": _choose_tasks(request)}
+    if request.study is not None:
+        base["extends"] = str(request.study.resolve())
         base["shards"] = {}  # they name all tasks of that study
-    model = {"source": _find_model(asked.base_model), "layers": asked.layers}
+    model = {"source": _find_model(request.base_model), "layers": request.layers}
     if any(model.values()):
         base["model"] = {key: value for key, value in model.items() if value is not None}
-        if asked.base_model is not None:
+        if request.base_model is not None:
             base["model"]["revision"] = None
-    if asked.device is not None:
-        base["machine"] = {"device": asked.device}
-    if asked.seed is not None:
-        base["seed"] = asked.seed
+    if request.device is not None:
+        base["machine"] = {"device": request.device}
+    if request.seed is not None:
+        base["seed"] = request.seed
     return base
 
 
@@ -111,15 +111,15 @@ def _find_model(source: str | None) -> str | None:
     return str(folder.resolve()) if folder.is_dir() else source
 
 
-def _choose_tasks(asked: Asked) -> dict[str, Any]:
-    """Returns the study's ``tasks``: those of ``asked.study``, or the one that is asked for."""
-    known = _tasks_of(asked.study) if asked.study else {}
-    if asked.task is None and not known:
+def _choose_tasks(request: StudyRequest) -> dict[str, Any]:
+    """Returns the study's ``tasks``: those of ``request.study``, or the one that was named."""
+    known = _tasks_of(request.study) if request.study else {}
+    if request.task is None and not known:
         raise ConfigError("no task: give --task, a name of `phasewise list tasks`")
-    chosen = list(known) if asked.task is None else [asked.task]
-    if asked.dataset is not None and len(chosen) > 1:
+    chosen = list(known) if request.task is None else [request.task]
+    if request.dataset is not None and len(chosen) > 1:
         raise ConfigError(f"--dataset: whose? give --task, one of {', '.join(chosen)}")
-    return {name: merge_mappings(known.get(name, {}), _change_task(asked)) for name in chosen}
+    return {name: merge_mappings(known.get(name, {}), _change_task(request)) for name in chosen}
 
 
 def _tasks_of(study: Path) -> dict[str, Any]:
@@ -133,22 +133,22 @@ def _tasks_of(study: Path) -> dict[str, Any]:
     return tasks
 
 
-def _change_task(asked: Asked) -> dict[str, Any]:
+def _change_task(request: StudyRequest) -> dict[str, Any]:
     """Returns what sizes and file change in a task."""
-    sizes = {"search_rows": asked.search_rows, "max_length": asked.max_length}
+    sizes = {"search_rows": request.search_rows, "max_length": request.max_length}
     task: dict[str, Any] = {key: value for key, value in sizes.items() if value is not None}
-    if asked.train_rows is not None:
-        task["train_rows"] = asked.train_rows
-    if asked.report_rows is not None:
-        task["splits"] = {"report_rows": asked.report_rows}
-    if asked.dataset is None:
+    if request.train_rows is not None:
+        task["train_rows"] = request.train_rows
+    if request.report_rows is not None:
+        task["splits"] = {"report_rows": request.report_rows}
+    if request.dataset is None:
         return task
-    rows = len(read_file(asked.dataset).rows)
+    rows = len(read_file(request.dataset).rows)
     share = min(MOST_CARVED_ROWS, max(2, round(CARVED_SHARE * rows)))
     carved = {"train": "train", "search": None, "report": None, "report_rows": share}
     task = {"train_rows": None, "search_rows": share, **task}
     task["splits"] = {**carved, **task.get("splits", {})}
-    task["source"] = {"type": "files", "files": {"train": str(asked.dataset.resolve())}}
+    task["source"] = {"type": "files", "files": {"train": str(request.dataset.resolve())}}
     return task
 
 

@@ -1,6 +1,6 @@
 """Another library's optimiser behind Optuna's sampler interface.
 
-The library sees a plain question: each parameter on an axis of its own (a number in [0, 1], or the
+The library gets a plain request: each parameter on an axis of its own (a number in [0, 1], or the
 place of a value in a list), what ended trials scored, and what still runs. Nothing is kept between
 draws but Optuna's storage, so a resumed search draws what it would have drawn anyway.
 """
@@ -45,7 +45,7 @@ class Observation(NamedTuple):
     loss: float | None  # lower is better; None: pruned, diverged or infeasible, so as bad as any
 
 
-class Question(NamedTuple):
+class SuggestRequest(NamedTuple):
     """What a library needs to propose the next trial."""
 
     axes: dict[str, Axis]
@@ -55,7 +55,7 @@ class Question(NamedTuple):
 
 
 #: Gives proposals without end, each to be used where the one before was refused.
-Propose = Callable[[Question], Iterator[Coordinates]]
+Propose = Callable[[SuggestRequest], Iterator[Coordinates]]
 
 
 class GuestSampler(BaseSampler):
@@ -104,8 +104,8 @@ class GuestSampler(BaseSampler):
         if not search_space:
             return {}
         if self._proposals is None or self._proposals[0] != trial.number:
-            question = _build_question(study, search_space, self._seed)
-            self._proposals = trial.number, self._propose(question)
+            request = _build_request(study, search_space, self._seed)
+            self._proposals = trial.number, self._propose(request)
         proposed = next(self._proposals[1])
         return {name: decode(search_space[name], at) for name, at in proposed.items()}
 
@@ -116,9 +116,9 @@ class GuestSampler(BaseSampler):
         return self._random.sample_independent(study, trial, name, distribution)
 
 
-def _build_question(
+def _build_request(
     study: optuna.Study, space: Mapping[str, BaseDistribution], seed: int
-) -> Question:
+) -> SuggestRequest:
     sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
     trials = study.get_trials(deepcopy=False)
     ended = tuple(
@@ -130,7 +130,7 @@ def _build_question(
         _encode_trial(space, t) for t in trials if t.state == TrialState.RUNNING and t.params
     )
     axes = {name: axis_of(distribution) for name, distribution in space.items()}
-    return Question(axes, ended, running, seed)
+    return SuggestRequest(axes, ended, running, seed)
 
 
 def _encode_trial(space: Mapping[str, BaseDistribution], trial: FrozenTrial) -> Coordinates:

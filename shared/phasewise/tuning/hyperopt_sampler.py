@@ -12,7 +12,13 @@ from typing import Any
 from optuna.samplers import BaseSampler
 
 from phasewise.errors import ConfigError
-from phasewise.tuning.guest_sampler import Axis, Coordinates, GuestSampler, Observation, Question
+from phasewise.tuning.guest_sampler import (
+    Axis,
+    Coordinates,
+    GuestSampler,
+    Observation,
+    SuggestRequest,
+)
 
 #: HyperOpt's own default, 20, is more than most searches here have; this is Optuna's.
 HYPEROPT_STARTUP = 10
@@ -41,15 +47,15 @@ def require_hyperopt() -> None:
         )
 
 
-def propose(question: Question) -> Iterator[Coordinates]:
+def propose(request: SuggestRequest) -> Iterator[Coordinates]:
     """Yields draws of HyperOpt's ``tpe.suggest``, each with a seed of its own."""
     hyperopt = importlib.import_module("hyperopt")
     domain = hyperopt.base.Domain(
-        lambda _: 0.0, {name: _describe(name, axis) for name, axis in question.axes.items()}
+        lambda _: 0.0, {name: _describe(name, axis) for name, axis in request.axes.items()}
     )
-    trials = _tell(hyperopt, question)
-    new = 1 + max((each.number for each in question.ended), default=0) + len(question.running)
-    seed = question.seed
+    trials = _tell(hyperopt, request)
+    new = 1 + max((each.number for each in request.ended), default=0) + len(request.running)
+    seed = request.seed
     while True:
         # Told trials alone decide about the start, see GuestSampler.
         drawn = hyperopt.tpe.suggest(
@@ -69,11 +75,11 @@ def _describe(name: str, axis: Axis) -> Any:
     return hp.choice(name, list(range(axis.size)))
 
 
-def _tell(hyperopt: Any, question: Question) -> Any:
+def _tell(hyperopt: Any, request: SuggestRequest) -> Any:
     """Returns HyperOpt's record of the trials; without a loss one sorts behind all others."""
-    after = 1 + max((each.number for each in question.ended), default=0)
-    running = (Observation(after + i, at, None) for i, at in enumerate(question.running))
-    documents = [_document(hyperopt, question, each) for each in (*question.ended, *running)]
+    after = 1 + max((each.number for each in request.ended), default=0)
+    running = (Observation(after + i, at, None) for i, at in enumerate(request.running))
+    documents = [_document(hyperopt, request, each) for each in (*request.ended, *running)]
     trials = hyperopt.Trials()
     if documents:
         trials.insert_trial_docs(documents)
@@ -81,10 +87,10 @@ def _tell(hyperopt: Any, question: Question) -> Any:
     return trials
 
 
-def _document(hyperopt: Any, question: Question, observed: Observation) -> dict[str, Any]:
+def _document(hyperopt: Any, request: SuggestRequest, observed: Observation) -> dict[str, Any]:
     number = observed.number
     places: dict[str, list[float]] = {}
-    for name, axis in question.axes.items():
+    for name, axis in request.axes.items():
         found = [observed.coordinates[name]] if name in observed.coordinates else []
         places[name] = [int(at) for at in found] if axis.kind == "choice" else found
     return {

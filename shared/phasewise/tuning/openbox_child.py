@@ -1,9 +1,9 @@
-"""Answers one question a line with OpenBox; runs in OpenBox's own Python, without this package.
+"""Answers one request per line with OpenBox; runs in OpenBox's own Python, without this package.
 
     PYTHON openbox_child.py
 
-Reads JSON lines: a question (``axes``, ``ended``, ``running``, ``seed``) or ``{"again": true}`` for
-another proposal to the last one. Writes ``{"ready": version}`` first, then one line an answer:
+Reads JSON lines: a request (``axes``, ``ended``, ``running``, ``seed``) or ``{"again": true}`` for
+another proposal to the last one. Writes ``{"ready": version}`` first, then one line per answer:
 ``{"coordinates": …}`` or ``{"error": …}``. Ends with its input.
 """
 
@@ -22,7 +22,7 @@ def _take_stdout() -> TextIO:
     return answers
 
 
-def _build_advisor(question: dict[str, Any]) -> Any:
+def _build_advisor(request: dict[str, Any]) -> Any:
     """Returns OpenBox's asynchronous advisor as if it had seen all trials itself."""
     import ConfigSpace  # type: ignore[import-not-found]
     from openbox import Observation, space  # type: ignore[import-not-found]
@@ -32,7 +32,7 @@ def _build_advisor(question: dict[str, Any]) -> Any:
     from openbox.utils.constants import FAILED, SUCCESS  # type: ignore[import-not-found]
 
     box = space.Space()
-    box.add_variables([_build_variable(space, *axis) for axis in question["axes"]])
+    box.add_variables([_build_variable(space, *axis) for axis in request["axes"]])
     advisor = AsyncBatchAdvisor(
         box,
         batch_strategy="median_imputation",  # running trials count as scoring the median
@@ -42,22 +42,22 @@ def _build_advisor(question: dict[str, Any]) -> Any:
         initial_trials=1,
         init_strategy="random",
         output_dir=None,
-        random_state=question["seed"],
+        random_state=request["seed"],
         logger_kwargs={"stream": False},
     )
 
     def place(coordinates: dict[str, float]) -> Any:
-        kinds = {name: kind for name, kind, _ in question["axes"]}
+        kinds = {name: kind for name, kind, _ in request["axes"]}
         return ConfigSpace.Configuration(
             box,
             values={k: v if kinds[k] == "continuous" else int(v) for k, v in coordinates.items()},
         )
 
-    for coordinates, loss, finished in question["ended"]:
+    for coordinates, loss, finished in request["ended"]:
         state = SUCCESS if finished else FAILED
         observed = Observation(place(coordinates), [loss], trial_state=state)
         advisor.history.update_observation(observed)
-    advisor.running_configs.extend(map(place, question["running"]))
+    advisor.running_configs.extend(map(place, request["running"]))
     return advisor
 
 
@@ -90,8 +90,8 @@ def main() -> None:
     advisor: Any = None
     for line in sys.stdin:
         try:
-            question = json.loads(line)
-            advisor = advisor if "again" in question else _build_advisor(question)
+            request = json.loads(line)
+            advisor = advisor if "again" in request else _build_advisor(request)
             say({"coordinates": _answer(advisor)})
         except Exception as error:
             say({"error": f"{type(error).__name__}: {error}"})

@@ -24,7 +24,7 @@ from phasewise.errors import ConfigError, PhasewiseError
 from phasewise.tuning.guest_sampler import (
     Coordinates,
     GuestSampler,
-    Question,
+    SuggestRequest,
     fill_missing,
     worst_loss,
 )
@@ -50,8 +50,8 @@ def build_openbox(seed: int) -> BaseSampler:
     require_openbox()
     child = _start(os.environ[PYTHON_VARIABLE])
 
-    def propose(question: Question) -> Iterator[Coordinates]:
-        content = _describe(question)
+    def propose(request: SuggestRequest) -> Iterator[Coordinates]:
+        content = _describe(request)
         while True:
             yield child.ask(content)
             content = {"again": True}
@@ -78,21 +78,21 @@ def require_openbox() -> None:
         raise ConfigError(f"{_INSTALL} ({PYTHON_VARIABLE}={python}: it has no package openbox)")
 
 
-def _describe(question: Question) -> dict[str, Any]:
-    worst = worst_loss(question.ended)
+def _describe(request: SuggestRequest) -> dict[str, Any]:
+    worst = worst_loss(request.ended)
     return {
-        "axes": [[name, *axis] for name, axis in sorted(question.axes.items())],
+        "axes": [[name, *axis] for name, axis in sorted(request.axes.items())],
         "ended": [
             # OpenBox gives a failed trial the worst loss itself, but wants a number.
             (
-                fill_missing(question.axes, each.coordinates),
+                fill_missing(request.axes, each.coordinates),
                 worst if each.loss is None else each.loss,
                 each.loss is not None,
             )
-            for each in question.ended
+            for each in request.ended
         ],
-        "running": [fill_missing(question.axes, each) for each in question.running],
-        "seed": question.seed % 2**31,
+        "running": [fill_missing(request.axes, each) for each in request.running],
+        "seed": request.seed % 2**31,
     }
 
 
@@ -124,7 +124,7 @@ class _Child:
             raise ConfigError(f"{_INSTALL} ({PYTHON_VARIABLE}={python}: {error})") from error
 
     def ask(self, content: dict[str, Any]) -> Coordinates:
-        """Returns the answer to one question.
+        """Returns the answer to one request.
 
         Raises:
             PhasewiseError: OpenBox failed; its own words are told.

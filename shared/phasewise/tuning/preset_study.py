@@ -18,7 +18,7 @@ from phasewise.settings.presets import (
 )
 from phasewise.settings.target_modules import join_roles, roles_of
 from phasewise.statistics import DESIGN_RUNS, balanced_design, smallest_design
-from phasewise.tuning.derived_study import Asked, write_derived_study
+from phasewise.tuning.derived_study import StudyRequest, write_derived_study
 
 #: The method of the document.
 METHOD = "dora"
@@ -101,42 +101,44 @@ def plan_design(
     return ModuleDesign(parts, balanced_design(len(parts), runs))
 
 
-def write_search_study(preset: ResolvedPreset, asked: Asked, modules: str | None = None) -> Path:
+def write_search_study(
+    preset: ResolvedPreset, request: StudyRequest, modules: str | None = None
+) -> Path:
     """Writes the study that searches the strategy's parameters; returns its file.
 
     Args:
         preset: The preset.
-        asked: Model, data and machine.
+        request: Model, data and machine.
         modules: What is adapted; None: the preset's.
     """
-    asked = _with_task(preset, asked)
-    fixed = {"target_modules": modules or preset.modules, **asked.fixed}
+    request = _with_task(preset, request)
+    fixed = {"target_modules": modules or preset.modules, **request.fixed}
     content = {
-        **_describe(preset, asked.output_dir),
+        **_describe(preset, request.output_dir),
         "search": {"trials": preset.trials, "fixed": fixed, "sampler": "schedule"},
     }
     return write_derived_study(
-        asked, asked.output_dir, content, preset.strategy.build_space(preset.focus)
+        request, request.output_dir, content, preset.strategy.build_space(preset.focus)
     )
 
 
 def write_design_study(
-    preset: ResolvedPreset, asked: Asked, *, seeds: int, most_runs: int | None
+    preset: ResolvedPreset, request: StudyRequest, *, seeds: int, most_runs: int | None
 ) -> tuple[Path, ModuleDesign]:
     """Writes the study whose grid is a balanced design over modules; returns its file and design.
 
-    Everything but the modules holds the published default, or ``asked.fixed``.
+    Everything but the modules holds the published default, or ``request.fixed``.
 
     Args:
         preset: The preset; a focus that names embedding or head makes them parts.
-        asked: Model, data and machine.
+        request: Model, data and machine.
         seeds: Runs of each configuration; 1, or 3 and more.
         most_runs: As in ``plan_design``.
     """
-    asked = _with_task(preset, asked)
-    folder = asked.output_dir / DESIGN_FOLDER
+    request = _with_task(preset, request)
+    folder = request.output_dir / DESIGN_FOLDER
     draft = write_derived_study(
-        asked, folder, _describe(preset, folder), preset.strategy.build_space(None)
+        request, folder, _describe(preset, folder), preset.strategy.build_space(None)
     )
     study = load_study(draft)
     generative = all(task.kind == "instruction" for task in study.tasks.values())
@@ -156,9 +158,9 @@ def write_design_study(
     }
     content = {
         **_describe(preset, folder),
-        "search": {**search, "fixed": dict(asked.fixed)},
+        "search": {**search, "fixed": dict(request.fixed)},
     }
-    return write_derived_study(asked, folder, content, space), design
+    return write_derived_study(request, folder, content, space), design
 
 
 def _describe(preset: ResolvedPreset, folder: Path) -> dict[str, Any]:
@@ -170,13 +172,13 @@ def _describe(preset: ResolvedPreset, folder: Path) -> dict[str, Any]:
     }
 
 
-def _with_task(preset: ResolvedPreset, asked: Asked) -> Asked:
+def _with_task(preset: ResolvedPreset, request: StudyRequest) -> StudyRequest:
     """Lets the focus name the task where the user has not."""
-    if asked.task is not None or asked.study is not None or preset.focus is None:
-        return asked
+    if request.task is not None or request.study is not None or preset.focus is None:
+        return request
     if preset.focus.task is None:
         raise ConfigError(
             f"focus '{preset.focus.name}' has no task of its own: give --task and, for data of "
             "your own, --dataset"
         )
-    return replace(asked, task=preset.focus.task)
+    return replace(request, task=preset.focus.task)

@@ -16,7 +16,7 @@ from phasewise.settings.suites import keep_experiments, load_suite
 from phasewise.statistics import compare_seeds
 from phasewise.tracking.experiments import ExperimentTracker
 from phasewise.tuning.ablation_study import write_ablation_study
-from phasewise.tuning.derived_study import Asked
+from phasewise.tuning.derived_study import StudyRequest
 from phasewise.tuning.phases import run_defaults
 from phasewise.tuning.search import search_unit
 
@@ -99,8 +99,8 @@ def costly(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("costly")
 def test_a_suite_leaves_database_plots_and_findings(tmp_path: Path) -> None:
     suite = keep_experiments(load_suite("rank_sweep"), ["r4", "r64"])
-    asked = Asked(output_dir=tmp_path / "out", study=write_tuning_study(tmp_path).path)
-    study = load_study(write_ablation_study(suite, asked))
+    wanted = StudyRequest(output_dir=tmp_path / "out", study=write_tuning_study(tmp_path).path)
+    study = load_study(write_ablation_study(suite, wanted))
     run_defaults(study, "toy", "lora", pool_factory=FakePool)
     search_unit(study, "toy", "lora", pool_factory=FakePool)
     runs: Mapping[str, Mapping[str, RunRecord]] = collect_runs(suite, study, "toy")

@@ -17,7 +17,7 @@ from phasewise.settings import Study, load_study
 from phasewise.settings.presets import load_preset
 from phasewise.settings.target_modules import roles_of
 from phasewise.summaries import Optimum
-from phasewise.tuning.derived_study import Asked
+from phasewise.tuning.derived_study import StudyRequest
 from phasewise.tuning.phases import run_defaults
 from phasewise.tuning.preset_study import (
     ResolvedPreset,
@@ -64,9 +64,9 @@ def costly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Asked:
+def wanted(tmp_path: Path) -> StudyRequest:
     base = write_tuning_study(tmp_path)
-    return Asked(output_dir=tmp_path / "out", study=base.path)
+    return StudyRequest(output_dir=tmp_path / "out", study=base.path)
 
 
 def _search(path: Path) -> tuple[Study, Optimum]:
@@ -80,8 +80,8 @@ def _preset(name: str, trials: int | None = None) -> ResolvedPreset:
 
 
 @pytest.mark.usefixtures("costly")
-def test_modules_are_credited_with_what_they_add(asked: Asked) -> None:
-    path, design = write_design_study(_preset("modules_only"), asked, seeds=3, most_runs=12)
+def test_modules_are_credited_with_what_they_add(wanted: StudyRequest) -> None:
+    path, design = write_design_study(_preset("modules_only"), wanted, seeds=3, most_runs=12)
     study, _ = _search(path)
     found = analyse_modules(study, *UNIT, design.parts)
     assert {part.name: part.effect for part in found.effects.parts} == pytest.approx(
@@ -102,10 +102,10 @@ def test_modules_are_credited_with_what_they_add(asked: Asked) -> None:
 
 
 @pytest.mark.usefixtures("costly")
-def test_the_documented_files_are_there_and_agree(asked: Asked) -> None:
+def test_the_documented_files_are_there_and_agree(wanted: StudyRequest) -> None:
     preset = _preset("focused", trials=5)
-    study, optimum = _search(write_search_study(preset, replace(asked, fixed={"epochs": 1})))
-    folder = asked.output_dir
+    study, optimum = _search(write_search_study(preset, replace(wanted, fixed={"epochs": 1})))
+    folder = wanted.output_dir
     write_preset_outputs(preset, study, UNIT, optimum, folder=folder, modules=None)
     read = {
         path.stem: json.loads(path.read_text())
@@ -134,15 +134,15 @@ def test_the_documented_files_are_there_and_agree(asked: Asked) -> None:
 
 
 @pytest.mark.usefixtures("costly")
-def test_the_database_holds_all_trials_and_no_checkpoint_stays(asked: Asked) -> None:
+def test_the_database_holds_all_trials_and_no_checkpoint_stays(wanted: StudyRequest) -> None:
     preset = _preset("quick", trials=4)
-    study, optimum = _search(write_search_study(preset, asked))
+    study, optimum = _search(write_search_study(preset, wanted))
     for _ in range(2):  # written again, it takes the place of the first
-        write_preset_outputs(preset, study, UNIT, optimum, folder=asked.output_dir, modules=None)
-    database = asked.output_dir / "optimization.db"
+        write_preset_outputs(preset, study, UNIT, optimum, folder=wanted.output_dir, modules=None)
+    database = wanted.output_dir / "optimization.db"
     loaded = optuna.load_study(study_name="quick_toy_dora", storage=f"sqlite:///{database}")
     assert [trial.state.name for trial in loaded.trials] == ["COMPLETE"] * 4
     assert loaded.best_value == pytest.approx(optimum.best_value)
     with sqlite3.connect(database) as connection:
         assert connection.execute("SELECT count(*) FROM trials").fetchone() == (4,)
-    assert not list(asked.output_dir.rglob("*.safetensors"))
+    assert not list(wanted.output_dir.rglob("*.safetensors"))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from phasewise.cli.looking import plan
+from phasewise.cli.inspect import plan
 from phasewise.runs import build_unit, phase_hash, unit_meaning
 from phasewise.settings import MethodSettings, Study, TrainingSettings
 from phasewise.training.choice import choose_engine

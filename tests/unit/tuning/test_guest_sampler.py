@@ -20,7 +20,7 @@ from phasewise.tuning.guest_sampler import (
     Axis,
     Coordinates,
     GuestSampler,
-    Question,
+    SuggestRequest,
     axis_of,
     decode,
     encode,
@@ -69,11 +69,11 @@ def test_missing_parameter_is_put_in_the_middle() -> None:
     assert fill_missing(axes, {"b": 0}) == {"a": 0.5, "b": 0, "c": 1}
 
 
-def _study() -> tuple[optuna.Study, list[Question]]:
-    asked: list[Question] = []
+def _study() -> tuple[optuna.Study, list[SuggestRequest]]:
+    asked: list[SuggestRequest] = []
 
-    def propose(question: Question) -> Iterator[Coordinates]:
-        asked.append(question)
+    def propose(request: SuggestRequest) -> Iterator[Coordinates]:
+        asked.append(request)
         yield {"rate": 0.5, "batch": 2}
         yield {"rate": 1.0, "batch": 0}
 
@@ -91,10 +91,10 @@ def test_library_is_told_losses_prunings_and_what_runs() -> None:
     running = study.ask({"rate": RATE, "batch": BATCH})
     assert running.params == {"rate": pytest.approx(1e-3), "batch": 16}
     study.ask({"rate": RATE, "batch": BATCH})
-    question = asked[-1]
-    assert question.axes == {"batch": Axis("choice", 3), "rate": Axis("continuous")}
-    assert [each.loss for each in question.ended] == [-0.7, None]
-    assert question.running == ({"rate": pytest.approx(0.5), "batch": 2},)
+    request = asked[-1]
+    assert request.axes == {"batch": Axis("choice", 3), "rate": Axis("continuous")}
+    assert [each.loss for each in request.ended] == [-0.7, None]
+    assert request.running == ({"rate": pytest.approx(0.5), "batch": 2},)
 
 
 def test_proposal_that_is_refused_is_followed_by_the_next() -> None:

@@ -12,7 +12,7 @@ from phasewise.settings.suites import load_suite
 from phasewise.training.choice import choose_engine
 from phasewise.tuning import preset_study
 from phasewise.tuning.ablation_study import write_ablation_study
-from phasewise.tuning.derived_study import Asked
+from phasewise.tuning.derived_study import StudyRequest
 from phasewise.tuning.preset_study import (
     plan_design,
     resolve_preset,
@@ -27,8 +27,8 @@ def base(tmp_path: Path) -> Study:
 
 
 @pytest.fixture
-def asked(base: Study, tmp_path: Path) -> Asked:
-    return Asked(output_dir=tmp_path / "out", study=base.path)
+def wanted(base: Study, tmp_path: Path) -> StudyRequest:
+    return StudyRequest(output_dir=tmp_path / "out", study=base.path)
 
 
 @pytest.fixture
@@ -43,8 +43,10 @@ def _preset(name: str, trials: int | None = None) -> preset_study.ResolvedPreset
     return resolve_preset(load_preset(name), trials)
 
 
-def test_a_preset_is_a_study_with_the_strategys_space(asked: Asked) -> None:
-    study = load_study(write_search_study(_preset("focused"), replace(asked, device="cpu", seed=7)))
+def test_a_preset_is_a_study_with_the_strategys_space(wanted: StudyRequest) -> None:
+    study = load_study(
+        write_search_study(_preset("focused"), replace(wanted, device="cpu", seed=7))
+    )
     assert (study.settings.search.trials, study.settings.seed) == (15, 7)
     assert study.units_of("all") == [("toy", "dora")]
     assert study.settings.machine.device == "cpu"
@@ -59,11 +61,11 @@ def test_a_preset_is_a_study_with_the_strategys_space(asked: Asked) -> None:
         "target_modules",
     }
     assert study.default_hyperparameters("toy", "dora").target_modules == "core"
-    assert study.settings.experiments_path.is_relative_to(asked.output_dir)
+    assert study.settings.experiments_path.is_relative_to(wanted.output_dir)
 
 
-def test_runs_of_a_preset_train_together_where_they_can(asked: Asked) -> None:
-    study = load_study(write_search_study(_preset("quick"), asked))
+def test_runs_of_a_preset_train_together_where_they_can(wanted: StudyRequest) -> None:
+    study = load_study(write_search_study(_preset("quick"), wanted))
     assert study.settings.training.engine == "auto"
     assert (
         choose_engine(
@@ -76,8 +78,8 @@ def test_runs_of_a_preset_train_together_where_they_can(asked: Asked) -> None:
     )
 
 
-def test_trials_modules_and_fixed_values_overrule(asked: Asked) -> None:
-    held = replace(asked, fixed={"learning_rate": 1e-5, "epochs": 1, "lora_alpha": 32})
+def test_trials_modules_and_fixed_values_overrule(wanted: StudyRequest) -> None:
+    held = replace(wanted, fixed={"learning_rate": 1e-5, "epochs": 1, "lora_alpha": 32})
     path = write_search_study(_preset("roleplay", trials=3), replace(held, task="toy"), "down")
     study = load_study(path)
     default = study.default_hyperparameters("toy", "dora")
@@ -90,31 +92,33 @@ def test_trials_modules_and_fixed_values_overrule(asked: Asked) -> None:
 
 
 def test_the_focus_names_the_task_unless_the_user_does(tmp_path: Path) -> None:
-    asked = Asked(output_dir=tmp_path, base_model="package:none")
-    assert list(load_study(write_search_study(_preset("reasoning"), asked)).tasks) == ["gsm8k"]
+    wanted = StudyRequest(output_dir=tmp_path, base_model="package:none")
+    assert list(load_study(write_search_study(_preset("reasoning"), wanted)).tasks) == ["gsm8k"]
     with pytest.raises(ConfigError, match="focus 'rag' has no task of its own"):
-        write_search_study(_preset("rag"), asked)
+        write_search_study(_preset("rag"), wanted)
     with pytest.raises(ConfigError, match="no task: give --task"):
-        write_search_study(_preset("quick"), asked)
+        write_search_study(_preset("quick"), wanted)
     with pytest.raises(ConfigError, match="no model"):
-        write_search_study(_preset("quick"), replace(asked, base_model=None))
+        write_search_study(_preset("quick"), replace(wanted, base_model=None))
 
 
 def test_a_file_takes_the_place_of_a_tasks_data(tmp_path: Path) -> None:
     file = tmp_path / "sample.jsonl"
     row = '{"instruction": "a", "input": "", "output": "b"}\n'
     file.write_text(row * 50)
-    asked = Asked(output_dir=tmp_path / "o", base_model="package:none", task="alpaca", dataset=file)
-    task = load_study(write_search_study(_preset("quick"), asked)).tasks["alpaca"]
+    wanted = StudyRequest(
+        output_dir=tmp_path / "o", base_model="package:none", task="alpaca", dataset=file
+    )
+    task = load_study(write_search_study(_preset("quick"), wanted)).tasks["alpaca"]
     assert (task.source.type, task.train_rows, task.search_rows) == ("files", None, 5)
     assert (task.splits.report, task.splits.report_rows) == (None, 5)
 
 
 def test_modules_only_is_a_grid_over_a_balanced_design(
-    asked: Asked, family: dict[str, str]
+    wanted: StudyRequest, family: dict[str, str]
 ) -> None:
     preset = _preset("modules_only")
-    path, design = write_design_study(preset, asked, seeds=1, most_runs=preset.trials)
+    path, design = write_design_study(preset, wanted, seeds=1, most_runs=preset.trials)
     study = load_study(path)
     assert design.parts == ("query", "key", "value", "output", "gate", "up", "down")
     space = study.parameters_of("dora")
@@ -122,12 +126,14 @@ def test_modules_only_is_a_grid_over_a_balanced_design(
     assert len(set(space["target_modules"].values)) == 12  # type: ignore[union-attr]
     search = study.settings.search
     assert (search.sampler, search.pruner, search.trials) == ("grid", "none", 12)
-    path, _ = write_design_study(preset, asked, seeds=4, most_runs=12)
+    path, _ = write_design_study(preset, wanted, seeds=4, most_runs=12)
     search = load_study(path).settings.search
     assert (search.confirm_top, search.confirm_seeds) == (12, 3)
 
 
-def test_fused_layers_are_one_part(asked: Asked, base: Study, family: dict[str, str]) -> None:
+def test_fused_layers_are_one_part(
+    wanted: StudyRequest, base: Study, family: dict[str, str]
+) -> None:
     family["family"] = "gpt2"
     design = plan_design(base.settings.model)
     assert design.parts == ("query+key+value", "output", "up", "down")
@@ -139,19 +145,19 @@ def test_fused_layers_are_one_part(asked: Asked, base: Study, family: dict[str, 
 
 
 def test_head_and_embedding_are_parts_where_the_focus_names_them(
-    asked: Asked, base: Study, family: dict[str, str], tmp_path: Path
+    wanted: StudyRequest, base: Study, family: dict[str, str], tmp_path: Path
 ) -> None:
     preset = _preset("roleplay")
-    _, design = write_design_study(preset, asked, seeds=1, most_runs=None)
+    _, design = write_design_study(preset, wanted, seeds=1, most_runs=None)
     assert "lm_head" not in design.parts  # a classifier has none
-    text = replace(asked, study=None, base_model="package:none", task="roleplay")
+    text = replace(wanted, study=None, base_model="package:none", task="roleplay")
     _, design = write_design_study(preset, text, seeds=1, most_runs=None)
     assert design.parts[-1] == "lm_head"
     assert any(subset.endswith("+lm_head") for subset in design.subsets)
 
 
-def test_a_suite_is_a_grid_on_every_seed(asked: Asked) -> None:
-    study = load_study(write_ablation_study(load_suite("rank_sweep"), asked))
+def test_a_suite_is_a_grid_on_every_seed(wanted: StudyRequest) -> None:
+    study = load_study(write_ablation_study(load_suite("rank_sweep"), wanted))
     assert study.parameters_of("lora")["lora_rank"].values == (4, 8, 16, 32, 64)  # type: ignore[union-attr]
     search = study.settings.search
     assert (search.sampler, search.pruner, search.trials) == ("grid", "none", 5)
@@ -160,8 +166,8 @@ def test_a_suite_is_a_grid_on_every_seed(asked: Asked) -> None:
     assert study.default_hyperparameters("toy", "lora").lora_alpha_over_rank == 2
 
 
-def test_precisions_become_methods_of_the_study(asked: Asked) -> None:
-    study = load_study(write_ablation_study(load_suite("quantization_sweep"), asked))
+def test_precisions_become_methods_of_the_study(wanted: StudyRequest) -> None:
+    study = load_study(write_ablation_study(load_suite("quantization_sweep"), wanted))
     found = {name: (m.quantization, m.dtype) for name, m in study.methods.items()}
     assert found == {
         "lora_4bit": ("nf4", None),
@@ -172,11 +178,11 @@ def test_precisions_become_methods_of_the_study(asked: Asked) -> None:
     assert study.parameters_of("lora_4bit")["lora_rank"].values == (16,)  # type: ignore[union-attr]
 
 
-def test_experiments_that_are_no_grid_are_refused(asked: Asked, tmp_path: Path) -> None:
+def test_experiments_that_are_no_grid_are_refused(wanted: StudyRequest, tmp_path: Path) -> None:
     pairs = {"a": (4, 8), "b": (8, 4)}
     listed = [{"name": n, "lora_rank": r, "lora_alpha": a} for n, (r, a) in pairs.items()]
 
     file = tmp_path / "suite.yaml"
     file.write_text(yaml.safe_dump({"suite_name": "s", "experiments": listed}))
     with pytest.raises(ConfigError, match="expected all 4 combinations, got 2"):
-        write_ablation_study(load_suite(str(file)), asked)
+        write_ablation_study(load_suite(str(file)), wanted)

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from phasewise.cli import ahead
+from phasewise.cli import prewarm
 from phasewise.training import server_process
 from phasewise.training.server_process import SERVER_VARIABLE, server_ahead
 
@@ -36,8 +36,8 @@ def test_only_commands_that_train_start_a_server(
         calls.append((study, method))
         return nullcontext()
 
-    monkeypatch.setattr(ahead, "server_ahead", note)
-    with ahead.import_ahead(line.split()):
+    monkeypatch.setattr(prewarm, "server_ahead", note)
+    with prewarm.prewarm_workers(line.split()):
         pass
     assert calls == ([] if asked is None else [asked])
 

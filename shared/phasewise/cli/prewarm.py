@@ -18,7 +18,7 @@ _IDLE = {"--help", "--dry-run"}
 DEFAULT_STUDY = "shared/config.yaml"
 
 
-def import_ahead(arguments: Sequence[str]) -> AbstractContextManager[None]:
+def prewarm_workers(arguments: Sequence[str]) -> AbstractContextManager[None]:
     """Returns what keeps a server of workers while a command runs, if it trains.
 
     Args:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fake_pool import FakePool, write_tuning_study
-from phasewise.cli.looking import check, plan
+from phasewise.cli.inspect import check, plan
 from phasewise.errors import ConfigError
 from phasewise.settings import SamplerName, Study
 from phasewise.tuning import hyperopt_sampler
