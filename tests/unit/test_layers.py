@@ -23,6 +23,7 @@ LAYERS = [
     "methods",
     "training",
     "statistics",
+    "formatting",
     "tuning",
     "inference",
     "figures",

@@ -77,6 +77,24 @@ def draw_correlation(correlation: Correlation) -> go.Figure:
     return figure
 
 
+def describe_correlation(correlation: Correlation) -> str:
+    """Returns the strongest correlation; there must be one."""
+    strongest = correlation.strongest()
+    assert strongest is not None
+    first, second, rho = strongest
+    return (
+        f"rank correlation between the parameters that the search drew; strongest between {first} "
+        f"and {second}, {rho:.2f} over {correlation.trials} trials."
+    ).replace("-0.", "−0.")
+
+
+def note_correlation(correlation: Correlation) -> str:
+    """Returns how to read the matrix, and what is not in it."""
+    words = correlation.left_out
+    left_out = f" No order, so left out: {', '.join(words)}." if words else ""
+    return f"Parameters that were drawn together cannot be told apart by this search.{left_out}"
+
+
 def _spearman(first: np.ndarray, second: np.ndarray) -> float:
     both = ~(np.isnan(first) | np.isnan(second))
     if both.sum() < _FEWEST_PAIRS:

@@ -8,6 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from phasewise.figures.style import NEUTRAL, MethodStyle, new_figure, shorten
+from phasewise.formatting import join_words
 from phasewise.records import RunCost, RunRecord
 
 #: What a run costs, less is better, and how it is read off.
@@ -69,7 +70,7 @@ def compute_cost_quality(runs: Mapping[str, Sequence[RunRecord]]) -> CostQuality
 
 
 def draw_cost_quality(value: CostQuality, styles: Mapping[str, MethodStyle]) -> go.Figure:
-    """Draws a panel a cost, on a logarithmic axis; the line joins the methods on the front."""
+    """Draws one panel per cost, on a logarithmic axis; the line joins the methods on the front."""
     axes = {
         _axis(number).replace("x", "xaxis"): _lay_out(name, points, number - 1, len(value.panels))
         for number, (name, points) in enumerate(value.panels.items(), start=1)
@@ -93,6 +94,15 @@ def draw_cost_quality(value: CostQuality, styles: Mapping[str, MethodStyle]) -> 
         traces += [_place_point(p, styles[p.method], number, name) for p in points]
     figure.add_traces(traces)
     return figure
+
+
+def describe_cost_quality(value: CostQuality) -> str:
+    """Returns the methods on the front of each cost."""
+    fronts = "; ".join(
+        f"{name}: {join_words([point.method for point in points if point.on_front])}"
+        for name, points in value.panels.items()
+    )
+    return f"score against cost; not outdone in {fronts}."
 
 
 def _lay_out(name: str, points: Sequence[CostPoint], index: int, panels: int) -> dict[str, Any]:

@@ -65,6 +65,16 @@ def draw_loss_curves(curves: LearningCurves, style: MethodStyle) -> go.Figure:
     return _draw(figure, curves.loss, curves.highlighted, style)
 
 
+def describe_search_curves(curves: LearningCurves) -> str:
+    """Returns what is shown."""
+    return f"{curves.metric} on the search set by epoch, {len(curves.search)} trials."
+
+
+def describe_loss_curves(curves: LearningCurves) -> str:
+    """Returns what is shown."""
+    return f"training loss by step, {len(curves.loss)} trials."
+
+
 def _search_curve(record: RunRecord, metric: str) -> Curve:
     points = [(e.epoch, e.metrics[metric]) for e in record.evaluations if metric in e.metrics]
     x, y = tuple(x for x, _ in points), tuple(y for _, y in points)

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from phasewise.figures.history import last_score
 from phasewise.figures.style import MethodStyle, add_band, new_figure, shorten
+from phasewise.formatting import show_score
 from phasewise.records import RunRecord
 from phasewise.statistics import Interval, expect_best
 
@@ -79,3 +80,12 @@ def draw_budget_curves(
             hovertemplate=f"{curve.method}, %{{x}} {budget}: %{{y:.4f}}<extra></extra>",
         )
     return figure
+
+
+def describe_budget_curves(curves: BudgetCurves) -> str:
+    """Returns where each method's curve ends."""
+    ends = ", ".join(
+        f"{curve.method} {show_score(curve.values[-1])} after {len(curve.values)} trials"
+        for curve in curves.curves
+    )
+    return f"expected best score of a search against its budget: {ends}."

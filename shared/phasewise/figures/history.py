@@ -1,5 +1,6 @@
 """Optimisation history of one unit: every trial's score and the best so far."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,7 +8,10 @@ from typing import Any, Literal
 import plotly.graph_objects as go
 
 from phasewise.figures.style import NEUTRAL, MethodStyle, new_figure, shorten
+from phasewise.formatting import show_score
 from phasewise.records import RunRecord, RunStatus
+from phasewise.settings import SearchSettings
+from phasewise.tuning.startup import schedule_startup
 
 #: Who proposed a trial: the published default, a quasi-random draw, a model of earlier trials.
 Origin = Literal["default", "earlier", "sobol", "model", "unknown"]
@@ -94,6 +98,29 @@ def draw_history(history: SearchHistory, style: MethodStyle) -> go.Figure:
     pruned = [point for point in history.points if point.status == "pruned"]
     _add_points(figure, pruned, "pruned", {"symbol": "x", "size": 8, "color": NEUTRAL})
     return figure
+
+
+def describe_history(history: SearchHistory) -> str:
+    """Returns how many trials who proposed, and where the best so far ends."""
+    ending = [best for best in history.best if best == best]
+    reached = f", best so far ends at {show_score(ending[-1])}" if ending else ""
+    counts = Counter(point.origin for point in history.points)
+    words = ", ".join(f"{count} {origin}" for origin, count in counts.items())
+    return f"score of {len(history.points)} trials ({words}){reached}."
+
+
+def name_origins(search: SearchSettings, trials: int) -> dict[str, Origin]:
+    """Returns trial name to who proposed it, where the sampler's plan alone says so."""
+    names = [f"trial-{number:03d}" for number in range(trials)]
+    if search.sampler == "qmc":
+        return dict.fromkeys(names, "sobol")
+    if search.sampler != "schedule":
+        return {}
+    start = schedule_startup(search.trials)
+    origins: dict[str, Origin] = {name: "model" for name in names[start:]}
+    origins |= dict.fromkeys(names[1:start], "sobol")
+    first: Origin = "default" if search.refine_from is None else "earlier"
+    return origins | dict.fromkeys(names[:1], first)
 
 
 def trial_number(name: str) -> int:

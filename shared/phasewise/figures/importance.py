@@ -74,6 +74,15 @@ def draw_importance(importance: Importance, style: MethodStyle) -> go.Figure:
     return figure
 
 
+def describe_importance(importance: Importance) -> str:
+    """Returns each parameter's share with its interval."""
+    shares = ", ".join(
+        f"{each.name} {each.share:.2f} [{each.interval.low:.2f}, {each.interval.high:.2f}]"
+        for each in importance.parameters
+    )
+    return f"importance of the hyperparameters: {shares}."
+
+
 def _warn(trials: int) -> str:
     if trials >= TRUSTED_TRIALS:
         return ""

@@ -98,6 +98,14 @@ def draw_parallel(parallel: Parallel, style: MethodStyle) -> go.Figure:
     return figure
 
 
+def describe_parallel(parallel: Parallel) -> str:
+    """Returns what is shown."""
+    return (
+        f"the values of {len(parallel.lines)} trials side by side, the best trial and the best "
+        "quarter brought out."
+    )
+
+
 def _group(trials: SearchedTrials) -> list[Group]:
     finished = trials.finished()
     scores = [trials.trials[index].score or 0.0 for index in finished]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from phasewise.figures.style import NEUTRAL, MethodStyle, new_figure, shorten
+from phasewise.formatting import show_score
 from phasewise.statistics import Interval, summarise_scores, t_interval
 
 
@@ -51,7 +52,7 @@ def compute_seed_scores(
 
 
 def draw_seed_scores(seeds: SeedScores, styles: Mapping[str, MethodStyle]) -> go.Figure:
-    """Draws a dot a seed, the mean with its 95 % interval, and the published default's mean."""
+    """Draws one dot per seed, the mean with its 95 % interval, and the published default's mean."""
     figure = new_figure(f"{seeds.metric}, report set", "")
     for group in seeds.groups:
         style = styles[group.method]
@@ -71,6 +72,12 @@ def draw_seed_scores(seeds: SeedScores, styles: Mapping[str, MethodStyle]) -> go
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1], type="category")
     figure.update_layout(height=130 + 52 * max(len(names), 1))
     return figure
+
+
+def describe_seed_scores(seeds: SeedScores) -> str:
+    """Returns the mean of each method."""
+    means = ", ".join(f"{group.method} {show_score(group.mean)}" for group in seeds.groups)
+    return f"mean {seeds.metric} over seeds on the report set: {means}."
 
 
 def _add_dots(figure: go.Figure, group: SeedGroup, style: MethodStyle) -> None:

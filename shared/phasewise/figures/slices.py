@@ -32,6 +32,11 @@ class Slices:
     trials: SearchedTrials
     panels: tuple[Slice, ...]
 
+    @property
+    def scored(self) -> bool:
+        """Whether any trial has a score, without which there is nothing to show."""
+        return any(trial.score is not None for trial in self.trials.trials)
+
 
 def compute_slices(trials: SearchedTrials, flags: Sequence[RangeFlag] = ()) -> Slices:
     """Pairs each searched parameter with its range flag, if it has one."""
@@ -41,7 +46,7 @@ def compute_slices(trials: SearchedTrials, flags: Sequence[RangeFlag] = ()) -> S
 
 
 def draw_slices(slices: Slices, style: MethodStyle) -> go.Figure:
-    """Draws a panel a parameter: finished trials, pruned and unscored ones apart, the best."""
+    """Draws one panel per parameter: finished trials, pruned and unscored ones apart, the best."""
     rows = math.ceil(len(slices.panels) / COLUMNS)
     low, high = _score_range(slices.trials)
     axes = {}
@@ -64,6 +69,14 @@ def draw_slices(slices: Slices, style: MethodStyle) -> go.Figure:
     figure.add_traces(traces)
     figure.update_layout(height=HEIGHT * rows)
     return figure
+
+
+def describe_slices(slices: Slices) -> str:
+    """Returns what is shown, and which parameters have their best at an edge."""
+    flagged = [panel.parameter.name for panel in slices.panels if panel.wider]
+    edges = f"; the best lies at an edge of {', '.join(flagged)}" if flagged else ""
+    names = ", ".join(panel.parameter.name for panel in slices.panels)
+    return f"{slices.trials.metric} of each trial against {names}{edges}."
 
 
 def _slice(parameter: SearchedParameter, flag: RangeFlag | None) -> Slice:

@@ -27,7 +27,7 @@ def build_report(
     Args:
         study: The study whose records are read.
         units: (task, method) pairs, in the order of the report.
-        figures: Written as PNG and SVG too; ``main``: each task's seeds, expected best and cost.
+        figures: Written as PNG and SVG too; ``main``: those that `figure_list` marks as such.
 
     Returns:
         Path of ``report.html``; beside it lie ``RESULTS.md``, ``tables/``, ``paper/`` and

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from phasewise.formatting import join_words
 from phasewise.report.evidence import PHASES, TaskEvidence
-from phasewise.report.formatting import join_words
 from phasewise.report.verdicts import Verdict
 from phasewise.settings import Study
 from phasewise.settings.space import Parameter

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from phasewise.figures import MethodStyle, assign_styles
 from phasewise.report.detection import describe_detection, find_detection
-from phasewise.report.drawing import Drawing
+from phasewise.report.drawing import Drawing, draw_figures
 from phasewise.report.evidence import TaskEvidence, gather_evidence
+from phasewise.report.figure_list import TASK_FIGURES
 from phasewise.report.findings import TaskFinding, find_overall, find_task
 from phasewise.report.latex import build_latex_tables
 from phasewise.report.pair_traces import PairTrace, trace_pairs
@@ -22,7 +23,6 @@ from phasewise.report.tables import (
     build_noise_table,
     build_unit_table,
 )
-from phasewise.report.task_drawings import draw_task
 from phasewise.report.traces import RunRow, TaskTrace, trace_tasks
 from phasewise.report.verdict_table import VerdictRow, build_verdict_row, build_verdict_table
 from phasewise.report.verdicts import judge_tasks
@@ -77,7 +77,7 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
     styles = assign_styles(study.methods)
     rows = [build_unit_row(study, unit) for unit in found]
     noise = [build_noise_row(study, task) for task in tasks]
-    drawings = {task.task: draw_task(task, styles) for task in tasks}
+    drawings = {task.task: draw_figures(TASK_FIGURES, task, styles, (task.task,)) for task in tasks}
     sections = [
         build_unit_section(study, unit, styles[unit.method], row.state)
         for unit, row in zip(found, rows, strict=True)

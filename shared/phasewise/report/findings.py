@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from phasewise.formatting import BASELINE_NAMES, join_words, show_score
 from phasewise.report.evidence import TaskEvidence, UnitEvidence
-from phasewise.report.formatting import BASELINE_NAMES, join_words, show_score
 from phasewise.report.pair_traces import name_pair
 from phasewise.report.rows import describe_gaps
 from phasewise.report.sentences import describe_verdict, list_cautions

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from phasewise.report.formatting import MISSING, show_amount, show_count, show_p, show_score
+from phasewise.formatting import MISSING, show_amount, show_count, show_p, show_score
 from phasewise.report.rows import UnitRow
 from phasewise.report.sentences import Scale
 from phasewise.report.verdict_table import build_verdict_row

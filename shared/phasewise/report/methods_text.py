@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from phasewise.formatting import join_words
 from phasewise.report.citations import (
     PRUNER_KEYS,
     SAMPLER_KEYS,
@@ -12,7 +13,6 @@ from phasewise.report.citations import (
     find_tool_keys,
 )
 from phasewise.report.evidence import PHASES, TaskEvidence
-from phasewise.report.formatting import join_words
 from phasewise.report.verdicts import ALL_TASKS, Verdict
 from phasewise.settings import SearchSettings, Study
 from phasewise.tuning.startup import schedule_startup

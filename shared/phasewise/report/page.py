@@ -14,9 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from phasewise.figures import DARK, LIGHT
+from phasewise.formatting import MISSING, show_amount
 from phasewise.report.content import ReportContent
 from phasewise.report.drawing import Drawing
-from phasewise.report.formatting import MISSING, show_amount
 
 _TEMPLATES = "templates"
 

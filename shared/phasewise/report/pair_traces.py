@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from phasewise.formatting import show_p, show_score
 from phasewise.report.evidence import TaskEvidence, UnitEvidence
-from phasewise.report.formatting import show_p, show_score
 from phasewise.report.sentences import Scale
 from phasewise.report.traces import name_run
 from phasewise.report.verdicts import ALL_TASKS, Verdict

@@ -9,8 +9,8 @@ from statistics import fmean
 from phasewise.figures import assign_styles
 from phasewise.figures.anytime import compute_anytime, draw_anytime
 from phasewise.figures.static import write_static
+from phasewise.formatting import show_amount, show_interval, show_score
 from phasewise.records import write_atomically
-from phasewise.report.formatting import show_amount, show_interval, show_score
 from phasewise.report.sentences import describe_verdict
 from phasewise.report.tables import write_csv
 from phasewise.report.verdict_table import build_verdict_row

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from phasewise.figures import MethodStyle
-from phasewise.report.drawing import Drawing
+from phasewise.formatting import join_words, show_score, show_signed
+from phasewise.report.drawing import Drawing, UnitSource, draw_figures
 from phasewise.report.evidence import PHASES, UnitEvidence
-from phasewise.report.formatting import join_words, show_score, show_signed
+from phasewise.report.figure_list import UNIT_FIGURES
 from phasewise.report.traces import name_unit
-from phasewise.report.unit_drawings import draw_unit
 from phasewise.settings import Study
 
 #: More failed runs than this are counted instead of being named one by one.
@@ -36,6 +36,7 @@ def build_unit_section(
     study: Study, unit: UnitEvidence, style: MethodStyle, state: str
 ) -> UnitSection:
     """Returns a unit's section; ``state`` says what the unit still lacks, empty if nothing."""
+    source, about = UnitSource(study, unit), (unit.task, unit.method)
     best = unit.optimum.best_hyperparameters if unit.optimum else {}
     return UnitSection(
         task=unit.task,
@@ -44,7 +45,7 @@ def build_unit_section(
         warnings=tuple(_list_warnings(unit, state)),
         hyperparameters=tuple((name, _show_value(value)) for name, value in best.items()),
         failures=tuple(_list_failures(unit)),
-        drawings=tuple(draw_unit(study, unit, style)),
+        drawings=draw_figures(UNIT_FIGURES, source, style, about),
     )
 
 

@@ -1,6 +1,6 @@
 """A verdict in words: who beats whom by how much, or what it would take to tell them apart."""
 
-from phasewise.report.formatting import join_words, show_p, show_score
+from phasewise.formatting import join_words, show_p, show_score
 from phasewise.report.verdicts import ALL_TASKS, Verdict
 from phasewise.settings import DIRECTIONS
 from phasewise.statistics import Comparison, Interval, seeds_to_resolve

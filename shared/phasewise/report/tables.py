@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, fields
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from phasewise.report.evidence import PHASES, TaskEvidence, UnitEvidence
-from phasewise.report.formatting import (
+from phasewise.formatting import (
     BASELINE_NAMES,
     MISSING,
     show_amount,
@@ -19,6 +18,7 @@ from phasewise.report.formatting import (
     show_signed,
     show_spread,
 )
+from phasewise.report.evidence import PHASES, TaskEvidence, UnitEvidence
 from phasewise.report.rows import NoiseRow, UnitRow, count_statuses
 from phasewise.report.traces import (
     CONFIRMATIONS,

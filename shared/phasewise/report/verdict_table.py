@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from phasewise.report.formatting import MISSING, show_p
+from phasewise.formatting import MISSING, show_p
 from phasewise.report.pair_traces import name_pair
 from phasewise.report.sentences import Scale
 from phasewise.report.tables import Table

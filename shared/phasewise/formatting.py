@@ -1,4 +1,4 @@
-"""How the report writes numbers; every table and sentence uses these."""
+"""How numbers are written; every table, sentence and caption uses these."""
 
 from phasewise.statistics import Interval
 from phasewise.summaries import ScoreSummary

@@ -1,0 +1,135 @@
+"""The figures of the report, one row each, in the order of the page."""
+
+from phasewise.figures import (
+    correlation,
+    cost_quality,
+    curves,
+    expected_best,
+    history,
+    importance,
+    parallel,
+    seed_scores,
+    slices,
+)
+from phasewise.figures.style import MethodStyle
+from phasewise.report.drawing import Figure, Styles, UnitSource
+from phasewise.report.evidence import TaskEvidence
+
+#: Of each task.
+TASK_FIGURES: tuple[Figure[TaskEvidence, Styles], ...] = (
+    Figure(
+        name="seeds",
+        title="Phase 2, seed by seed",
+        compute=lambda task: seed_scores.compute_seed_scores(
+            task.metric,
+            {unit.method: unit.validation.scores for unit in task.units},
+            {unit.method: unit.default_report.mean for unit in task.units},
+        ),
+        needs=lambda seeds: seeds.groups,
+        draw=seed_scores.draw_seed_scores,
+        describe=seed_scores.describe_seed_scores,
+        main=True,
+    ),
+    Figure(
+        name="budget-trials",
+        title="Expected best at equal trials (their order ignored)",
+        compute=lambda task: expected_best.compute_budget_curves(
+            {unit.method: unit.trials for unit in task.units}
+        ),
+        needs=lambda budgets: budgets.curves,
+        draw=lambda budgets, styles: expected_best.draw_budget_curves(budgets, styles, "trials"),
+        describe=expected_best.describe_budget_curves,
+        main=True,
+    ),
+    Figure(
+        name="budget-seconds",
+        title="Expected best at equal seconds (order of trials ignored)",
+        compute=lambda task: expected_best.compute_budget_curves(
+            {unit.method: unit.trials for unit in task.units}
+        ),
+        needs=lambda budgets: any(curve.seconds is not None for curve in budgets.curves),
+        draw=lambda budgets, styles: expected_best.draw_budget_curves(budgets, styles, "seconds"),
+        describe=expected_best.describe_budget_curves,
+    ),
+    Figure(
+        name="cost",
+        title="Cost against quality",
+        compute=lambda task: cost_quality.compute_cost_quality(
+            {unit.method: list(unit.seed_runs().values()) for unit in task.units}
+        ),
+        needs=lambda costs: costs.panels,
+        draw=cost_quality.draw_cost_quality,
+        describe=cost_quality.describe_cost_quality,
+        wide=True,
+        main=True,
+    ),
+)
+
+#: Of each unit: its search, what it says about the parameters, its learning curves.
+UNIT_FIGURES: tuple[Figure[UnitSource, MethodStyle], ...] = (
+    Figure(
+        name="history",
+        title="Optimisation history",
+        compute=lambda source: history.compute_history(
+            source.unit.trials,
+            history.name_origins(source.study.settings.search, len(source.unit.trials)),
+        ),
+        needs=lambda found: found.points,
+        draw=history.draw_history,
+        describe=history.describe_history,
+    ),
+    Figure(
+        name="importance",
+        title="Importance of hyperparameters",
+        compute=lambda source: importance.compute_importance(source.trials),
+        needs=lambda found: found.parameters,
+        draw=importance.draw_importance,
+        describe=importance.describe_importance,
+        note=lambda found: found.warning,
+    ),
+    Figure(
+        name="correlation",
+        title="Correlation between sampled hyperparameters",
+        compute=lambda source: correlation.compute_correlation(source.trials),
+        needs=lambda found: found.strongest(),
+        draw=lambda found, _: correlation.draw_correlation(found),
+        describe=correlation.describe_correlation,
+        note=correlation.note_correlation,
+    ),
+    Figure(
+        name="slices",
+        title="Score against each hyperparameter",
+        compute=lambda source: slices.compute_slices(
+            source.trials, source.unit.optimum.range_flags if source.unit.optimum else ()
+        ),
+        needs=lambda found: found.panels and found.scored,
+        draw=slices.draw_slices,
+        describe=slices.describe_slices,
+        wide=True,
+    ),
+    Figure(
+        name="parallel",
+        title="Parallel coordinates",
+        compute=lambda source: parallel.compute_parallel(source.trials),
+        needs=lambda found: found.lines and len(found.axes) > 2,  # one is the score
+        draw=parallel.draw_parallel,
+        describe=parallel.describe_parallel,
+        wide=True,
+    ),
+    Figure(
+        name="curves",
+        title="Search-set score",
+        compute=lambda source: curves.compute_learning_curves(source.unit.trials, source.best),
+        needs=lambda found: found.search,
+        draw=curves.draw_search_curves,
+        describe=curves.describe_search_curves,
+    ),
+    Figure(
+        name="loss",
+        title="Training loss",
+        compute=lambda source: curves.compute_learning_curves(source.unit.trials, source.best),
+        needs=lambda found: found.loss,
+        draw=curves.draw_loss_curves,
+        describe=curves.describe_loss_curves,
+    ),
+)
