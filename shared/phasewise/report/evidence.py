@@ -83,10 +83,6 @@ class UnitEvidence:
         """Returns the finished runs of Phase 2 by their seeds; a NaN is no score."""
         return self._finished("phase2", self.phase2)
 
-    def default_runs(self) -> dict[SeedKey, RunRecord]:
-        """Returns the finished runs of the published default by their seeds."""
-        return self._finished("phase0", self.phase0)
-
     def _finished(self, phase: Phase, summary: PhaseSummary | None) -> dict[SeedKey, RunRecord]:
         named = None if summary is None else set(summary.runs)
         runs = {}

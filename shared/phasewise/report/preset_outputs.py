@@ -17,7 +17,6 @@ from phasewise.tuning.preset_study import ResolvedPreset
 
 RESULTS_FOLDER = "final_results"
 DATABASE_FILE = "optimization.db"
-LOGS_FOLDER = "logs"
 
 
 def write_preset_outputs(

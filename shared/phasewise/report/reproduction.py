@@ -79,11 +79,6 @@ def hash_study(study: Study) -> str:
     return hash_content({"settings": settings, "tasks": tasks, "methods": methods, "space": space})
 
 
-def _dump_parameters(study: Study, method: str) -> dict[str, object]:
-    parameters = study.parameters_of(method)
-    return {name: parameter.model_dump(mode="json") for name, parameter in parameters.items()}
-
-
 def _count_values(values: Sequence[str]) -> str:
     counts = Counter(values)
     if len(counts) == 1:

@@ -126,19 +126,6 @@ def open_report_data(
     return report
 
 
-def open_report_set(
-    unit: UnitConfig, *, ledger: Path, run_label: str, reason: str
-) -> list[Example]:
-    """Returns the report set as text and notes the access in the ledger.
-
-    Raises:
-        DataError: The data are missing or malformed.
-    """
-    report = _read_report(unit)
-    append_access(ledger, task=unit.task.name, run=run_label, reason=reason, rows=len(report))
-    return report
-
-
 def load_splits(unit: UnitConfig, subset_seed: int) -> Splits:
     """Returns train sample and search set as text, everything checked.
 

@@ -26,12 +26,17 @@ def texts_of(examples: Sequence[Example]) -> set[tuple[str, ...]]:
     return {example.texts for example in examples}
 
 
+def open_report(unit: UnitConfig, tokenizer: Any, ledger: Path) -> list[Example]:
+    opened = data.open_report_data(unit, tokenizer, ledger=ledger, run_label="r", reason="test")
+    return list(opened.examples)
+
+
 def test_sets_are_disjoint_and_sized(
-    classification_task: TaskBuilder, build_unit_of: UnitBuilder, tmp_path: Path
+    classification_task: TaskBuilder, build_unit_of: UnitBuilder, tmp_path: Path, tokenizer: Any
 ) -> None:
     unit = build_unit_of(classification_task())
     splits = data.load_splits(unit, subset_seed=1)
-    report = data.open_report_set(unit, ledger=tmp_path / "l", run_label="r", reason="test")
+    report = open_report(unit, tokenizer, tmp_path / "l")
     assert (len(splits.train), len(splits.search), len(report)) == (20, 10, 20)
     assert sum(example.label for example in splits.train) == 10  # as in the pool, half
     sets = [texts_of(examples) for examples in (splits.train, splits.search, report)]
@@ -55,13 +60,13 @@ def test_seeds_draw_what_they_name(
 
 
 def test_a_carved_report_set_is_disjoint_and_stays_when_the_sample_changes(
-    classification_task: TaskBuilder, build_unit_of: UnitBuilder, tmp_path: Path
+    classification_task: TaskBuilder, build_unit_of: UnitBuilder, tmp_path: Path, tokenizer: Any
 ) -> None:
     reports = []
     for rows in (10, 20):
         splits = {"train": "train", "report": None, "report_rows": 16}
         unit = build_unit_of(classification_task(splits=splits, train_rows=rows))
-        report = data.open_report_set(unit, ledger=tmp_path / "l", run_label="r", reason="test")
+        report = open_report(unit, tokenizer, tmp_path / "l")
         drawn = data.load_splits(unit, 1)
         assert len(report) == 16
         assert not texts_of(report) & texts_of([*drawn.train, *drawn.search])
@@ -70,11 +75,11 @@ def test_a_carved_report_set_is_disjoint_and_stays_when_the_sample_changes(
 
 
 def test_official_report_rows_can_be_limited(
-    classification_task: TaskBuilder, build_unit_of: UnitBuilder, tmp_path: Path
+    classification_task: TaskBuilder, build_unit_of: UnitBuilder, tmp_path: Path, tokenizer: Any
 ) -> None:
     splits = {"train": "train", "report": "dev", "report_rows": 6}
     unit = build_unit_of(classification_task(splits=splits))
-    report = data.open_report_set(unit, ledger=tmp_path / "l", run_label="r", reason="test")
+    report = open_report(unit, tokenizer, tmp_path / "l")
     assert [example.label for example in report].count(1) == 3
     assert len(report) == 6
 
@@ -87,7 +92,7 @@ def test_every_opening_of_the_report_set_is_in_the_ledger(
     assert read_ledger(ledger) == []
     for label in ("seed-00", "seed-01"):  # the second comes from the cache
         data.open_report_data(unit, tokenizer, ledger=ledger, run_label=label, reason="Phase 2")
-    data.open_report_set(unit, ledger=ledger, run_label="text", reason="baselines")
+    data.open_report_data(unit, tokenizer, ledger=ledger, run_label="text", reason="baselines")
     entries = read_ledger(ledger)
     assert [entry["run"] for entry in entries] == ["seed-00", "seed-01", "text"]
     assert {entry["rows"] for entry in entries} == {20}
