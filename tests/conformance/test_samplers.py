@@ -21,7 +21,7 @@ from phasewise.settings import (
 )
 from phasewise.summaries import Optimum
 from phasewise.tuning.openbox_sampler import PYTHON_VARIABLE
-from phasewise.tuning.pruners import PRUNERS, Judge, build_pruner
+from phasewise.tuning.pruners import PRUNERS, TrialPruner, build_pruner
 from phasewise.tuning.sampler_benchmark import run_search
 from phasewise.tuning.samplers import SAMPLERS, SamplerSize, build_sampler
 from phasewise.tuning.search import search_unit
@@ -174,7 +174,7 @@ def test_samplers_learn_beside_pruned_trials(sampler: SamplerName, pruner: Prune
     space, size = _conditional_space(), SamplerSize(TRIALS, len(CONDITIONAL))
     settings = SearchSettings(pruner=pruner)
     study = optuna.create_study(direction="maximize", pruner=build_pruner(settings))
-    judge = Judge(study, pruner, lambda metrics: metrics["accuracy"])
+    trial_pruner = TrialPruner(study, pruner, lambda metrics: metrics["accuracy"])
     for number in range(10):
         study.sampler = build_sampler(sampler, seed=number, size=size, space=space)
         trial = study.ask()
@@ -184,7 +184,7 @@ def test_samplers_learn_beside_pruned_trials(sampler: SamplerName, pruner: Prune
         for epoch in range(1, epochs + 1):
             metrics = {"accuracy": score * (0.5 + 0.5 * epoch / epochs)}
             evaluation = Evaluation(step=epoch, epoch=epoch, train_loss=None, metrics=metrics)
-            if judge.decide(trial, evaluation, epochs) == "prune":
+            if trial_pruner.decide(trial, evaluation, epochs) == "prune":
                 study.tell(trial, state=optuna.trial.TrialState.PRUNED)
                 break
         else:

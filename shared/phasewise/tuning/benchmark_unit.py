@@ -65,7 +65,6 @@ def benchmark_unit(
             pool_factory=pool_factory,
             console=None,
             log=log,
-            verbose=False,
             on_record=None,
         ) as session:
             score = _train_live(unit, session)

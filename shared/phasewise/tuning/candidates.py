@@ -1,4 +1,4 @@
-"""The choice of the winner: the best trials, confirmed on fresh seeds."""
+"""The candidates for the optimum: the best trials, confirmed on fresh seeds."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -32,7 +32,7 @@ def rank_finished(trials: Sequence[EndedTrial], sign: float) -> list[EndedTrial]
 
 
 def rank_trials(trials: Sequence[EndedTrial], objective: Objective) -> list[EndedTrial]:
-    """Returns the trials that may win, best first; of a front its members, by the first objective.
+    """Returns the trials to choose from, best first; of a front its members by the first value.
 
     Args:
         trials: Ended trials in any order.
@@ -68,22 +68,17 @@ def build_candidates(
     ]
 
 
-def choose_winner(candidates: Sequence[Candidate], sign: float) -> Candidate:
-    """Returns the candidate with the best confirmed mean.
+def rank_candidates(candidates: Sequence[Candidate], sign: float) -> list[Candidate]:
+    """Returns the candidates, the best confirmed mean first: that one is the optimum.
 
     The raw score does not enter: the best of n is high by luck too. Candidates without any
     confirmed score are beaten by all that have one; if none has one the raw score decides. Ties
     go to the earlier trial. There are no NaNs: a run without a finite score has no score.
 
     Args:
-        candidates: At least one.
+        candidates: In any order.
         sign: +1 if higher is better, -1 if lower is.
     """
-    return rank_candidates(candidates, sign)[0]
-
-
-def rank_candidates(candidates: Sequence[Candidate], sign: float) -> list[Candidate]:
-    """Returns the candidates in the order in which ``choose_winner`` prefers them."""
 
     def key(candidate: Candidate) -> tuple[bool, float, int]:
         mean = candidate.confirmed.mean

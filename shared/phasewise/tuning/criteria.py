@@ -12,7 +12,7 @@ from typing import NamedTuple
 from phasewise.settings import DIRECTIONS
 from phasewise.statistics import accuracy_standard_error, expected_gap
 from phasewise.summaries import Criterion
-from phasewise.tuning.winner import Candidate
+from phasewise.tuning.candidates import Candidate
 
 #: The documented smallest gap between the best and the worst trial: of a score in its own units
 #: (5 points), of what has no upper end, a loss, as a share of the published default's.
@@ -32,7 +32,7 @@ class SearchState(NamedTuple):
     metric: str
     sign: float  # +1 if higher is better, else -1
     values: Sequence[float]  # raw scores of the finished trials
-    ranked: Sequence[Candidate]  # winner first
+    ranked: Sequence[Candidate]  # the optimum first
     baseline: float  # mean of the published default, Phase 0
     noise: Noise
     final: bool
@@ -65,7 +65,7 @@ def check_criteria(state: SearchState) -> tuple[Criterion, ...]:
 
 
 def _clear_optimum(state: SearchState) -> Criterion:
-    """The winner leads the runner-up by two standard errors of the difference, on fresh seeds."""
+    """The optimum leads the runner-up by two standard errors of the difference, on fresh seeds."""
     name = "clear optimum"
     means = [c.confirmed.mean for c in state.ranked if c.confirmed.mean is not None]
     if not state.final or len(means) < 2:
@@ -83,9 +83,9 @@ def _clear_optimum(state: SearchState) -> Criterion:
 def _good_configuration(state: SearchState) -> Criterion:
     values = [state.sign * value for value in state.values]
     better = sum(value > state.sign * state.baseline for value in values)
-    winner = state.ranked[0]
-    confirmed = winner.confirmed.mean
-    score = winner.value if confirmed is None else confirmed
+    best = state.ranked[0]
+    confirmed = best.confirmed.mean
+    score = best.value if confirmed is None else confirmed
     kind = "raw" if confirmed is None else "confirmed"
     gain = state.sign * (score - state.baseline)
     detail = (

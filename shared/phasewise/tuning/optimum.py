@@ -8,12 +8,12 @@ from phasewise.provenance import describe_environment
 from phasewise.records import RunRecord, read_record
 from phasewise.settings import Hyperparameters, MethodSettings
 from phasewise.summaries import FrontPoint, Optimum, PhaseSummary, read_phase_summary
+from phasewise.tuning.candidates import Candidate, rank_candidates, rank_trials
 from phasewise.tuning.criteria import SearchState, check_criteria, measure_noise
 from phasewise.tuning.edges import flag_edges
 from phasewise.tuning.objectives import Objective
 from phasewise.tuning.trials import EndedTrial, count_states
 from phasewise.tuning.units import Unit
-from phasewise.tuning.winner import Candidate, rank_candidates, rank_trials
 
 
 def read_baseline(unit: Unit) -> PhaseSummary:
@@ -55,16 +55,16 @@ def build_optimum(
         final: Whether nothing more will run.
     """
     ranked = rank_candidates(candidates, objective.sign)
-    winner = ranked[0]
-    reached = winner.value if winner.confirmed.mean is None else winner.confirmed.mean
+    best = ranked[0]
+    reached = best.value if best.confirmed.mean is None else best.confirmed.mean
     reference = objective.baseline.mean
     assert reference is not None
     state = _describe_search(trials, ranked, objective, final)
     return Optimum(
         best_hyperparameters=meaningful_hyperparameters(
-            winner.hyperparameters, unit.study.methods[unit.method]
+            best.hyperparameters, unit.study.methods[unit.method]
         ),
-        best_value=winner.value,
+        best_value=best.value,
         n_trials=len(trials),
         study_name=unit.study_name,
         final=final,
@@ -72,17 +72,17 @@ def build_optimum(
         method=unit.method,
         metric=objective.name,
         direction=objective.direction,
-        best_trial=winner.number,
-        confirmed_value=winner.confirmed.mean,
-        confirmed_standard_error=winner.confirmed.standard_error,
-        confirmed_seeds=len(winner.confirmed.scores),
+        best_trial=best.number,
+        confirmed_value=best.confirmed.mean,
+        confirmed_standard_error=best.confirmed.standard_error,
+        confirmed_seeds=len(best.confirmed.scores),
         model_based_trials=sum(trial.origin == "model" for trial in trials),
         trial_states=count_states(list(trials)),
         baseline_value=reference,
         improvement=objective.sign * (reached - reference),
         refined_from=None if unit.refinement is None else unit.refinement.origin,
         pareto_front=_describe_front(unit, trials, objective),
-        range_flags=flag_edges(unit.space.parameters, winner.hyperparameters),
+        range_flags=flag_edges(unit.space.parameters, best.hyperparameters),
         success_criteria=check_criteria(state),
         settings_hash=unit.phase_hash("phase1"),
         provenance=describe_environment(),

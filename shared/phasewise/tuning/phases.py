@@ -6,12 +6,12 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from phasewise.errors import ConfigError, PhasewiseError, RecordError
-from phasewise.records import Evaluation, RunRecord
+from phasewise.records import RunRecord
 from phasewise.runs import Phase, build_seeds
 from phasewise.settings import Hyperparameters, Study
 from phasewise.statistics import summarise_scores
 from phasewise.summaries import Optimum, PhaseSummary, read_optimum, write_summary
-from phasewise.training.interface import Decision, RunJob
+from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import PoolFactory
 from phasewise.tuning.hooks import OnRecord
 from phasewise.tuning.optimum import meaningful_hyperparameters
@@ -28,7 +28,6 @@ def run_defaults(
     pool_factory: PoolFactory | None = None,
     console: Console | None = None,
     log: Path | None = None,
-    verbose: bool = False,
     on_record: OnRecord | None = None,
 ) -> PhaseSummary:
     """Runs Phase 0 of a unit: the published default over ``baselines.seeds`` seeds.
@@ -42,7 +41,6 @@ def run_defaults(
         pool_factory: Makes the pool that trains; None: the real one.
         console: Where progress is shown; None: standard error.
         log: File that progress lines are appended to.
-        verbose: Also show each evaluation.
         on_record: Told of each ended run, from another thread.
 
     Raises:
@@ -65,7 +63,6 @@ def run_defaults(
         pool_factory=pool_factory,
         console=console,
         log=log,
-        verbose=verbose,
         on_record=on_record,
     ) as session:
         return _run_seeds(unit, "phase0", unit.default, jobs, session)
@@ -79,7 +76,6 @@ def validate_unit(
     pool_factory: PoolFactory | None = None,
     console: Console | None = None,
     log: Path | None = None,
-    verbose: bool = False,
     on_record: OnRecord | None = None,
 ) -> PhaseSummary:
     """Runs Phase 2 of a unit: its optimum over ``validation.seeds`` fresh seeds.
@@ -110,7 +106,6 @@ def validate_unit(
         pool_factory=pool_factory,
         console=console,
         log=log,
-        verbose=verbose,
         on_record=on_record,
     ) as session:
         if optimum.settings_hash != unit.phase_hash("phase1"):
@@ -167,13 +162,9 @@ def _run_seeds(
         time = clock.describe(len(records), len(jobs))
         say(f"{job.config.name} ({len(records)}/{len(jobs)}) · {describe_outcome(record)} · {time}")
 
-    def evaluate(job: RunJob, evaluation: Evaluation) -> Decision:
-        session.progress.evaluation(job.config.name, evaluation, unit.metric)
-        return "continue"
-
     say(f"{phase}: {len(jobs)} seeds")
     missing = _take_recorded(jobs, records)
-    session.dispatcher.run_all(missing, ended=end, evaluated=evaluate)
+    session.dispatcher.run_all(missing, ended=end, evaluated=lambda *_: "continue")
     session.dispatcher.dismiss()
     summary = _summarise(unit, phase, hyperparameters, jobs, records)
     write_summary(unit.paths.summary(phase), summary)

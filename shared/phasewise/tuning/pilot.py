@@ -81,7 +81,6 @@ def run_pilot(
             pool_factory=pool_factory,
             console=console,
             log=None,
-            verbose=False,
             on_record=None,
         ) as session:
             return _measure(unit, folder, session)

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from phasewise.records import Evaluation, RunRecord
+from phasewise.records import RunRecord
 
 
 def format_duration(seconds: float) -> str:
@@ -29,7 +29,6 @@ class ProgressLog:
         label: What the lines are about, such as ``rte/lora``.
         log: File that lines are appended to; None: the terminal only.
         console: None: standard error.
-        verbose: Also show each evaluation.
     """
 
     def __init__(
@@ -38,12 +37,10 @@ class ProgressLog:
         log: Path | None = None,
         *,
         console: Console | None = None,
-        verbose: bool = False,
     ) -> None:
         self._label = label
         self._log = log
         self._console = console or Console(stderr=True)
-        self._verbose = verbose
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
 
@@ -60,15 +57,6 @@ class ProgressLog:
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             with self._log.open("a", encoding="utf-8") as stream:
                 stream.write(f"{now} [{self._label}] {text}\n")
-
-    def evaluation(self, run: str, evaluation: Evaluation, metric: str) -> None:
-        """Writes an evaluation's line, in verbose output only."""
-        if not self._verbose:
-            return
-        loss = "" if evaluation.train_loss is None else f" · loss {evaluation.train_loss:.3f}"
-        score = evaluation.metrics.get(metric)
-        shown = "none" if score is None else f"{score:.3f}"
-        self.write(f"{run} · epoch {evaluation.epoch:.2f}{loss} · {metric} {shown}", style="dim")
 
 
 class Clock:

@@ -82,7 +82,7 @@ def stage_of(epoch: float, epochs: float) -> int:
     return min(STAGES, math.floor(STAGES * epoch / epochs + 1e-6))
 
 
-class Judge:
+class TrialPruner:
     """Decides after each evaluation whether a trial goes on.
 
     Args:

@@ -16,19 +16,19 @@ from phasewise.runs import build_seeds
 from phasewise.settings import Study
 from phasewise.summaries import Optimum, PhaseSummary, write_optimum
 from phasewise.training.interface import Decision, RunJob
+from phasewise.tuning.candidates import build_candidates, rank_trials
 from phasewise.tuning.dispatch import PoolFactory
 from phasewise.tuning.hooks import OnRecord
 from phasewise.tuning.memory import build_memory_model
 from phasewise.tuning.objectives import build_objective
 from phasewise.tuning.optimum import build_optimum, read_baseline, read_defaults
 from phasewise.tuning.progress import Clock, describe_outcome
-from phasewise.tuning.pruners import Judge
+from phasewise.tuning.pruners import TrialPruner
 from phasewise.tuning.samplers import require_sampler
 from phasewise.tuning.spaces import place_first
 from phasewise.tuning.startup import sobol_draws
-from phasewise.tuning.trials import ORIGIN_KEY, EndedTrial, TrialBook, count_states
+from phasewise.tuning.trials import ORIGIN_KEY, EndedTrial, TrialStore, count_states
 from phasewise.tuning.units import Session, Unit, find_record, open_session
-from phasewise.tuning.winner import build_candidates, rank_trials
 
 _SECONDS_PER_HOUR = 3600.0
 
@@ -41,7 +41,6 @@ def search_unit(
     pool_factory: PoolFactory | None = None,
     console: Console | None = None,
     log: Path | None = None,
-    verbose: bool = False,
     on_record: OnRecord | None = None,
 ) -> Optimum:
     """Searches a unit's hyperparameters, or finishes a search that was cut off.
@@ -53,7 +52,6 @@ def search_unit(
         pool_factory: Makes the pool that trains; None: the real one.
         console: Where progress is shown; None: standard error.
         log: File that progress lines are appended to.
-        verbose: Also show each evaluation.
         on_record: Told of each ended run, from another thread; cannot delay or fail one.
 
     Returns:
@@ -74,7 +72,6 @@ def search_unit(
         pool_factory=pool_factory,
         console=console,
         log=log,
-        verbose=verbose,
         on_record=on_record,
     ) as session:
         search = _Search(unit, baseline, session)
@@ -108,10 +105,10 @@ class _Search:
         defaults = read_defaults(unit, baseline)
         self._objective = build_objective(self._settings, unit.metric, defaults, baseline.search)
         memory = build_memory_model(unit, defaults)
-        self._book = TrialBook(unit, self._objective, memory, self._say)
+        self._store = TrialStore(unit, self._objective, memory, self._say)
         pruner = self._settings.pruner
-        self._judge = Judge(self._book.study, pruner, self._objective.value_during)
-        self._clock = Clock(self._book.seconds)
+        self._pruner = TrialPruner(self._store.study, pruner, self._objective.value_during)
+        self._clock = Clock(self._store.seconds)
         self._open: dict[str, optuna.Trial] = {}
 
     def run_trials(self) -> None:
@@ -122,12 +119,12 @@ class _Search:
             ended=self._end_job,
             evaluated=self._evaluate,
             started=lambda job: self._show_start(self._open[job.config.name]),
-            restarted=lambda job: self._judge.forget(self._open[job.config.name].number),
-            is_known=self._book.is_next_known,
+            restarted=lambda job: self._pruner.forget(self._open[job.config.name].number),
+            is_known=self._store.is_next_known,
         )
 
     def _announce(self) -> None:
-        ended, budget = len(self._book.ended()), self._book.budget
+        ended, budget = len(self._store.ended()), self._store.budget
         self._say(f"searching: {ended} of {budget} trials have ended")
         if budget < self._settings.trials:
             self._say(
@@ -149,7 +146,7 @@ class _Search:
 
     def _next_job(self) -> RunJob | None:
         while (trial := self._draw()) is not None:
-            job = self._book.job(trial)
+            job = self._store.job(trial)
             self._open[job.config.name] = trial
             record = find_record(job, again=False)
             if record is None:
@@ -158,25 +155,24 @@ class _Search:
         return None
 
     def _draw(self) -> optuna.Trial | None:
-        if not self._book.may_draw(len(self._open)):
+        if not self._store.may_draw(len(self._open)):
             return None
         hours = self._settings.time_budget_hours
         if hours is not None and self._clock.seconds >= hours * _SECONDS_PER_HOUR:
             # The last trial was told within the budget; a later call must see the budget spent.
-            self._book.save_seconds(self._clock.seconds)
+            self._store.save_seconds(self._clock.seconds)
             return None
-        return self._book.next()
+        return self._store.next()
 
     def _evaluate(self, job: RunJob, evaluation: Evaluation) -> Decision:
-        self._session.progress.evaluation(job.config.name, evaluation, self._unit.metric)
         trial = self._open[job.config.name]
-        return self._judge.decide(trial, evaluation, job.config.hyperparameters.epochs)
+        return self._pruner.decide(trial, evaluation, job.config.hyperparameters.epochs)
 
     def _end_job(self, job: RunJob, record: RunRecord) -> None:
         trial = self._open.pop(job.config.name)
-        self._book.tell(trial, record, self._clock.seconds)
+        self._store.tell(trial, record, self._clock.seconds)
         self._session.hook.tell(record, job.folder)
-        ended = self._book.ended()
+        ended = self._store.ended()
         best = rank_trials(ended, self._objective)
         if best:
             optimum = self._describe(ended, best[:1], {}, final=False)
@@ -193,7 +189,7 @@ class _Search:
         self, number: int, record: RunRecord, ended: list[EndedTrial], best: list[EndedTrial]
     ) -> None:
         top = f" · best {best[0].value:.3f} (trial {best[0].number})" if best else ""
-        budget = self._book.budget
+        budget = self._store.budget
         self._say(
             f"trial {number} ({len(ended)}/{budget}) · {describe_outcome(record)}{top} · "
             f"{self._clock.describe(len(ended), budget)}",
@@ -202,7 +198,7 @@ class _Search:
 
     def confirm(self) -> Optimum:
         """Re-runs the best trials on fresh seeds, chooses, and writes the final optimum."""
-        ended = self._book.ended()
+        ended = self._store.ended()
         best = rank_trials(ended, self._objective)[: self._settings.confirm_top]
         if not best:
             raise _no_finished_trial(self._unit, ended)

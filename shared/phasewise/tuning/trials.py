@@ -44,7 +44,7 @@ _WITHIN_LIMITS = "within_limits"
 
 
 class EndedTrial(NamedTuple):
-    """What the choice of a winner needs to know of a trial."""
+    """What the choice of the optimum needs to know of a trial."""
 
     number: int
     status: RunStatus
@@ -62,7 +62,7 @@ def trial_name(number: int) -> str:
     return f"trial-{number:03d}"
 
 
-class TrialBook:
+class TrialStore:
     """The unit's study: give the next trial, take the record of an ended one.
 
     Args:

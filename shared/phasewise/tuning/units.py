@@ -177,7 +177,6 @@ def open_session(
     pool_factory: PoolFactory | None,
     console: Console | None,
     log: Path | None,
-    verbose: bool,
     on_record: OnRecord | None,
 ) -> Iterator[Session]:
     """Takes the unit's lock and opens what a phase needs; workers start with the first run.
@@ -187,14 +186,13 @@ def open_session(
         pool_factory: None: the real worker pool.
         console: None: standard error.
         log: File for the progress lines; the workers' output goes to ``<log>.workers.log``.
-        verbose: Show each evaluation.
         on_record: Told of each ended run, from another thread.
 
     Raises:
         ConfigError: The study asks for the packed engine by name, and the unit cannot be packed.
     """
     _check_engine(unit)
-    progress = ProgressLog(unit.label, log, console=console, verbose=verbose)
+    progress = ProgressLog(unit.label, log, console=console)
     settings = unit.study.settings
     workers_log = log.with_suffix(".workers.log") if log else unit.paths.root / "workers.log"
     factory = pool_factory or worker_pool_factory(settings.machine, workers_log)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from phasewise.records import Evaluation
 from phasewise.tuning.progress import Clock, ProgressLog, format_duration
 
 
@@ -41,12 +40,3 @@ def test_terminal_gets_colour() -> None:
     console = Console(file=out, force_terminal=True, color_system="standard")
     ProgressLog("rte/lora", console=console).write("best", style="bold")
     assert "\x1b[" in out.getvalue()
-
-
-def test_evaluations_are_shown_on_request() -> None:
-    evaluation = Evaluation(step=5, epoch=0.5, train_loss=0.61234, metrics={"f1": 0.5})
-    for verbose, shown in [(False, ""), (True, "[u] t · epoch 0.50 · loss 0.612 · f1 0.500\n")]:
-        out = io.StringIO()
-        lines = ProgressLog("u", console=Console(file=out), verbose=verbose)
-        lines.evaluation("t", evaluation, "f1")
-        assert out.getvalue() == shown

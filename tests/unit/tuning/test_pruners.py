@@ -7,7 +7,7 @@ import pytest
 
 from phasewise.records import Evaluation
 from phasewise.settings import SearchSettings
-from phasewise.tuning.pruners import STAGES, Judge, build_pruner, stage_of
+from phasewise.tuning.pruners import STAGES, TrialPruner, build_pruner, stage_of
 
 
 @pytest.mark.parametrize(
@@ -29,80 +29,82 @@ def test_stage_is_the_fraction_of_a_trials_own_training(
     assert stage_of(epoch, epochs) == stage
 
 
-def _evaluate(judge: Judge, trial: Any, scores: list[float], epochs: int) -> list[str]:
+def _evaluate(trial_pruner: TrialPruner, trial: Any, scores: list[float], epochs: int) -> list[str]:
     decisions = []
     for epoch, score in enumerate(scores, start=1):
         evaluation = Evaluation(
             step=epoch, epoch=epoch, train_loss=None, metrics={"accuracy": score}
         )
-        decisions.append(judge.decide(trial, evaluation, epochs))
+        decisions.append(trial_pruner.decide(trial, evaluation, epochs))
     return decisions
 
 
-def _study(pruner: Any, **settings: Any) -> tuple[optuna.Study, Judge]:
+def _study(pruner: Any, **settings: Any) -> tuple[optuna.Study, TrialPruner]:
     search = SearchSettings(pruner=pruner, **settings)
     study = optuna.create_study(direction="maximize", pruner=build_pruner(search))
-    return study, Judge(study, pruner, lambda metrics: metrics.get("accuracy"))
+    return study, TrialPruner(study, pruner, lambda metrics: metrics.get("accuracy"))
 
 
-def _finish(study: optuna.Study, judge: Judge, scores: list[float]) -> None:
+def _finish(study: optuna.Study, trial_pruner: TrialPruner, scores: list[float]) -> None:
     trial = study.ask()
-    assert "prune" not in _evaluate(judge, trial, scores, len(scores))
+    assert "prune" not in _evaluate(trial_pruner, trial, scores, len(scores))
     study.tell(trial, scores[-1])
 
 
 def test_median_compares_trials_of_different_lengths() -> None:
-    study, judge = _study("median")
+    study, trial_pruner = _study("median")
     for scores in ([0.8, 0.9], [0.7, 0.8, 0.9], [0.6, 0.7, 0.8, 0.9], [0.5, 0.9]):
-        _finish(study, judge, scores)
+        _finish(study, trial_pruner, scores)
     # Half way (stage 6) they stood at .8, .7 (of stage 4), .7 and .5: the median is .7.
-    assert _evaluate(judge, study.ask(), [0.69], 2) == ["prune"]
-    assert _evaluate(judge, study.ask(), [0.71], 2) == ["continue"]
+    assert _evaluate(trial_pruner, study.ask(), [0.69], 2) == ["prune"]
+    assert _evaluate(trial_pruner, study.ask(), [0.71], 2) == ["continue"]
 
 
 def test_median_waits_for_four_ended_trials() -> None:
-    study, judge = _study("median")
+    study, trial_pruner = _study("median")
     for _ in range(3):
-        _finish(study, judge, [0.8, 0.9])
-    assert _evaluate(judge, study.ask(), [0.1], 2) == ["continue"]
+        _finish(study, trial_pruner, [0.8, 0.9])
+    assert _evaluate(trial_pruner, study.ask(), [0.1], 2) == ["continue"]
 
 
 def test_nothing_is_pruned_at_its_end() -> None:
-    study, judge = _study("median")
+    study, trial_pruner = _study("median")
     for _ in range(5):
-        _finish(study, judge, [0.8, 0.9])
-    assert _evaluate(judge, study.ask(), [0.1], 1) == ["continue"]
+        _finish(study, trial_pruner, [0.8, 0.9])
+    assert _evaluate(trial_pruner, study.ask(), [0.1], 1) == ["continue"]
 
 
 def test_score_that_is_no_number_is_left_to_the_engine() -> None:
-    study, judge = _study("median")
+    study, trial_pruner = _study("median")
     for _ in range(5):
-        _finish(study, judge, [0.8, 0.9])
+        _finish(study, trial_pruner, [0.8, 0.9])
     evaluation = Evaluation(step=1, epoch=1, train_loss=None, metrics={})
-    assert judge.decide(study.ask(), evaluation, 2) == "continue"
+    assert trial_pruner.decide(study.ask(), evaluation, 2) == "continue"
 
 
 def test_asha_keeps_the_best_third_at_a_rung() -> None:
-    study, judge = _study("asha", pruning_factor=3)
-    decisions = [_evaluate(judge, study.ask(), [score], 3)[0] for score in (0.5, 0.6, 0.4, 0.55)]
+    study, trial_pruner = _study("asha", pruning_factor=3)
+    decisions = [
+        _evaluate(trial_pruner, study.ask(), [score], 3)[0] for score in (0.5, 0.6, 0.4, 0.55)
+    ]
     # 1st: alone; 2nd: best of 2; 3rd: worst of 3; 4th: second of 4, and one of 4 may go on.
     assert decisions == ["continue", "continue", "prune", "prune"]
 
 
 def test_wilcoxon_needs_several_paired_evaluations() -> None:
-    study, judge = _study("wilcoxon")
-    _finish(study, judge, [0.7, 0.75, 0.8, 0.85, 0.86, 0.9])
-    decisions = _evaluate(judge, study.ask(), [0.5, 0.51, 0.52, 0.53, 0.54], 6)
+    study, trial_pruner = _study("wilcoxon")
+    _finish(study, trial_pruner, [0.7, 0.75, 0.8, 0.85, 0.86, 0.9])
+    decisions = _evaluate(trial_pruner, study.ask(), [0.5, 0.51, 0.52, 0.53, 0.54], 6)
     # One-sided p of n losses in a row is 2**-n: below .1 from the fourth on.
     assert decisions == ["continue", "continue", "continue", "prune", "prune"]
 
 
 def test_trial_that_starts_again_is_judged_by_its_new_scores() -> None:
-    study, judge = _study("median")
+    study, trial_pruner = _study("median")
     for _ in range(4):
-        _finish(study, judge, [0.5, 0.6, 0.7, 0.8])
+        _finish(study, trial_pruner, [0.5, 0.6, 0.7, 0.8])
     trial = study.ask()
-    assert _evaluate(judge, trial, [0.9, 0.9], 4) == ["continue", "continue"]
-    judge.forget(trial.number)
-    assert _evaluate(judge, trial, [0.1], 4) == ["prune"]
+    assert _evaluate(trial_pruner, trial, [0.9, 0.9], 4) == ["continue", "continue"]
+    trial_pruner.forget(trial.number)
+    assert _evaluate(trial_pruner, trial, [0.1], 4) == ["prune"]
     assert max(study.trials[trial.number].intermediate_values) < STAGES

@@ -140,7 +140,7 @@ def test_killed_between_record_and_tell_tells_without_training(
     tmp_path: Path, uninterrupted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = _fresh(tmp_path / "killed")
-    tell = phasewise.tuning.trials.TrialBook.tell
+    tell = phasewise.tuning.trials.TrialStore.tell
 
     def die(self: Any, trial: optuna.Trial, record: RunRecord, seconds: float) -> None:
         if trial.number == 4:
@@ -148,7 +148,7 @@ def test_killed_between_record_and_tell_tells_without_training(
         tell(self, trial, record, seconds)
 
     with monkeypatch.context() as patch:
-        patch.setattr(phasewise.tuning.trials.TrialBook, "tell", die)
+        patch.setattr(phasewise.tuning.trials.TrialStore, "tell", die)
         with pytest.raises(KilledError):
             _search(study, FakePool())
     again = FakePool()
