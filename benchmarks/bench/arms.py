@@ -94,10 +94,10 @@ ARMS = {
             "1 process, all cores",
             peer=("hyperparameter_search", "--bf16"),
         ),
-        Arm("ray-tune", "a process a trial, 1 CPU each", peer=("ray_tune",), needs="ray"),
+        Arm("ray-tune", "one process per trial, 1 CPU each", peer=("ray_tune",), needs="ray"),
         Arm(
             "ray-tune-asha",
-            "a process a trial, 1 CPU each",
+            "one process per trial, 1 CPU each",
             peer=("ray_tune", "--asha"),
             prunes=True,
             needs="ray",

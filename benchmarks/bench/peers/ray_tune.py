@@ -1,4 +1,4 @@
-"""Ray Tune, a process a trial, one CPU each, one a core at once: ``… DIR [--asha]``.
+"""Ray Tune, one process per trial, one CPU each, one per core at once: ``… DIR [--asha]``.
 
 Inside a trial runs the loop of ``plain_loop``, lighter than the Trainer. Ray gives each trial one
 thread.
