@@ -1,4 +1,4 @@
-"""Predicts a file with one model or the mean of several: one record a row, in its order."""
+"""Predicts a file with one model or the mean of several: one record per row, in its order."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ class _Predicted(NamedTuple):
     probabilities: NDArray[np.float64] | None = None
     """classification: (rows, classes)."""
     answers: Sequence[str] = ()
-    """Other kinds: a text a row."""
+    """Other kinds: one text per row."""
 
 
 class PredictionReport(NamedTuple):
@@ -95,7 +95,7 @@ def predict_file(
 ) -> PredictionReport:
     """Writes the predictions of a file's rows as CSV, in their order.
 
-    Classifiers: the id and one probability a class, in label order; each row sums to 1 (to
+    Classifiers: the id and one probability per class, in label order; each row sums to 1 (to
     floating point), and several models give the mean of theirs. Question answering: the id and
     the answer, empty for "no answer". Decoders: the id and the response that the model writes to
     the row's prompt, greedily. One model only for both.
@@ -158,7 +158,7 @@ def to_probabilities(logits: Outputs) -> NDArray[np.float64]:
 def format_probabilities(
     rows: InputRows, names: Sequence[str], probabilities: NDArray[np.float64]
 ) -> str:
-    """Returns the CSV text: the id and one column a class.
+    """Returns the CSV text: the id and one column per class.
 
     Args:
         rows: Whose ids are written.

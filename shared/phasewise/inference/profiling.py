@@ -44,7 +44,7 @@ class Perplexity(Section):
     """How well a causal model predicts texts."""
 
     perplexity: float
-    mean_loss: float = Field(description="Nats a token.")
+    mean_loss: float = Field(description="Nats per token.")
     tokens: int
     texts: int
     truncated: int = Field(description="Texts longer than max_length tokens, which were cut.")

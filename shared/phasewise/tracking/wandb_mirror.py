@@ -87,7 +87,7 @@ def describe_config(record: RunRecord) -> dict[str, Any]:
 
 
 def list_steps(record: RunRecord) -> list[tuple[int, dict[str, float]]]:
-    """Returns (optimiser step, metrics) in order; a step is listed once, as W&B demands."""
+    """Returns (optimizer step, metrics) in order; a step is listed once, as W&B demands."""
     steps: dict[int, dict[str, float]] = {}
     for point in record.train_points:
         row = steps.setdefault(point.step, {})
