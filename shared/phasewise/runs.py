@@ -111,7 +111,7 @@ def unit_meaning(unit: UnitConfig) -> dict[str, Any]:
         if key not in {"description", "source", "expected_score"}
     }
     content["task"]["rows_from"] = unit.task.expected_score if _sized_by_error(unit.task) else None
-    keys = ("kind", "use_dora", "use_rslora", "use_loraplus", "quantization", "dtype")
+    keys = ("kind", "use_dora", "use_rslora", "use_loraplus", "quantization", "dtype", "peft")
     content["method"] = {key: content["method"][key] for key in keys}
     for key in ("save_adapters", "engine"):
         del content["training"][key]

@@ -18,8 +18,10 @@ from phasewise.settings import (
     REGISTRY,
     Hyperparameters,
     MachineSettings,
+    MethodSettings,
     Study,
     load_space,
+    read_yaml,
     registry_names,
 )
 from phasewise.tasks.data import open_report_data
@@ -135,11 +137,27 @@ def test_only_what_may_train_does(
     allowed = {n for n, p in model.named_parameters() if p.requires_grad}
     assert moved <= allowed
     assert any("classifier" in name for name in moved)
-    parts = {"full": "", "lora": "lora_", "bias": "bias", "frozen": "classifier"}
+    parts = {"full": "", "lora": "lora_", "peft": "", "bias": "bias", "frozen": "classifier"}
     expected = {n for n in allowed if parts[settings.kind] in n and "embeddings" not in n}
     assert not {n for n in expected if n not in moved}
     if settings.kind == "frozen":
         assert moved == {"classifier.weight", "classifier.bias"}
+
+
+@pytest.mark.parametrize("method", _METHODS)
+def test_the_base_stays_as_it_was(
+    engine: TrainerEngine, load: Callable[[str], Study], method: str
+) -> None:
+    study = load(method)
+    unit, settings = build_unit(study, _TASK, method), study.methods[method]
+    auto_class = "AutoModelForSequenceClassification"
+    base = engine._warm.base(unit, auto_class, {"num_labels": 2})
+    before = {name: p.detach().clone() for name, p in base.model.named_parameters()}
+    hyperparameters = study.default_hyperparameters(_TASK, method)
+    set_seed(0)
+    adapt_model(base, settings, hyperparameters, auto_class)
+    for name, weight in base.model.named_parameters():
+        assert torch.equal(weight.detach(), before[name]), name
 
 
 @pytest.mark.parametrize("method", _METHODS)
@@ -148,13 +166,14 @@ def test_every_space_has_a_section_for_every_method(
     load: Callable[[str], Study], method: str, space: str
 ) -> None:
     settings = load(method).methods[method]
-    section = load_space(space, REGISTRY / "spaces").spaces[settings.space]
+    section = load_space(space, REGISTRY / "spaces").parameters_of(settings)
     assert "learning_rate" in section
     assert settings.source
-    assert ("lora_rank" in section) == (settings.kind == "lora")
+    assert ("lora_rank" in section) == settings.takes("lora_rank")
 
 
 @pytest.mark.parametrize("space", sorted(_LORA_SPACES))
 def test_spaces_of_one_method_search_its_rate_and_rank(space: str) -> None:
-    section = load_space(space, REGISTRY / "spaces").spaces["lora"]
+    lora = MethodSettings(name="lora", **read_yaml(REGISTRY / "methods" / "lora.yaml"))
+    section = load_space(space, REGISTRY / "spaces").parameters_of(lora)
     assert {"learning_rate", "lora_rank"} <= set(section)

@@ -51,6 +51,8 @@ def check(
     settings = loaded.settings
     require_sampler(settings.search.sampler)
     resolve_model_path(settings.model)
+    for line in _check_methods(loaded):
+        typer.echo(line)
     rows = {}
     for task in loaded.tasks_of(vm):
         splits = check_task_data(loaded.tasks[task], settings.data_dir)
@@ -60,6 +62,22 @@ def check(
     if output is not None:
         write_json(output, rows)
     typer.echo(f"{study}: {len(rows)} tasks x {len(loaded.methods)} methods, all good")
+
+
+def _check_methods(study: Study) -> list[str]:
+    """Returns what is worth knowing of the methods' search spaces.
+
+    Raises:
+        ConfigError: PEFT does not know an adapter as its method configures it.
+    """
+    notes: list[str] = []
+    for method in study.methods.values():
+        if method.kind == "peft":
+            from phasewise.methods.adapter_config import check_adapter  # PEFT takes seconds
+
+            check_adapter(method)
+        notes += (note for note in study.space.notes_on(method) if note not in notes)
+    return notes
 
 
 def plan(

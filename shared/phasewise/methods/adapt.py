@@ -7,29 +7,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model
 from peft.optimizers import create_loraplus_optimizer
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from phasewise.errors import ConfigError
+from phasewise.methods.adapter_config import build_adapter_config
 from phasewise.methods.copying import copy_module
-from phasewise.methods.models import (
-    CAUSAL_LM,
-    BaseModel,
-    find_head,
-    quiet_loading,
-    share_weights,
-)
-from phasewise.methods.modules import find_biases, find_target_modules
+from phasewise.methods.models import BaseModel, quiet_loading, share_weights
+from phasewise.methods.modules import find_biases
 from phasewise.settings import Hyperparameters, MethodSettings
-
-#: transformers class to PEFT's task type, which makes an adapter reload without further arguments.
-_TASK_TYPES = {
-    "AutoModelForSequenceClassification": "SEQ_CLS",
-    "AutoModelForQuestionAnswering": "QUESTION_ANS",
-    CAUSAL_LM: "CAUSAL_LM",
-}
 
 
 class ModelSize(NamedTuple):
@@ -62,14 +49,15 @@ def adapt_model(
     model = _copy_model(base, method)
     for name in base.fresh_modules:
         initialise_fresh(model, model.get_submodule(name).float())
-    if method.kind == "lora":
-        return _add_adapter(model, base.fresh_modules, method, hyperparameters, auto_class)
-    model.requires_grad_(method.kind == "full")
-    for name in base.fresh_modules:
-        model.get_submodule(name).requires_grad_(True)
-    if method.kind == "bias":
-        for bias in find_biases(model, base.fresh_modules).values():
-            bias.requires_grad_(True)
+    if method.trains_adapter:
+        model = _add_adapter(model, base.fresh_modules, method, hyperparameters, auto_class)
+    else:
+        model.requires_grad_(method.kind == "full")
+        for name in base.fresh_modules:
+            model.get_submodule(name).requires_grad_(True)
+        if method.kind == "bias":
+            for bias in find_biases(model, base.fresh_modules).values():
+                bias.requires_grad_(True)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -174,8 +162,8 @@ def _check_fits(base: BaseModel, method: MethodSettings, auto_class: str) -> Non
 
 
 def _copy_model(base: BaseModel, method: MethodSettings) -> Any:
-    """Returns a copy in which all weights that never train are the base's own."""
-    if method.kind == "full":
+    """Returns a copy in which all weights that never change are the base's own."""
+    if method.traits.copies_base:
         return copy_module(base.model, {})
     modules = [base.model.get_submodule(name) for name in base.fresh_modules]
     own = [parameter for module in modules for parameter in module.parameters()]
@@ -194,25 +182,12 @@ def _add_adapter(
     hyperparameters: Hyperparameters,
     auto_class: str,
 ) -> Any:
-    # A language model's pretrained head is no layer of its body either: F13's groups leave it out.
-    exclude = (*fresh_modules, *find_head(model))
-    targets = find_target_modules(
-        model, hyperparameters.target_modules, exclude=exclude, in_full=fresh_modules
-    )
-    config = LoraConfig(
-        r=hyperparameters.lora_rank,
-        lora_alpha=hyperparameters.lora_alpha,
-        lora_dropout=hyperparameters.lora_dropout,
-        target_modules=targets,
-        use_dora=method.use_dora,
-        use_rslora=method.use_rslora,
-        # Without its head a reloaded adapter would score at chance.
-        modules_to_save=list(fresh_modules),
-        fan_in_fan_out=isinstance(model.get_submodule(targets[0]), Conv1D),
-        task_type=_TASK_TYPES.get(auto_class),
-    )
-    with quiet_loading():
-        return get_peft_model(model, config)
+    config = build_adapter_config(model, fresh_modules, method, hyperparameters, auto_class)
+    try:
+        with quiet_loading():
+            return get_peft_model(model, config)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ConfigError(f"method '{method.name}': PEFT cannot add it: {error}") from error
 
 
 def _count(parameter: nn.Parameter) -> int:

@@ -25,13 +25,10 @@ def check_across_sections(study: "Study") -> None:
     _check_shards(study)
     _check_unit_names(study)
     for method, settings in study.methods.items():
-        section = study.space.section_of(settings)
-        if section not in study.space.spaces:
-            raise ConfigError(
-                f"{study.path}: search.space '{study.space.name}' has no section "
-                f"'{section}', which method '{method}' needs; "
-                f"it has: {', '.join(study.space.spaces)}"
-            )
+        try:
+            study.space.section_of(settings)
+        except ValueError as error:
+            raise ConfigError(f"{study.path}: {error}") from error
         _check_overruled(study, method)
         for task in study.tasks:
             _check_hyperparameters(study, task, method)

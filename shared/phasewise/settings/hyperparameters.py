@@ -10,10 +10,12 @@ from phasewise.settings.target_modules import TargetModules
 
 Sampling = Literal["shuffle", "balanced"]
 Schedule = Literal["linear", "cosine", "constant_with_warmup", "constant", "polynomial"]
+#: What an adapter's configuration may take of a run (see ``MethodSettings.peft``).
+ADAPTER_HYPERPARAMETERS = ("lora_rank", "lora_alpha", "lora_dropout", "target_modules")
 
 
 class Hyperparameters(Section):
-    """A complete set; the LoRA entries are ignored by methods without low-rank adapters."""
+    """A complete set; entries of adapters are ignored by methods that do not take them."""
 
     learning_rate: float = Field(gt=0, lt=1, description="Peak rate of AdamW.")
     batch_size: int = Field(ge=1, description="Rows per optimiser step (the effective batch).")

@@ -59,7 +59,7 @@ class Study:
 
     def parameters_of(self, method: str) -> dict[str, Parameter]:
         """Returns the search space of a method; ``search.fixed`` has been laid over it."""
-        space = dict(self.space.spaces[self.space.section_of(self.methods[method])])
+        space = self.space.parameters_of(self.methods[method])
         for name, value in self.settings.search.fixed.items():
             space[name] = FixedParameter(type="fixed", value=value)
         return space

@@ -1,4 +1,4 @@
-"""Search spaces: what Phase 1 may draw, a section for each kind of method."""
+"""Search spaces: what Phase 1 may draw, one section per method or one for all."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -62,6 +62,8 @@ class FixedParameter(_Conditional):
 Parameter = Annotated[
     RangeParameter | CategoricalParameter | FixedParameter, Field(discriminator="type")
 ]
+#: The section of methods that have none of their own.
+DEFAULT_SECTION = "default"
 #: The types a parameter may have.
 PARAMETER_TYPES = ("log_uniform", "uniform", "int", "log_int", "categorical", "fixed")
 
@@ -72,9 +74,6 @@ class SpaceSettings(Section):
     name: str
     description: str = ""
     source: str = Field(description="Where the ranges come from.")
-    by_kind: bool = Field(
-        False, description="Whether sections are kinds of methods, else `space` keys of methods."
-    )
     spaces: dict[str, dict[str, Parameter]] = Field(
         description="Section to its parameters; one comes after those its `when` names."
     )
@@ -82,8 +81,39 @@ class SpaceSettings(Section):
     notes: tuple[str, ...] = Field((), description="What a person should know of the file.")
 
     def section_of(self, method: MethodSettings) -> str:
-        """Returns the name of the section that a method draws from; it may be missing."""
-        return method.kind if self.by_kind else method.space
+        """Returns the name of the section that a method draws from.
+
+        Raises:
+            ValueError: There is none for it, nor a default; the message names those there are.
+        """
+        if method.space in self.spaces:
+            return method.space
+        if DEFAULT_SECTION in self.spaces:
+            return DEFAULT_SECTION
+        raise ValueError(
+            f"search space '{self.name}' has no section '{method.space}', which method "
+            f"'{method.name}' needs, and no section '{DEFAULT_SECTION}'; "
+            f"it has: {', '.join(self.spaces)}"
+        )
+
+    def parameters_of(self, method: MethodSettings) -> dict[str, Parameter]:
+        """Returns what a method draws; of the default section, which all share, what it takes.
+
+        Raises:
+            ValueError: As in ``section_of``.
+        """
+        section = self.section_of(method)
+        parameters = self.spaces[section]
+        if section != DEFAULT_SECTION:
+            return dict(parameters)
+        return {name: each for name, each in parameters.items() if method.takes(name)}
+
+    def notes_on(self, method: MethodSettings) -> tuple[str, ...]:
+        """Returns what a person should know of the file, and of the section that a method gets."""
+        if len(self.spaces) == 1 or self.section_of(method) != DEFAULT_SECTION:
+            return self.notes
+        note = f"{method.name}: search space '{self.name}' has no section '{method.space}'; "
+        return (*self.notes, f"{note}its section '{DEFAULT_SECTION}' is used")
 
     def constraints_on(self, parameters: Mapping[str, Parameter]) -> tuple[str, ...]:
         """Returns the constraints whose names a section's parameters can give values."""

@@ -1,8 +1,7 @@
 """Reads search-space files; what is wrong is refused by name and line.
 
-Two forms: ``spaces:`` with a section a method (ours), or ``training:``, ``lora:`` and ``data:``,
-with the names of the LLM guide; then adapters draw from all
-three, other methods not from ``lora:``.
+Two forms: ``spaces:`` with one section per method (ours), or ``training:``, ``lora:`` and
+``data:`` with the names of the LLM guide, which together are the default section.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from phasewise.settings.expressions import expression_names, is_true, rename
 from phasewise.settings.hyperparameters import Hyperparameters
 from phasewise.settings.parsing import describe_error, error_location
 from phasewise.settings.space import (
+    DEFAULT_SECTION,
     PARAMETER_TYPES,
     CategoricalParameter,
     FixedParameter,
@@ -43,7 +43,7 @@ _PARAMETER_CLASSES: dict[str, type[Section]] = {
     "categorical": CategoricalParameter,
     "fixed": FixedParameter,
 }
-_FORM = "expected `spaces:` (a section a method), or `training:`, `lora:` and `data:`"
+_FORM = "expected `spaces:` (one section per method), or `training:`, `lora:` and `data:`"
 _ALLOWED = ("name", "description", "source", "constraints")
 
 
@@ -84,7 +84,6 @@ class _SpaceFile:
             name=name,
             description=self._content.get("description", ""),
             source=self._content.get("source", str(self._file)),
-            by_kind=documented,
             spaces=ordered,
             constraints=self._read_constraints(ordered),
             notes=tuple(self._notes),
@@ -97,8 +96,7 @@ class _SpaceFile:
             read[section] = self._read_parameters((section,), names.get, list(names))
         if not any(read.values()):
             raise ConfigError(f"{self._file}: holds no parameter; {_FORM}")
-        plain = {**read["training"], **read["data"]}
-        return {"full": plain, "frozen": plain, "lora": {**plain, **read["lora"]}}
+        return {DEFAULT_SECTION: {**read["training"], **read["data"], **read["lora"]}}
 
     def _read_sections(self) -> dict[str, dict[str, Parameter]]:
         sections, names = self._content["spaces"], list(Hyperparameters.model_fields)

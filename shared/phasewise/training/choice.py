@@ -45,9 +45,7 @@ def find_obstacle(task: TaskSettings, method: MethodSettings) -> str:
     """Returns why runs of a method on a task cannot train together, or nothing."""
     if task.kind == "extractive_qa":
         return f"the packed engine does not know the loss of {task.kind}"
-    if method.kind == "full":
-        return "every weight trains, so runs share no base model"
-    return ""
+    return method.traits.obstacle
 
 
 def find_shared_cost(search: SearchSettings) -> str:

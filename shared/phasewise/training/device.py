@@ -65,7 +65,7 @@ def choose_precision(
     half = dtype == "bfloat16" or (dtype == "auto" and _has_bfloat16(device))
     products = torch.bfloat16 if half else torch.float32
     # Only weights that never train may lie in bfloat16: an update can be smaller than its step.
-    frozen = half and method.kind == "lora"
+    frozen = half and method.trains_adapter
     return Precision(torch.bfloat16 if frozen else torch.float32, products)
 
 

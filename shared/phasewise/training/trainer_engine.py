@@ -188,7 +188,7 @@ class TrainerEngine:
             base, unit.method, job.config.hyperparameters, kind.auto_class
         )
         # All others lie where their base does.
-        return model.to(self._device) if unit.method.kind == "full" else model
+        return model.to(self._device) if unit.method.traits.copies_base else model
 
     def _finish(self, job: RunJob, attempt: Attempt) -> None:
         """Opens the report set and saves the model, as the run's settings say."""

@@ -69,8 +69,8 @@ class WarmParts:
     def base(self, unit: UnitConfig, auto_class: str, kwargs: dict[str, Any]) -> BaseModel:
         """Returns the pretrained model of a unit; ``adapt_model`` leaves it as it is."""
         precision = choose_precision(unit.model, unit.method, self.device)
-        # A model that trains in full is copied to the device, so that only one copy lies there.
-        device = torch.device("cpu") if unit.method.kind == "full" else self.device
+        # A base that is copied for each run stays off the device, so that only one copy lies there.
+        device = torch.device("cpu") if unit.method.traits.copies_base else self.device
         parts = (unit.model.model_dump_json(), auto_class, kwargs, unit.method.quantization)
         key = repr((*parts, precision, device))
         if key not in self._bases:

@@ -138,10 +138,6 @@ def _describe_search(
 def meaningful_hyperparameters(
     hyperparameters: Hyperparameters, method: MethodSettings
 ) -> dict[str, Any]:
-    """Returns the hyperparameters that a method uses; the LoRA entries only where there are any."""
+    """Returns the hyperparameters that have an effect on a method."""
     values = hyperparameters.model_dump(mode="json", exclude_none=True)
-    if method.kind != "lora":
-        return {k: v for k, v in values.items() if not k.startswith(("lora", "target_"))}
-    if not method.use_loraplus:
-        del values["loraplus_lr_ratio"]
-    return values
+    return {name: value for name, value in values.items() if method.takes(name)}

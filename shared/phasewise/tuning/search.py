@@ -130,7 +130,8 @@ class _Search:
             self._say(
                 f"the grid has {budget} points only, fewer than trials={self._settings.trials}"
             )
-        for note in self._unit.study.space.notes:
+        study = self._unit.study
+        for note in study.space.notes_on(study.methods[self._unit.method]):
             self._say(note, style="yellow")
         if self._objective.kind != "metric":
             self._say(f"objective: {self._objective.describe()}")

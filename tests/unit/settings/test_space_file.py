@@ -7,8 +7,21 @@ import pytest
 import yaml
 
 from phasewise.errors import ConfigError
-from phasewise.settings import load_space, registry_names
+from phasewise.settings import (
+    REGISTRY,
+    MethodSettings,
+    load_space,
+    read_yaml,
+    registry_names,
+)
 from phasewise.settings.space_file import read_space
+
+
+def _read_method(name: str) -> MethodSettings:
+    return MethodSettings(name=name, **read_yaml(REGISTRY / "methods" / f"{name}.yaml"))
+
+
+LORA, FULL = _read_method("lora"), _read_method("full_finetune")
 
 #: The example of the LLM guide, letter by letter.
 DOCUMENTED = """\
@@ -55,7 +68,7 @@ def space_file(tmp_path: Path) -> Path:
 def test_documented_example_is_read_as_written(space_file: Path) -> None:
     space_file.write_text(DOCUMENTED)
     space = read_space(space_file, "space")
-    lora, full = space.spaces["lora"], space.spaces["full"]
+    lora, full = space.parameters_of(LORA), space.parameters_of(FULL)
     assert list(full) == ["learning_rate", "batch_size", "epochs", "warmup_ratio", "weight_decay"]
     assert list(lora)[5:] == ["lora_rank", "lora_alpha", "lora_dropout"]
     rate: Any = lora["learning_rate"]
@@ -66,7 +79,7 @@ def test_documented_example_is_read_as_written(space_file: Path) -> None:
 def test_quoted_numbers_are_numbers(space_file: Path) -> None:
     text = DOCUMENTED.replace("min: 1e-6", 'min: "1e-6"').replace("[1, 2,", '["1", "2",')
     space_file.write_text(text)
-    lora = read_space(space_file, "space").spaces["lora"]
+    lora = read_space(space_file, "space").parameters_of(LORA)
     assert lora["learning_rate"].model_dump()["min"] == 1e-6
     assert lora["batch_size"].model_dump()["values"] == (1, 2, 4, 8)
 
@@ -83,12 +96,12 @@ def test_conditions_put_parents_first_and_short_names_are_ours(space_file: Path)
     )
     space_file.write_text(text)
     space = read_space(space_file, "space")
-    names = list(space.spaces["lora"])
+    names = list(space.parameters_of(LORA))
     assert names.index("lora_dropout") > names.index("lr_scheduler_type")
-    condition = space.spaces["lora"]["lora_dropout"].when
+    condition = space.parameters_of(LORA)["lora_dropout"].when
     assert condition == "lora_rank > 8 and lr_scheduler_type == 'cosine'"
     assert space.constraints == ("lora_alpha >= lora_rank", "epochs * batch_size <= 16")
-    assert space.constraints_on(space.spaces["full"]) == ("epochs * batch_size <= 16",)
+    assert space.constraints_on(space.parameters_of(FULL)) == ("epochs * batch_size <= 16",)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +172,26 @@ def test_parameters_without_effect_are_noted_and_others_refused(space_file: Path
     )
     with pytest.raises(ConfigError, match="changes which examples are scored"):
         read_space(space_file, "space")
+
+
+def test_a_method_without_a_section_draws_what_it_takes_of_the_default_one(
+    space_file: Path,
+) -> None:
+    rate = "{learning_rate: {type: uniform, min: 0.1, max: 0.2}"
+    shared = f"{rate}, lora_rank: {{type: int, min: 1, max: 8}}}}"
+    space_file.write_text(f"spaces:\n  lora: {rate}}}\n  default: {shared}\n")
+    space = read_space(space_file, "space")
+    assert list(space.parameters_of(LORA)) == ["learning_rate"]
+    assert list(space.parameters_of(FULL)) == ["learning_rate"]
+    dora = _read_method("dora")
+    assert list(space.parameters_of(dora)) == ["learning_rate", "lora_rank"]
+    assert space.notes_on(LORA) == ()
+    assert space.notes_on(dora) == (
+        "dora: search space 'space' has no section 'dora'; its section 'default' is used",
+    )
+    space_file.write_text(f"spaces:\n  lora: {rate}}}\n")
+    with pytest.raises(ValueError, match=r"no section 'dora', which method 'dora' needs, .*lora$"):
+        read_space(space_file, "space").parameters_of(dora)
 
 
 def test_every_registered_space_is_read() -> None:
