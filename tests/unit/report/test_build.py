@@ -15,6 +15,7 @@ import pytest
 
 from phasewise.errors import ConfigError
 from phasewise.report import build_report
+from phasewise.report.figure_list import TASK_FIGURES, UNIT_FIGURES
 from phasewise.settings import Study
 from synthetic import UnitWriter, write_baselines, write_ledger
 
@@ -111,7 +112,7 @@ def test_page_loads_nothing_and_is_well_formed(study: Study) -> None:
     assert html.count('id="plotly"') == 1
     assert len(html) < 3e6
     # four trials are too few for importances
-    assert html.count('class="plot"') == 4 + 3 * 6
+    assert html.count('class="plot"') == len(TASK_FIGURES) + 3 * (len(UNIT_FIGURES) - 1)
 
 
 def test_texts_of_settings_and_records_are_escaped(study: Study) -> None:
@@ -223,7 +224,9 @@ def test_figures_are_written_as_asked(study: Study) -> None:
     written = {path.name for path in folder.iterdir()}
     assert written == {f"{name}.{ending}" for name in names for ending in ("png", "svg")}
     build_report(study, [(TASK, "lora")], figures="all")
-    assert len([path for path in folder.iterdir() if path.suffix == ".svg"]) == 4 + 6
+    assert len([path for path in folder.iterdir() if path.suffix == ".svg"]) == (
+        len(TASK_FIGURES) + len(UNIT_FIGURES) - 1
+    )
 
 
 def test_noise_that_cannot_be_estimated_is_not_shown_as_zero(study: Study) -> None:
@@ -289,6 +292,6 @@ def test_browser_draws_every_figure_without_an_error(
     )
     assert "CONSOLE" not in done.stderr, done.stderr
     plots = re.findall(r'class="plot[^"]*js-plotly-plot', done.stdout)
-    assert len(plots) == 4 + 2 * 7
+    assert len(plots) == len(TASK_FIGURES) + 2 * len(UNIT_FIGURES)
     assert "6 trials: the ranking of importances cannot be trusted." in done.stdout
     assert ("Light</button>" if theme else "Dark</button>") in done.stdout
