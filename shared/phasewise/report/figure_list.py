@@ -9,6 +9,7 @@ from phasewise.figures import (
     importance,
     parallel,
     seed_scores,
+    set_agreement,
     slices,
 )
 from phasewise.figures.style import MethodStyle
@@ -62,6 +63,21 @@ TASK_FIGURES: tuple[Figure[TaskEvidence, Styles], ...] = (
         describe=cost_quality.describe_cost_quality,
         wide=True,
         main=True,
+    ),
+    Figure(
+        name="sets",
+        title="Report score against search score",
+        compute=lambda task: set_agreement.compute_set_agreement(
+            task.metric,
+            {
+                unit.method: [*unit.records["phase0"], *unit.records["phase2"]]
+                for unit in task.units
+            },
+        ),
+        needs=lambda agreement: agreement.scores,
+        draw=set_agreement.draw_set_agreement,
+        describe=set_agreement.describe_set_agreement,
+        note=lambda _: "Runs of Phase 0 and 2. Off the line, the sets differ in difficulty.",
     ),
 )
 
