@@ -11,6 +11,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from fake_pool import FakePool, write_tuning_study
+from phasewise.recipes.sampler_benchmark.openbox_sampler import PYTHON_VARIABLE
+from phasewise.recipes.sampler_benchmark.searches import run_search
 from phasewise.records import Evaluation
 from phasewise.settings import (
     Hyperparameters,
@@ -20,10 +22,8 @@ from phasewise.settings import (
     SearchSettings,
 )
 from phasewise.summaries import Optimum
-from phasewise.tuning.openbox_sampler import PYTHON_VARIABLE
 from phasewise.tuning.pruners import PRUNERS, TrialPruner, build_pruner
-from phasewise.tuning.sampler_benchmark import run_search
-from phasewise.tuning.samplers import SAMPLERS, SamplerSize, build_sampler
+from phasewise.tuning.samplers import SamplerSize, all_samplers, build_sampler, sampler_kind
 from phasewise.tuning.search import search_unit
 from phasewise.tuning.spaces import Space, suggest
 from phasewise.tuning.storage import connect
@@ -80,7 +80,7 @@ def _search(folder: Path, **search: Any) -> tuple[Optimum, list[dict[str, Any]]]
 
 
 def test_registries_hold_every_name() -> None:
-    assert set(SAMPLERS) == set(get_args(SamplerName)) == set(MODEL_BASED)
+    assert set(all_samplers()) == set(get_args(SamplerName)) == set(MODEL_BASED)
     assert set(PRUNERS) == set(get_args(PrunerName))
 
 
@@ -120,7 +120,7 @@ def test_sampler_copes_with_a_default_outside_the_space(tmp_path: Path, sampler:
     published = {"learning_rate": 4e-4, "lora_dropout": 0.0, "epochs": 3}
     assert loaded.trials[0].params == published
     size = SamplerSize(8, 3)
-    build = SAMPLERS[sampler].build
+    build = sampler_kind(sampler).build
     assert build is not None
     loaded.sampler = build(1, size)
     for _ in range(4):

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from phasewise.cli import searching
 from phasewise.cli.app import app
+from phasewise.recipes.file_search.study import TASK
 from phasewise.records import read_record, write_record
 from phasewise.runs import UnitPaths
 from phasewise.settings import MachineSettings, load_study
@@ -23,7 +24,6 @@ from phasewise.training.interface import Decision, RunJob
 from phasewise.training.pool import PoolEvent
 from phasewise.training.trainer_engine import TrainerEngine
 from phasewise.tuning import units
-from phasewise.tuning.file_study import TASK
 from tiny_models import write_tiny_decoder
 
 #: Rates that move a small model within the few steps of a test.

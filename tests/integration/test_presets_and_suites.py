@@ -17,9 +17,9 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from phasewise.cli.app import app
+from phasewise.recipes.suites import experiments
 from phasewise.settings import load_study
 from phasewise.summaries import read_optimum
-from phasewise.tracking import experiments
 from tiny_models import write_tiny_bert, write_tiny_decoder
 
 ROWS = {"train_rows": 24, "search_rows": 16, "splits": {"report": None, "report_rows": 8}}

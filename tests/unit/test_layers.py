@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "shared" / "phasewise"
 #: From the bottom up; a part imports only parts before it, or itself.
 LAYERS = [
     "errors",
+    "extensions",
     "hub",
     "seeding",
     "settings",
@@ -30,6 +31,7 @@ LAYERS = [
     "tracking",
     "report",
     "cli",
+    "recipes",
 ]
 #: Parts that stand side by side: neither imports the other.
 STRANGERS = [("methods", "tasks"), ("figures", "training"), ("report", "training")]

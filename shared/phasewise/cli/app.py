@@ -6,17 +6,16 @@ import typer
 from rich.console import Console
 
 from phasewise.cli import (
-    ablations,
-    benchmarking,
     evaluation,
     inspect,
     models,
     phases,
     preparing,
-    presets,
     searching,
 )
+from phasewise.cli.options import LOOK_PANEL, RUN_PANEL, USE_PANEL
 from phasewise.errors import ConfigError, DataError, PhasewiseError
+from phasewise.extensions import recipe_modules
 
 app = typer.Typer(
     name="phasewise",
@@ -25,24 +24,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-_RUN, _LOOK, _USE = "Run (what the Snakemake rules call)", "Look", "Use the result"
-app.command(rich_help_panel=_RUN)(phases.baselines)
-app.command(rich_help_panel=_RUN)(phases.defaults)
-app.command(rich_help_panel=_RUN)(searching.search)
-app.command(rich_help_panel=_RUN)(phases.validate)
-app.command(rich_help_panel=_RUN)(phases.report)
-app.command(rich_help_panel=_RUN)(ablations.ablate)
-app.command(rich_help_panel=_RUN)(presets.preset)
-app.command("prepare-data", rich_help_panel=_LOOK)(preparing.prepare_data)
-app.command(rich_help_panel=_LOOK)(inspect.check)
-app.command(rich_help_panel=_LOOK)(inspect.plan)
-app.command(rich_help_panel=_LOOK)(inspect.status)
-app.command(rich_help_panel=_USE)(models.train)
-app.command("merge-adapter", rich_help_panel=_USE)(models.merge_adapter)
-app.command(rich_help_panel=_USE)(models.predict)
-app.command(rich_help_panel=_USE)(evaluation.evaluate)
-app.command("benchmark-samplers", rich_help_panel=_USE)(benchmarking.benchmark_samplers)
-app.command("list", rich_help_panel=_LOOK)(inspect.list_registry)
+app.command(rich_help_panel=RUN_PANEL)(phases.baselines)
+app.command(rich_help_panel=RUN_PANEL)(phases.defaults)
+app.command(rich_help_panel=RUN_PANEL)(searching.search)
+app.command(rich_help_panel=RUN_PANEL)(phases.validate)
+app.command(rich_help_panel=RUN_PANEL)(phases.report)
+app.command("prepare-data", rich_help_panel=LOOK_PANEL)(preparing.prepare_data)
+app.command(rich_help_panel=LOOK_PANEL)(inspect.check)
+app.command(rich_help_panel=LOOK_PANEL)(inspect.plan)
+app.command(rich_help_panel=LOOK_PANEL)(inspect.status)
+app.command(rich_help_panel=USE_PANEL)(models.train)
+app.command("merge-adapter", rich_help_panel=USE_PANEL)(models.merge_adapter)
+app.command(rich_help_panel=USE_PANEL)(models.predict)
+app.command(rich_help_panel=USE_PANEL)(evaluation.evaluate)
+app.command("list", rich_help_panel=LOOK_PANEL)(inspect.list_registry)
+for command in recipe_modules("command"):  # one of a core command's name takes its place
+    command.register(app)
 
 #: Exit codes: wrong input, a run that failed for another reason, interrupted.
 EXIT_INPUT, EXIT_FAILURE, EXIT_INTERRUPTED = 2, 1, 130

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,22 +12,30 @@ from rich.table import Table
 
 from phasewise.cli.options import DEFAULT_STUDY, ShardOption, StudyOption
 from phasewise.errors import ConfigError
+from phasewise.extensions import recipe_constants
 from phasewise.records import iterate_records, write_json
 from phasewise.runs import UnitPaths
 from phasewise.settings import ALL_SHARD, REGISTRY, Study, load_study, read_yaml, registry_names
 from phasewise.training.choice import EngineChoice, choose_engine
 
-Registry = Literal[
-    "tasks", "methods", "spaces", "studies", "presets", "strategies", "focuses", "suites"
+DifferenceOption = Annotated[
+    float, typer.Option(min=0.01, help="Difference to detect, in points of the metric.")
 ]
+#: Folders of ``shared/`` with what can be named.
+_REGISTRIES = ("tasks", "methods", "spaces", "studies", *recipe_constants("REGISTRIES"))
 
 
 def list_registry(
-    kind: Annotated[Registry | None, typer.Argument(help="One of them; default all.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(help="One of them; default all.", metavar=f"[{'|'.join(_REGISTRIES)}]"),
+    ] = None,
 ) -> None:
     """Print what a study, `preset` and `ablate` can name: tasks, methods, spaces, presets …"""
+    if kind is not None and kind not in _REGISTRIES:
+        raise ConfigError(f"list {kind}: expected one of {', '.join(_REGISTRIES)}")
     console = Console()
-    for folder in [kind] if kind else get_args(Registry):
+    for folder in [kind] if kind else _REGISTRIES:
         table = Table("name", "description", title=folder, title_justify="left", box=None)
         for name in registry_names(folder):
             content = read_yaml(REGISTRY / folder / f"{name}.yaml")
@@ -83,12 +91,7 @@ def _check_methods(study: Study) -> list[str]:
 def plan(
     study: StudyOption = DEFAULT_STUDY,
     vm: ShardOption = ALL_SHARD,
-    difference: Annotated[
-        float, typer.Option(min=0.01, help="Difference to detect, in points of the metric.")
-    ] = 1.0,
-    pilot: Annotated[
-        bool, typer.Option("--pilot", help="Measure short runs: time, memory and disk to expect.")
-    ] = False,
+    difference: DifferenceOption = 1.0,
 ) -> None:
     """Print how many runs a shard needs, what trains them, how long, and what it can detect."""
     loaded = load_study(study)
@@ -116,8 +119,6 @@ def plan(
         )
     for line in (*_describe_lacks(loaded), *_describe_detections(loaded, units, difference)):
         console.print(line)
-    if pilot:
-        _print_pilots(loaded, units, console)
 
 
 def _describe_lacks(study: Study) -> list[str]:
@@ -129,25 +130,6 @@ def _describe_lacks(study: Study) -> list[str]:
     except ConfigError as error:
         return [f"not ready: {error}"]
     return []
-
-
-def _print_pilots(study: Study, units: list[tuple[str, str]], console: Console) -> None:
-    from phasewise.tuning.pilot import run_pilot
-
-    table = Table("unit", "runs", "hours (95 %)", "peak MB", "disk MB", title="measured by pilots")
-    for task, method in units:
-        found = run_pilot(study, task, method)
-        low, high = found.seconds.interval
-        least, most = found.peak_memory_mb
-        table.add_row(
-            f"{task}/{method}",
-            str(found.runs),
-            f"{found.seconds.total / 3600:.2f} ({low / 3600:.2f} to {high / 3600:.2f})",
-            f"{(least + most) / 2:.0f} ± {(most - least) / 2:.0f}",
-            f"{found.disk_mb:.1f} ± {found.disk_error_mb:.1f}",
-        )
-    console.print(table)
-    console.print("Hours are one run after another on one worker of this machine.")
 
 
 def _describe_detections(

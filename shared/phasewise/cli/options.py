@@ -21,6 +21,10 @@ ShardOption = Annotated[
     str, typer.Option("--vm", help="Shard of the study; `all` is every task of it.")
 ]
 
+#: Where the help lists a command.
+RUN_PANEL = "Run (what the Snakemake rules call)"
+LOOK_PANEL, USE_PANEL = "Look", "Use the result"
+
 #: The default study of a clone, relative to its root.
 DEFAULT_STUDY = Path(prewarm.DEFAULT_STUDY)
 

@@ -6,12 +6,11 @@ Imports next to nothing, so that they start at the program's first moment.
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+from phasewise.extensions import recipe_constants
 from phasewise.training.server_process import server_ahead
 
-#: The commands that train in workers.
-_TRAINING = {"defaults", "search", "validate", "ablate", "preset"}
-#: Those that train a study's unit if they are told its task.
-_OF_STUDIES = {"defaults", "search", "validate"}
+#: The commands that train a study's unit, if they are told its task, in workers.
+_TRAINING = {"defaults", "search", "validate"}
 #: Options with which they do not.
 _IDLE = {"--help", "--dry-run"}
 #: The default study of a clone, relative to its root.
@@ -24,12 +23,16 @@ def prewarm_workers(arguments: Sequence[str]) -> AbstractContextManager[None]:
     Args:
         arguments: The command line, unchecked: at worst the server is of no use.
     """
-    if not arguments or arguments[0] not in _TRAINING or _IDLE.intersection(arguments):
+    if not arguments or not _trains(arguments[0]) or _IDLE.intersection(arguments):
         return nullcontext()
     study = _find_value(arguments, "--study", "-s")
-    if not study and arguments[0] in _OF_STUDIES and _find_value(arguments, "--task", "-t"):
+    if not study and arguments[0] in _TRAINING and _find_value(arguments, "--task", "-t"):
         study = DEFAULT_STUDY
     return server_ahead(study, _find_value(arguments, "--method", "-m"))
+
+
+def _trains(command: str) -> bool:
+    return command in _TRAINING or command in recipe_constants("TRAINING_COMMANDS")
 
 
 def _find_value(arguments: Sequence[str], name: str, letter: str) -> str:

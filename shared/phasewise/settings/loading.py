@@ -7,7 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import create_model
+
 from phasewise.errors import ConfigError, suggest_nearest
+from phasewise.extensions import recipe_modules
 from phasewise.settings.across import check_across_sections
 from phasewise.settings.base import merge_mappings, read_yaml
 from phasewise.settings.hyperparameters import Hyperparameters
@@ -99,7 +102,7 @@ def load_study(path: Path | str) -> Study:
             f"{path}: the file is empty; expected name, model, tasks and methods, or `extends:` of "
             "a study that has them"
         )
-    settings = parse_section(StudySettings, content, path)
+    settings = parse_section(_study_model(), content, path)
     tasks = {name: _load_task(name, change, path) for name, change in settings.tasks.items()}
     methods = {name: _load_method(name, change, path) for name, change in settings.methods.items()}
     space = load_space(settings.search.space, path)
@@ -107,6 +110,14 @@ def load_study(path: Path | str) -> Study:
     study = Study(path, settings, tasks, methods, space)
     check_across_sections(study)
     return study
+
+
+@cache
+def _study_model() -> type[StudySettings]:
+    """Returns the study's model with the sections that recipes add to it."""
+    sections = {k: v for module in recipe_modules("section") for k, v in module.SECTIONS.items()}
+    fields: dict[str, Any] = {key: (model, model()) for key, model in sections.items()}
+    return create_model("StudySettings", __base__=StudySettings, **fields)
 
 
 def registry_names(folder: str) -> list[str]:

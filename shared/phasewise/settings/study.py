@@ -21,7 +21,7 @@ SamplerName = Literal[
     "grid",
     "nsga2",
     "hyperopt",  # the extra `hyperopt`
-    "openbox",  # in an environment of its own, see tuning/openbox_sampler.py
+    "openbox",  # in an environment of its own, see recipes/sampler_benchmark
 ]
 #: Samplers that cannot search for a front.
 _ONE_OBJECTIVE = ("cmaes", "hyperopt", "openbox")
@@ -115,26 +115,6 @@ class ValidationSettings(Section):
     seeds: int = Field(10, ge=2, description="Runs of the optimum, each with fresh seeds.")
 
 
-class SamplerBenchmarkSettings(Section):
-    """Search algorithms side by side, on the space of each unit."""
-
-    samplers: tuple[SamplerName, ...] = Field(
-        ("random", "qmc", "tpe", "schedule", "gp", "cmaes", "nsga2"), min_length=2
-    )
-    trials: int = Field(30, ge=1, description="Budget of each search.")
-    seeds: int = Field(20, ge=2, description="Searches of each sampler.")
-    live: bool = Field(
-        False,
-        description="Train every trial. false: a forest fitted to Phase 1's trials stands in.",
-    )
-
-    @model_validator(mode="after")
-    def _check_samplers(self) -> "SamplerBenchmarkSettings":
-        if len(set(self.samplers)) < len(self.samplers):
-            raise ValueError("samplers: one is named twice")
-        return self
-
-
 class TrainingSettings(Section):
     """What all runs of a study share."""
 
@@ -226,7 +206,6 @@ class StudySettings(Section):
     baselines: BaselineSettings = BaselineSettings()
     search: SearchSettings = SearchSettings()
     validation: ValidationSettings = ValidationSettings()
-    sampler_benchmark: SamplerBenchmarkSettings = SamplerBenchmarkSettings()
     training: TrainingSettings = TrainingSettings()
     machine: MachineSettings = MachineSettings()
     tracking: TrackingSettings = TrackingSettings()

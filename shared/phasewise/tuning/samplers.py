@@ -10,7 +10,9 @@ import importlib
 import itertools
 import math
 import warnings
+from collections import ChainMap
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import optuna
@@ -18,10 +20,9 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from phasewise.errors import ConfigError
+from phasewise.extensions import recipe_modules
 from phasewise.settings import CategoricalParameter, RangeParameter, SamplerName, SearchSettings
-from phasewise.tuning.guest_sampler import TOLD
-from phasewise.tuning.hyperopt_sampler import HYPEROPT_STARTUP, build_hyperopt, require_hyperopt
-from phasewise.tuning.openbox_sampler import OPENBOX_STARTUP, build_openbox, require_openbox
 from phasewise.tuning.spaces import Space, build_distribution
 
 #: Told trials that TPE wants before it models on its own (Optuna's default).
@@ -42,6 +43,8 @@ NEARBY_DRAWS = 32
 PARALLEL_SHARE = 5
 PARALLEL_FEWEST = 2
 _COMPLETE = (TrialState.COMPLETE,)
+#: How a trial ends that says something about its settings.
+TOLD = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class SamplerSize(NamedTuple):
@@ -58,6 +61,7 @@ class SamplerKind(NamedTuple):
     startup: Callable[[SamplerSize], float]  # trials in ``states`` before a draw uses a model
     states: tuple[TrialState, ...] = TOLD
     redraws: int = REDRAWS
+    require: Callable[[], None] = lambda: None  # refuses a sampler that is not installed
 
 
 def _generation(size: SamplerSize) -> int:
@@ -190,7 +194,7 @@ class AllowedSampler(BaseSampler):
         self._inner.after_trial(study, trial, state, values)
 
 
-SAMPLERS: dict[SamplerName, SamplerKind] = {
+_SAMPLERS: dict[SamplerName, SamplerKind] = {
     # Its start-up is fixed draws; one told trial is enough for TPE to go on from there.
     "schedule": SamplerKind(lambda seed, _: _build_tpe(seed, 1), lambda _: 1),
     "tpe": SamplerKind(lambda seed, _: _build_tpe(seed, TPE_STARTUP), lambda _: TPE_STARTUP),
@@ -202,26 +206,44 @@ SAMPLERS: dict[SamplerName, SamplerKind] = {
     "gp": SamplerKind(_build_gp, lambda _: GP_STARTUP, _COMPLETE, GP_REDRAWS),
     "cmaes": SamplerKind(_build_cmaes, _cmaes_population, _COMPLETE),
     "nsga2": SamplerKind(_build_nsga2, _generation, _COMPLETE),
-    "hyperopt": SamplerKind(lambda seed, _: build_hyperopt(seed), lambda _: HYPEROPT_STARTUP),
-    "openbox": SamplerKind(
-        lambda seed, _: build_openbox(seed), lambda _: OPENBOX_STARTUP, _COMPLETE, GP_REDRAWS
-    ),
 }
+
+
+@cache
+def all_samplers() -> dict[SamplerName, SamplerKind]:
+    """Returns the registry, with the rows that recipes add."""
+    added = [module.SAMPLERS for module in recipe_modules("samplers")]
+    return dict(ChainMap(_SAMPLERS, *added))
+
+
+def sampler_kind(name: SamplerName) -> SamplerKind:
+    """Returns a sampler's row.
+
+    Raises:
+        ConfigError: The recipe that adds it is not there.
+    """
+    known = all_samplers()
+    if name not in known:
+        raise ConfigError(
+            f"search.sampler: {name} comes with a recipe that is not there; "
+            f"expected one of {', '.join(known)}"
+        )
+    return known[name]
 
 
 def build_sampler(name: SamplerName, *, seed: int, size: SamplerSize, space: Space) -> BaseSampler:
     """Returns the sampler for one draw.
 
     Args:
-        name: A key of SAMPLERS; for ``qmc`` and ``grid``, which draw nothing themselves, it is a
+        name: In the registry; for ``qmc`` and ``grid``, which draw nothing themselves, it is a
             random sampler that is asked only where conditions leave no further point.
         seed: Of this draw only; derive it from the trial number.
         size: Budget and space.
         space: What it draws from.
     """
-    build = SAMPLERS[name].build
-    inner = build(seed, size) if build else optuna.samplers.RandomSampler(seed=seed)
-    return AllowedSampler(inner, space, seed=seed, redraws=SAMPLERS[name].redraws)
+    kind = sampler_kind(name)
+    inner = kind.build(seed, size) if kind.build else optuna.samplers.RandomSampler(seed=seed)
+    return AllowedSampler(inner, space, seed=seed, redraws=kind.redraws)
 
 
 def require_sampler(name: SamplerName) -> None:
@@ -230,10 +252,7 @@ def require_sampler(name: SamplerName) -> None:
     Raises:
         ConfigError: It is not; the message says what to install.
     """
-    if name == "hyperopt":
-        require_hyperopt()
-    elif name == "openbox":
-        require_openbox()
+    sampler_kind(name).require()
 
 
 def parallel_limit(search: SearchSettings) -> int:
@@ -245,6 +264,6 @@ def parallel_limit(search: SearchSettings) -> int:
 
 def draws_from_model(name: SamplerName, study: optuna.Study, size: SamplerSize) -> bool:
     """Returns whether the next adaptive draw uses what earlier trials taught."""
-    kind = SAMPLERS[name]
+    kind = sampler_kind(name)
     told = len(study.get_trials(deepcopy=False, states=kind.states))
     return told >= kind.startup(size)

@@ -22,11 +22,11 @@ from phasewise.tuning.memory import MemoryModel
 from phasewise.tuning.objectives import Objective
 from phasewise.tuning.pruners import build_pruner
 from phasewise.tuning.samplers import (
-    SAMPLERS,
     SamplerSize,
     build_sampler,
     draws_from_model,
     parallel_limit,
+    sampler_kind,
 )
 from phasewise.tuning.spaces import merge_hyperparameters, suggest
 from phasewise.tuning.startup import Draw, plan_startup
@@ -85,7 +85,7 @@ class TrialStore:
         # Planned before the memory model has learnt from any trial: a resumed search plans alike.
         self._startup: list[Draw] = plan_startup(search, self._space, seed=self._seed)
         # Trials below this number depend on no result of another.
-        self._independent = len(self._startup) or SAMPLERS[search.sampler].startup(self._size)
+        self._independent = len(self._startup) or sampler_kind(search.sampler).startup(self._size)
         self.study = open_study(
             unit.paths.storage,
             name=unit.study_name,
@@ -112,7 +112,7 @@ class TrialStore:
     @property
     def budget(self) -> int:
         """How many trials there will be: fewer than asked for only where a grid is exhausted."""
-        if SAMPLERS[self._search.sampler].build is None:
+        if sampler_kind(self._search.sampler).build is None:
             return min(self._search.trials, len(self._startup))
         return self._search.trials
 

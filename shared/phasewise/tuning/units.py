@@ -29,8 +29,8 @@ from phasewise.training.hardware import describe_crowding
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import Dispatcher, PoolFactory, worker_pool_factory
 from phasewise.tuning.hooks import OnRecord, RecordHook
+from phasewise.tuning.narrowing import Refinement, narrow_ranges
 from phasewise.tuning.progress import ProgressLog
-from phasewise.tuning.refinement import Refinement, refine
 from phasewise.tuning.spaces import Space
 from phasewise.tuning.stopping import StopFlag
 from phasewise.tuning.storage import free_name, hold_lock
@@ -93,7 +93,7 @@ class Unit:
     @cached_property
     def refinement(self) -> Refinement | None:
         """What an earlier study's search narrows, if this one refines it."""
-        return refine(self.study, self.task, self.method)
+        return narrow_ranges(self.study, self.task, self.method)
 
     @cached_property
     def space(self) -> Space:

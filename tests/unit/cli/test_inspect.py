@@ -8,10 +8,11 @@ import pytest
 from fake_pool import FakePool, write_tuning_study
 from phasewise.cli.inspect import check, plan
 from phasewise.errors import ConfigError
+from phasewise.recipes.sampler_benchmark import hyperopt_sampler
+from phasewise.recipes.sampler_benchmark.openbox_sampler import PYTHON_VARIABLE
+from phasewise.recipes.sampler_benchmark.section import benchmark_settings
+from phasewise.recipes.sampler_benchmark.unit import benchmark_unit
 from phasewise.settings import SamplerName, Study
-from phasewise.tuning import hyperopt_sampler
-from phasewise.tuning.benchmark_unit import benchmark_unit
-from phasewise.tuning.openbox_sampler import PYTHON_VARIABLE
 from phasewise.tuning.search import search_unit
 
 INSTALL = {
@@ -53,7 +54,7 @@ def test_nothing_is_trained_for_a_sampler_that_is_not_installed(
     with pytest.raises(ConfigError, match=INSTALL[absent]):
         search_unit(study, "toy", "lora", pool_factory=lambda: pool)
     assert not pool.started
-    chosen = study.settings.sampler_benchmark.model_copy(update={"samplers": ("random", absent)})
+    chosen = benchmark_settings(study).model_copy(update={"samplers": ("random", absent)})
     settings = study.settings.model_copy(update={"sampler_benchmark": chosen})
     study = Study(study.path, settings, study.tasks, study.methods, study.space)
     with pytest.raises(ConfigError, match=INSTALL[absent]):

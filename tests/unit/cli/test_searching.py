@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 from fake_pool import FakePool
 from phasewise.cli import searching
 from phasewise.cli.app import app
-from phasewise.cli.asking import tell_data
 from phasewise.errors import ConfigError, DataError
+from phasewise.recipes.file_search.study import FileStudy, write_file_study
+from phasewise.recipes.request_options import tell_data
 from phasewise.settings import load_study
 from phasewise.tuning import units
-from phasewise.tuning.file_study import FileStudy, write_file_study
 from tiny_models import write_tiny_decoder
 
 SPACE = """\

@@ -1,0 +1,3 @@
+"""A search of files instead of a study: ``phasewise search --train-file …``."""
+
+USES = ("refinement",)

@@ -1,0 +1,1 @@
+"""Search algorithms side by side, and those of other libraries (HyperOpt, OpenBox)."""

@@ -1,0 +1,73 @@
+"""Final models of a suite's experiments: ``output/rank_ablation_r16/final_model``."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from phasewise.inference.final import train_final
+from phasewise.recipes.suites.settings import Experiment, Suite
+from phasewise.recipes.suites.study import find_experiment
+from phasewise.records import iterate_records
+from phasewise.runs import UnitPaths
+from phasewise.settings import ALL_SHARD, Study
+from phasewise.statistics import summarise_scores
+from phasewise.summaries import Optimum, read_optimum, write_optimum
+
+MODELS_FOLDER = "output"
+MODEL_FOLDER = "final_model"
+_OPTIMUM_FILE = "optimal.yaml"
+
+
+def train_experiment_models(
+    suite: Suite, study: Study, folder: Path, say: Callable[[str], None]
+) -> list[Path]:
+    """Trains one model of each experiment; those that are there already are kept.
+
+    Args:
+        suite: The suite; units of it that have not ended are left out.
+        study: Its study.
+        folder: ``output/{type}_{experiment}/final_model`` is written below it.
+        say: Gets a line for each event.
+
+    Returns:
+        The models' folders.
+    """
+    folders: list[Path] = []
+    for task, method in study.units_of(ALL_SHARD):
+        optimum = read_optimum(UnitPaths(study, task, method).optimum)
+        for experiment in suite.variants()[method] if optimum and optimum.final else []:
+            assert optimum is not None
+            prefix = f"{task}_" if len(study.tasks) > 1 else ""
+            place = folder / MODELS_FOLDER / f"{prefix}{suite.experiment_type}_{experiment.name}"
+            own = _describe_experiment(suite, study, optimum, experiment)
+            write_optimum(place / _OPTIMUM_FILE, own)
+            folders += train_final(study, place / _OPTIMUM_FILE, place / MODEL_FOLDER, say=say)
+    return folders
+
+
+def _describe_experiment(
+    suite: Suite, study: Study, optimum: Optimum, experiment: Experiment
+) -> Optimum:
+    """Returns what the unit's optimum would be if only this experiment had been run."""
+    root = UnitPaths(study, optimum.task, optimum.method).run("phase1", "")
+    records = [r for _, r in iterate_records(root) if find_experiment(suite, r) == experiment]
+    trials = [r for r in records if r.config.name.startswith("trial-")]
+    seeds = [r.search_score for r in records if r not in trials and r.search_score is not None]
+    confirmed = summarise_scores(seeds)
+    score = next((r.search_score for r in trials if r.search_score is not None), None)
+    return optimum.model_copy(
+        update={
+            "best_hyperparameters": {
+                **optimum.best_hyperparameters,
+                **experiment.hyperparameters,
+            },
+            "best_value": float("nan") if score is None else score,
+            "best_trial": int(trials[0].config.name.rpartition("-")[2]) if trials else -1,
+            "n_trials": len(trials),
+            "confirmed_value": confirmed.mean,
+            "confirmed_standard_error": confirmed.standard_error,
+            "confirmed_seeds": len(seeds),
+            "improvement": None,
+            "range_flags": (),
+            "success_criteria": (),
+        }
+    )

@@ -1,0 +1,92 @@
+"""Studies made from files: kinds, columns, sets, and data that is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phasewise.errors import DataError
+from phasewise.recipes.file_search.study import TASK, FileStudy, write_file_study
+from phasewise.settings import TaskSettings, load_study
+from phasewise.tasks.data import check_task_data
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    return path
+
+
+def classes(first: int, last: int) -> list[dict[str, Any]]:
+    return [{"id": i, "text": f"text {i}", "label": i % 3} for i in range(first, last)]
+
+
+def make_task(
+    folder: Path, train: list[dict[str, Any]], validation: list[dict[str, Any]], **asked: Any
+) -> TaskSettings:
+    path = write_file_study(
+        FileStudy(
+            base_model="package:none",
+            train_file=write(folder / "train.jsonl", train),
+            validation_file=write(folder / "val.jsonl", validation),
+            output_dir=folder / "out",
+            **asked,
+        )
+    )
+    return load_study(path).tasks[TASK]
+
+
+def test_validation_file_is_the_search_set_and_the_report_set_comes_from_train(
+    tmp_path: Path,
+) -> None:
+    task = make_task(tmp_path, classes(0, 60), classes(60, 90))
+    assert (task.kind, task.labels, task.metric) == ("classification", ("0", "1", "2"), "accuracy")
+    splits = check_task_data(task, None)
+    assert [e.texts for e in splits.search] == [(f"text {i}",) for i in range(60, 90)]
+    assert len(splits.train) == 54  # a tenth is kept for final scores
+
+
+def test_test_file_is_the_report_set(tmp_path: Path) -> None:
+    test = write(tmp_path / "test.jsonl", classes(90, 99))
+    task = make_task(tmp_path, classes(0, 60), classes(60, 90), test_file=test)
+    assert task.splits.report == "test"
+    assert len(check_task_data(task, None).train) == 60
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "new", "label": 7}, r"val\.jsonl: line 31: column 'label': expected one of"),
+        (
+            {"text": "text 5", "label": 1},
+            r"duplicate texts: 1 rows of split 'train' .* search row 31",
+        ),
+    ],
+)
+def test_validation_rows_that_do_not_fit_are_refused(
+    tmp_path: Path, row: dict[str, Any], message: str
+) -> None:
+    task = make_task(tmp_path, classes(0, 60), [*classes(60, 90), row])
+    with pytest.raises(DataError, match=message):
+        check_task_data(task, None)
+
+
+@pytest.mark.parametrize(("train", "validation"), [(0, 9), (60, 0)])
+def test_an_empty_file_is_refused_by_name(tmp_path: Path, train: int, validation: int) -> None:
+    name = "val" if train else "train"
+    with pytest.raises(DataError, match=rf"{name}\.jsonl: expected data rows, the file has none"):
+        check_task_data(
+            make_task(tmp_path, classes(0, train), classes(train, train + validation)), None
+        )
+
+
+def test_instructions_are_told_by_their_response_column(tmp_path: Path) -> None:
+    rows = [{"question": f"q {i}", "answer": f"a {i}"} for i in range(30)]
+    task = make_task(tmp_path, rows[:20], rows[20:])
+    assert (task.kind, task.response, task.metric) == ("instruction", "answer", "eval_loss")
+    assert task.prompt is not None
+    assert "{question}" in task.prompt.template
+    alpaca = [{"instruction": f"do {i}", "input": "", "output": "x"} for i in range(30)]
+    task = make_task(tmp_path, alpaca[:20], alpaca[20:])
+    assert task.prompt is not None
+    assert task.prompt.template_without is not None
