@@ -86,7 +86,7 @@ def read_unit(unit: UnitEvidence) -> Array:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints one line a unit and number of seeds."""
+    """Prints one line per unit and number of seeds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", type=Path, default=Path("shared/studies/calibration.yaml"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 5, 10, 20])

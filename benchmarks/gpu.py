@@ -1,6 +1,6 @@
 """Packed training on a GPU: ``python -m benchmarks.gpu [--out benchmarks/results/gpu.json]``.
 
-For each model, method and number of slots K: seconds a trial, tokens a second, share of the
+For each model, method and number of slots K: seconds per trial, tokens per second, share of the
 card's bfloat16 peak, memory, and how many times faster than the same trials one by one through
 transformers' Trainer and PEFT's own layers (the ``trainer`` engine). All in bfloat16 with float32
 adapters. ``--tiny`` runs the same code in seconds on a CPU; its figures mean nothing.
@@ -78,7 +78,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=[*MODELS], default=[*MODELS])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS])
     parser.add_argument("--slots", type=int, nargs="+", default=[*SLOTS])
-    parser.add_argument("--rows", type=int, default=500, help="train rows a trial")
+    parser.add_argument("--rows", type=int, default=500, help="train rows per trial")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--layers", type=int, help="keep the first n layers")
     parser.add_argument("--out", type=Path, help="JSON file whose section `slots` is replaced")

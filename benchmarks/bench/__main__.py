@@ -66,10 +66,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--arms", nargs="*", choices=[*ARMS], metavar="NAME", help=f"{[*ARMS]}")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--trials", type=int, default=10)
-    parser.add_argument("--rows", type=int, help="train rows a trial; default: the workload's")
+    parser.add_argument("--rows", type=int, help="train rows per trial; default: the workload's")
     parser.add_argument("--search-rows", type=int, default=200, help="scored rows")
     parser.add_argument(
-        "--quick", action="store_true", help=f"{QUICK_ROWS} rows a trial, fewer arms"
+        "--quick", action="store_true", help=f"{QUICK_ROWS} rows per trial, fewer arms"
     )
     parser.add_argument("--slots", type=int, nargs="*", default=[1, 2, 4, 8, 16], metavar="K")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")

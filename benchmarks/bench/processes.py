@@ -33,7 +33,7 @@ class Measured(NamedTuple):
     cpu_seconds: float
     """Of the process and all its descendants."""
     peak_memory_mb: float
-    """Of all of them together, shared pages counted once, as seen once a second."""
+    """Of all of them together, shared pages counted once, as seen once per second."""
 
 
 def search_path() -> str:

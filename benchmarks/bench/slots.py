@@ -47,7 +47,7 @@ class SlotsPoint(NamedTuple):
 def measure_slots(
     counts: Sequence[int], rows: int, device: Literal["cpu", "cuda"]
 ) -> list[SlotsPoint]:
-    """Returns the curve, one process a point.
+    """Returns the curve, one process per point.
 
     Args:
         counts: Numbers of slots; as many trials are trained.
@@ -66,7 +66,7 @@ def measure_slots(
             )
             text = (Path(name) / _POINT_FILE).read_text(encoding="utf-8")
         points.append(SlotsPoint(**json.loads(text)))
-        print(f"  slots {count}: {points[-1].seconds_per_trial:.2f} s a trial", file=sys.stderr)
+        print(f"  slots {count}: {points[-1].seconds_per_trial:.2f} s per trial", file=sys.stderr)
     return points
 
 

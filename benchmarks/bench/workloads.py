@@ -203,7 +203,7 @@ def write_study(folder: Path, content: Mapping[str, Any]) -> Study:
 
 
 def count_evaluations(workload: Workload, *, prunes: bool) -> int:
-    """Returns evaluations an epoch: one, or as many as the rungs of ASHA ask for."""
+    """Returns evaluations per epoch: one, or as many as the rungs of ASHA ask for."""
     return ceil(RUNGS / workload.epochs) if prunes else 1
 
 

@@ -17,7 +17,7 @@ from phasewise.settings import Hyperparameters, MethodSettings
 
 #: The name that PEFT gives a model's first adapter.
 _ADAPTER = "default"
-#: Drawn weights are kept for later runs up to so many bytes a template, the latest ones.
+#: Drawn weights are kept for later runs up to so many bytes per template, the latest ones.
 _MOST_BYTES = 64 << 20
 
 

@@ -116,7 +116,7 @@ def _answer_choice(study: Study) -> ChecklistItem:
     return ChecklistItem(
         "How the best hyperparameters were chosen",
         "yes",
-        f"{search.trials} trials a unit ({search.sampler}, pruner {search.pruner}); best "
+        f"{search.trials} trials per unit ({search.sampler}, pruner {search.pruner}); best "
         f"{min(search.confirm_top, search.trials)} repeated on {search.confirm_seeds} fresh seeds; "
         "chosen by that mean on the search set; raw and confirmed value are both reported",
     )

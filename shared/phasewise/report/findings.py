@@ -91,7 +91,7 @@ def _choose(verdicts: Sequence[Verdict], task: str, best: str) -> list[Verdict]:
 
 
 def _pooled_scores(tasks: Sequence[TaskEvidence], method: str) -> list[list[float]]:
-    """Returns one list of scores a task; empty where the method has none."""
+    """Returns one list of scores per task; empty where the method has none."""
     found = {(u.task, u.method): list(u.seed_scores().values()) for t in tasks for u in t.units}
     return [found.get((task.task, method), []) for task in tasks]
 

@@ -49,7 +49,7 @@ class Hyperparameters(Section):
     )
     sampling: Sampling | None = Field(
         None,
-        description="null, shuffle: each row once an epoch. balanced: as many draws, with "
+        description="null, shuffle: each row once per epoch. balanced: as many draws, with "
         "replacement, each class as likely as any other (classification).",
     )
     loraplus_lr_ratio: float = Field(16, ge=1, description="LoRA+: rate of B over rate of A.")

@@ -102,7 +102,7 @@ def compare_crossed(first: Array, second: Array) -> Comparison:
 
 
 def compare_seeds(first: Sequence[float], second: Sequence[float]) -> Comparison:
-    """Compares two configurations by one score a seed; says nothing about other examples.
+    """Compares two configurations by one score per seed; says nothing about other examples.
 
     Args:
         first: One score per seed, in seed order.

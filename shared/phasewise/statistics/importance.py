@@ -51,7 +51,7 @@ def estimate_importance(
         are equal: then there is no variance to share out.
 
     Raises:
-        ConfigError: A column has not one value a trial.
+        ConfigError: A column has not one value per trial.
         RecordError: A score is NaN or infinite.
     """
     values = as_scores(scores)

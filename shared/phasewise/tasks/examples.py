@@ -37,7 +37,7 @@ class EvalSet:
 
     Attributes:
         examples: What is scored.
-        features: Model inputs. classification: one an example. extractive_qa: one a window.
+        features: Model inputs. classification: one per example. extractive_qa: one per window.
         example_of: int64 (features,): index of the example that a feature comes from.
         offsets: extractive_qa: for each feature int64 (tokens, 2), start and end character of
             each token in the context, -1 for tokens that are no part of it. Else empty.
@@ -69,7 +69,7 @@ class ExamplePrediction(NamedTuple):
     """extractive_qa: overlap with the best accepted answer, 0..1. instruction: ROUGE-L if it was
     asked for. Else the same as correct."""
     logits: tuple[float, ...]
-    """classification: one a class. extractive_qa: best span, no answer. instruction: summed loss
+    """classification: one per class. extractive_qa: best span, no answer. instruction: summed loss
     of the response, nats, and its number of tokens."""
 
 
@@ -89,7 +89,7 @@ class ResponseOutputs:
     Attributes:
         losses: float64 (examples,): negative log likelihood of each response, nats, summed.
         tokens: int64 (examples,): response tokens, the end token with them.
-        texts: What it wrote itself, one an example; None if it was not asked to.
+        texts: What it wrote itself, one per example; None if it was not asked to.
     """
 
     losses: NDArray[np.float64]

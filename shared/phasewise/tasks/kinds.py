@@ -36,7 +36,7 @@ class TaskKind(Protocol):
     def tokenise_train(
         self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
     ) -> list[Feature]:
-        """Returns model inputs with targets; at least one an example, in order."""
+        """Returns model inputs with targets; at least one per example, in order."""
         ...
 
     def tokenise_eval(

@@ -1,4 +1,4 @@
-"""The predictions file of a run: one JSON line an example."""
+"""The predictions file of a run: one JSON line per example."""
 
 import json
 from collections.abc import Sequence

@@ -66,7 +66,7 @@ def split_examples(
         task: Says how many rows each set gets.
         examples: All rows of the train split.
         group_of: What must not be divided.
-        split_seed: Draws search set and carved report set; one a study.
+        split_seed: Draws search set and carved report set; one per study.
         subset_seed: Draws the train sample.
         search: The search set where a split of its own is it; None: carve it.
         all_data: The train sample is every row outside the report set, the search set's too.

@@ -32,7 +32,7 @@ class EpochShuffle(Sampler[int]):
 
 
 class BalancedDraw(Sampler[int]):
-    """As many draws an epoch as there are rows, with replacement; classes are equally likely.
+    """As many draws per epoch as there are rows, with replacement; classes are equally likely.
 
     Args:
         labels: Class of each row.

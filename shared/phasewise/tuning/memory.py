@@ -6,7 +6,7 @@ c (base weights, libraries) and k (activations) are fitted to the peaks measured
 are weight, gradient and AdamW's two moments in float32. Before runs of two sizes have been measured
 k comes from the model's shape: 34 bytes x hidden size x layers in 16 bits (Korthikanti et al. 2022,
 arXiv 2205.05198, eq. 2, without the attention matrix, which today's kernels do not keep), twice
-that in 32, and 12 bytes a word of the vocabulary for a language model's logits; at most all that
+that in 32, and 12 bytes per word of the vocabulary for a language model's logits; at most all that
 the measured run leaves beside its weights.
 """
 

@@ -80,7 +80,7 @@ def sobol_draws(space: Space, count: int, *, seed: int) -> list[Draw]:
     Points that the space does not allow are skipped, so the sequence keeps its spread within what
     is allowed. Fewer than ``count`` come back where REJECTIONS times as many points hold no more.
     """
-    from scipy.stats import qmc  # half a second to import, needed once a study
+    from scipy.stats import qmc  # half a second to import, needed once per study
 
     names = list(space.searched)
     if count < 1 or not names:

@@ -20,5 +20,5 @@ def test_tiny_mode_trains_every_line_of_the_table_on_a_cpu(
 def test_memory_of_a_further_trial_is_taken_from_the_first_point() -> None:
     points = [SlotsPoint(k, 4 / k, 500 + 10 * k, 1, 3) for k in (1, 5)]
     *_, last = format_slots(points).splitlines()
-    # (550 - 510) / (5 - 1) = 10 MB a trial, which itself holds 3 x 1 + 3 MB.
+    # (550 - 510) / (5 - 1) = 10 MB per trial, which itself holds 3 x 1 + 3 MB.
     assert last.split() == ["5", "0.80", "5.00", "550", "10.0", "3.0", "+", "3.0", "=", "6.0"]

@@ -21,7 +21,7 @@ def test_a_micro_batch_divides_the_batch(batch_size: int, limit: int, expected: 
     ("rows", "batch_size", "epochs", "per_epoch", "expected"),
     [
         (32, 8, 1, 1, {4}),
-        (33, 8, 2, 1, {5, 10}),  # 5 steps an epoch
+        (33, 8, 2, 1, {5, 10}),  # 5 steps per epoch
         (32, 8, 2, 2, {2, 4, 6, 8}),
         (32, 8, 1.5, 1, {4, 6}),
         (32, 8, 0.25, 1, {1}),

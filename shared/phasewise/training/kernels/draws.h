@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-// Four draws a word, and a word's place is this far from the one before.
+// Four draws per word, and a word's place is this far from the one before.
 constexpr uint64_t WORD_STEP = 0x9e3779b97f4a7c15;
 
 // Writes `count` draws: the words after `place`, four draws each, the lowest bits first.

@@ -81,7 +81,7 @@ def _refuse_extras(mask: torch.Tensor | None, extras: dict[str, Any], longest: i
 
 
 def _find_rows(layout: Layout, queries: Sequence[int], name: str) -> Rows:
-    """Returns the rows of a layout as the kernel takes them, made once a batch."""
+    """Returns the rows of a layout as the kernel takes them, made once per batch."""
     known: Rows | None = layout.memo.get(name)
     if known is None:
         known = layout.memo[name] = build_rows(queries, layout.lengths)

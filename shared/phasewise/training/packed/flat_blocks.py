@@ -74,7 +74,7 @@ def _pad_states(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
     layout = current_layout()
     states = output[0] if isinstance(output, tuple) else output
     if not layout.is_flat(states):
-        return output  # the block gave one token a row, in its place
+        return output  # the block gave one token per row, in its place
     padded = take_places(states[0], _row_places(layout))
     padded = padded.view(layout.rows, layout.longest, -1)
     return (padded, *output[1:]) if isinstance(output, tuple) else padded

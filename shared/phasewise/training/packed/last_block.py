@@ -1,4 +1,4 @@
-"""The last block for one token a row only, where nothing behind it reads the others.
+"""The last block for one token per row only, where nothing behind it reads the others.
 
 Classification reads the first token (BERT's CLS) or the last one (decoders). Of the last block only
 keys and values are needed for all tokens: its own code runs up to the attention for these, then
@@ -80,7 +80,7 @@ def _capture(
 
 
 def _find_tokens(layout: Layout, position: Position) -> torch.Tensor:
-    """Returns int64 (rows,), each row's token in the flat sequence; found once a batch."""
+    """Returns int64 (rows,), each row's token in the flat sequence; found once per batch."""
     known: torch.Tensor | None = layout.memo.get("last_block")
     if known is None:
         ends = list(accumulate(layout.lengths))

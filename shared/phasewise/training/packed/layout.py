@@ -72,7 +72,7 @@ class Span(NamedTuple):
 
 
 class Held(NamedTuple):
-    """Keys and values of all tokens, (1, heads, tokens, size), for queries of one token a row."""
+    """Keys and values of all tokens, (1, heads, tokens, size), for queries of one token per row."""
 
     layout: "Layout"
     keys: torch.Tensor
@@ -89,7 +89,7 @@ class Layout:
         mask: int64 (rows, longest), as the collator makes it: ones, then zeros.
         memo: What layers computed of it, for the next one.
         captures: Whether attention is to hand out its keys and values instead.
-        held: Where the batch has one token a row: what they attend to.
+        held: Where the batch has one token per row: what they attend to.
         filler: Tokens at the end of the flat sequence that belong to nobody, so that its length is
             one of few; copies of the first token that nothing reads.
         wanted: int64 (targets,), a language model's places in the flattened padded batch that

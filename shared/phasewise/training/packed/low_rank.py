@@ -119,7 +119,7 @@ def read_weight(frozen: nn.Linear) -> torch.Tensor:
 
 
 def _squared_norms(frozen: nn.Linear, weight: torch.Tensor) -> torch.Tensor:
-    """Returns the squared norms of the rows of a frozen weight, computed once a layer."""
+    """Returns the squared norms of the rows of a frozen weight, computed once per layer."""
     known: torch.Tensor | None = frozen.__dict__.get("_phasewise_squared_norms")
     if known is None:
         known = weight.float().square().sum(1)

@@ -225,7 +225,7 @@ class PackedModel:
         batch: dict[str, torch.Tensor],
         expected: torch.Tensor,
     ) -> Position | None:
-        """Has the last block compute one token a row, if the others leave the logits as they are.
+        """Has the last block compute one token per row, if the others leave the logits as they are.
 
         Returns which one; None if it computes all. NaNs in place of the others would show in the
         logits.

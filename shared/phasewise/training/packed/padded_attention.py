@@ -125,7 +125,7 @@ def attend_last(
 
 
 def _find_groups(layout: Layout, device: torch.device) -> _Grouping:
-    """Returns the groups of a layout, made once a batch."""
+    """Returns the groups of a layout, made once per batch."""
     known: _Grouping | None = layout.memo.get("attention")
     if known is None:
         known = layout.memo["attention"] = _make_groups(layout, device)

@@ -18,7 +18,7 @@ from phasewise.training.packed.low_rank import read_weight
 class QuantizedLinear(nn.Module):
     """A quantised layer's own product of all rows, and each member's pair on its own rows.
 
-    The weight is dequantised once a pass, whoever shares it, and never held.
+    The weight is dequantised once per pass, whoever shares it, and never held.
 
     Args:
         frozen: bitsandbytes' layer; no gradient of its weight is computed.

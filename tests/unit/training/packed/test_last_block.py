@@ -1,4 +1,4 @@
-"""The last block computes one token a row where no more are read, and all of them otherwise."""
+"""The last block computes one token per row where no more are read, and all of them otherwise."""
 
 import pytest
 import torch

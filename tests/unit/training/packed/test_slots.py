@@ -6,7 +6,7 @@ _ROOMY = MemoryUse(taken=1.0, free=1e9)
 
 
 def _feed(meter: SlotMeter, rate_of: dict[int, float], passes: int = 100) -> None:
-    """Steps of full packs, at these tokens a second for each size."""
+    """Steps of full packs, at these tokens per second for each size."""
     for _ in range(passes):
         meter.note(meter.room, 1000, 1000 / rate_of[meter.room])
 
