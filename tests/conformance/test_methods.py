@@ -53,7 +53,9 @@ def _train(
     engine: TrainerEngine, study: Study, method: str, folder: Path
 ) -> tuple[RunRecord, RunJob]:
     default = study.default_hyperparameters(_TASK, method).model_dump()
-    quick = {"learning_rate": 5e-3 if method != "full_finetune" else 2e-4, "batch_size": 8}
+    # What moves the pretrained weights themselves (PiSSA their principal part) breaks at 5e-3.
+    rate = 5e-3 if default["learning_rate"] > 5e-5 else 2e-4
+    quick = {"learning_rate": rate, "batch_size": 8}
     config = RunConfig(
         unit_config=build_unit(study, _TASK, method),
         phase="phase0",
