@@ -1,11 +1,16 @@
 """The ``phasewise`` program: its commands, and how an error becomes one line."""
 
+import os
+import signal
 import sys
 
 import typer
 from rich.console import Console
+from typer.exceptions import TyperException
 
 from phasewise.cli import (
+    EXIT_INTERRUPTED,
+    INTERRUPTED,
     evaluation,
     inspect,
     models,
@@ -41,20 +46,41 @@ app.command("list", rich_help_panel=LOOK_PANEL)(inspect.list_registry)
 for command in recipe_modules("command"):  # one of a core command's name takes its place
     command.register(app)
 
-#: Exit codes: wrong input, a run that failed for another reason, interrupted.
-EXIT_INPUT, EXIT_FAILURE, EXIT_INTERRUPTED = 2, 1, 130
+#: Exit codes beside 0: a run that failed, wrong input (settings, data, options).
+EXIT_FAILURE, EXIT_INPUT = 1, 2
 
 
 def main() -> None:
-    """Runs the program; errors made on purpose are printed in one line, without a traceback."""
+    """Runs the program; what a user can cause is printed in one line, without a traceback."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        app()
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+    except TyperException as error:
+        _exit(_describe_usage(error), EXIT_INPUT)
     except (ConfigError, DataError) as error:
         _exit(error, EXIT_INPUT)
     except PhasewiseError as error:
         _exit(error, EXIT_FAILURE)
-    except KeyboardInterrupt:
-        _exit("interrupted; run the same command again to continue", EXIT_INTERRUPTED)
+    except BrokenPipeError:  # whoever reads the output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILURE)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _exit(f"{error.filename}: {error.strerror}", EXIT_FAILURE)
+    except (KeyboardInterrupt, typer.Abort):
+        _exit(INTERRUPTED, EXIT_INTERRUPTED)
+    if code == EXIT_INTERRUPTED:  # typer has caught it
+        _exit(INTERRUPTED, EXIT_INTERRUPTED)
+    sys.exit(code)
+
+
+def _describe_usage(error: TyperException) -> str:
+    """Returns what is wrong with the command line, and where its options are listed."""
+    text = getattr(error, "format_message", error.__str__)()
+    message = " ".join(text.replace("Value error, ", "").split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{message}; see {context.command_path} --help" if context else message
 
 
 def _exit(message: object, code: int) -> None:

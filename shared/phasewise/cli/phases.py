@@ -19,7 +19,9 @@ from phasewise.cli.options import (
     TaskOption,
     require_unit,
 )
-from phasewise.records import RunRecord
+from phasewise.errors import RecordError
+from phasewise.records import RECORD_FILE, RunRecord
+from phasewise.runs import UnitPaths
 from phasewise.settings import ALL_SHARD, Study, load_study
 
 
@@ -79,12 +81,22 @@ def report(
     """Write report.html, RESULTS.md, tables and figures from the records."""
     loaded = load_study(study)
     units = loaded.units_of(vm)
+    _require_runs(loaded, units)
     from phasewise.report import build_report
     from phasewise.tuning.progress import ProgressLog
 
     path = build_report(loaded, units, figures=figures)
     ProgressLog("report", log).write(f"wrote {path}")
     typer.echo(str(path))
+
+
+def _require_runs(study: Study, units: list[tuple[str, str]]) -> None:
+    folders = [UnitPaths(study, task, method).root for task, method in units]
+    if not any(next(folder.rglob(RECORD_FILE), None) for folder in folders):
+        raise RecordError(
+            f"{study.path}: nothing to report: no run of {len(units)} units below "
+            f"{study.settings.experiments_path}; begin with `phasewise defaults` or snakemake"
+        )
 
 
 def _load_unit(path: Path, task: str, method: str) -> Study:

@@ -21,6 +21,8 @@ from phasewise.tasks.kinds import get_kind
 from phasewise.training.device import autocast, choose_device, choose_precision
 
 ADAPTER_FILE = "adapter_config.json"
+#: The only form that is loaded.
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 Device = Literal["auto", "cpu", "cuda"]
 Quantization = Literal["none", "nf4", "int8"]
 
@@ -93,6 +95,7 @@ def read_model_folder(folder: Path) -> ModelFolder:
     record = read_record(folder)
     if adapter is None:
         return _describe_whole(folder, record)
+    _require_safetensors(folder)
     base = ModelSettings(
         source=str(adapter["base_model_name_or_path"]), revision=adapter.get("revision")
     )
@@ -232,6 +235,17 @@ def _method_of(source: ModelFolder) -> MethodSettings:
     """Returns a method of the same precision: only weights that never train lie in bfloat16."""
     kind: Literal["lora", "full"] = "lora" if source.is_adapter else "full"
     return MethodSettings(name="loaded", kind=kind, space="", source="", defaults={})
+
+
+def _require_safetensors(folder: Path) -> None:
+    if (folder / ADAPTER_WEIGHTS).is_file():
+        return
+    pickled = sorted(file.name for file in folder.glob("*.bin"))
+    found = f"got {', '.join(pickled)}" if pickled else "the folder has no weights"
+    raise ConfigError(
+        f"{folder}: expected {ADAPTER_WEIGHTS}, {found}; pickled weights can run code and are not "
+        "read: save the adapter again with PEFT's save_pretrained"
+    )
 
 
 def _describe_content(folder: Path) -> str:

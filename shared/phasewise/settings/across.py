@@ -9,7 +9,7 @@ from phasewise.settings.objective import check_objective_names, parse_objective
 from phasewise.settings.parsing import parse_section
 from phasewise.settings.space_file import example_values
 from phasewise.settings.space_names import OVERRULES
-from phasewise.settings.study import ALL_SHARD
+from phasewise.settings.study import ALL_SHARD, ResourceSettings
 from phasewise.settings.task import TaskSettings
 
 if TYPE_CHECKING:
@@ -38,13 +38,18 @@ def check_across_sections(study: "Study") -> None:
             check_objective_names(names, task_settings.kind)
         except ValueError as error:
             raise ConfigError(f"{study.path}: search.objective: task '{task}': {error}") from error
+    _check_resources(study)
+
+
+def _check_resources(study: "Study") -> None:
     known = {*study.tasks, *study.methods}
-    for name in study.settings.resources_by:
+    for name, change in study.settings.resources_by.items():
         if name not in known:
             raise ConfigError(
                 f"{study.path}: resources_by.{name} is neither a task nor a method of the study"
                 f"{suggest_nearest(name, known)}"
             )
+        parse_section(ResourceSettings, {**change}, study.path, prefix=f"resources_by.{name}.")
 
 
 def _check_shards(study: "Study") -> None:
@@ -100,10 +105,20 @@ def _check_overruled(study: "Study", method: str) -> None:
 
 
 def _check_hyperparameters(study: "Study", task: str, method: str) -> None:
-    where = Path(f"{study.path}: default of method '{method}'")
-    settings = study.methods[method]
-    values = {**settings.defaults, **settings.defaults_by_task.get(task, {})}
-    parse_section(Hyperparameters, {**values, **study.settings.search.fixed}, where)
+    where = f"{study.path}: methods.{method}.defaults"
+    settings, fixed = study.methods[method], study.settings.search.fixed
+    by_task = settings.defaults_by_task.get(task, {})
+    values = {**settings.defaults, **by_task}
+    parse_section(
+        Hyperparameters,
+        {**values, **fixed},
+        study.path,
+        prefix=f"methods.{method}.defaults.",
+        origins={
+            **dict.fromkeys(by_task, f"methods.{method}.defaults_by_task.{task}."),
+            **dict.fromkeys(fixed, "search.fixed."),
+        },
+    )
     for name, parameter in study.parameters_of(method).items():
         for value in example_values(parameter):
             place = Path(f"{study.path}: search space of '{method}'")
@@ -113,9 +128,9 @@ def _check_hyperparameters(study: "Study", task: str, method: str) -> None:
             if name == "max_length":
                 _check_windows(study.tasks[task], value, f"{place}: max_length")
     if values.get("sampling") == "balanced":
-        _check_classes(study.tasks[task], f"{where}: sampling")
+        _check_classes(study.tasks[task], f"{where}.sampling")
     if values.get("max_length") is not None:
-        _check_windows(study.tasks[task], values["max_length"], f"{where}: max_length")
+        _check_windows(study.tasks[task], values["max_length"], f"{where}.max_length")
 
 
 def _check_classes(task: TaskSettings, key: str) -> None:

@@ -50,7 +50,8 @@ class Study:
         if shard is None:
             raise ConfigError(
                 f"{self.path}: which machine is this? expected vm to be one of {', '.join(known)}; "
-                "got none. Use a profile (snakemake --profile vm1) or --config vm=NAME"
+                "got none; use a profile (after `make setup`: snakemake --profile vm1) or "
+                "--config vm=NAME"
             )
         if shard == ALL_SHARD:
             return list(self.tasks)
@@ -129,6 +130,11 @@ def load_space(name: str, asked_by: Path) -> SpaceSettings:
     """Returns the search space of that name; a path to a YAML file works too."""
     if name.endswith((".yaml", ".yml")):
         file = asked_by.parent / name
+        if not file.is_file():
+            raise ConfigError(
+                f"{asked_by}: search.space: no file {file}; the path is relative to the study, "
+                "a name without .yaml is one of `phasewise list spaces`"
+            )
         return read_space(file, file.stem)
     return read_space(_find_registered("spaces", name, asked_by, "search.space"), name)
 
@@ -163,9 +169,17 @@ def _read_registered(
 
 def _load_task(name: str, change: dict[str, Any], study: Path) -> TaskSettings:
     registered = (REGISTRY / "tasks" / f"{name}.yaml").is_file()
+    _check_name("tasks", name, change, study)
+    prefix = f"tasks.{name}."
     if "kind" in change and not registered:  # a task of the study's own, written in place
+        content = {"name": name, **change}
         return _with_absolute_files(
-            parse_section(TaskSettings, {"name": name, **change}, study), study
+            parse_section(TaskSettings, content, study, prefix=prefix), study
+        )
+    if change and not registered:
+        raise ConfigError(
+            f"{study}: 'tasks.{name}.kind' is missing, and no file {name}.yaml in shared/tasks/"
+            f"{suggest_nearest(name, registry_names('tasks'))}"
         )
     content, file = _read_registered("tasks", name, study, f"tasks.{name}")
     task = parse_section(TaskSettings, content, file)
@@ -174,14 +188,21 @@ def _load_task(name: str, change: dict[str, Any], study: Path) -> TaskSettings:
     replaced = {**content, "source": {}} if "source" in change else content
     merged = merge_mappings(replaced, change)
     where = study if "source" in change else file
-    return _with_absolute_files(
-        parse_section(TaskSettings, merged, study, prefix=f"tasks.{name}."), where
-    )
+    return _with_absolute_files(parse_section(TaskSettings, merged, study, prefix=prefix), where)
+
+
+def _check_name(key: str, name: str, change: dict[str, Any], study: Path) -> None:
+    if (other := change.get("name", name)) != name:
+        raise ConfigError(f"{study}: {key}.{name}.name: got {other!r}; its name is its key, {name}")
 
 
 def _with_absolute_files(task: TaskSettings, file: Path) -> TaskSettings:
     if not isinstance(task.source, FilesSource):
         return task
+    if not task.source.files:
+        raise ConfigError(
+            f"{file}: task '{task.name}': source.files: expected `split: file` lines, got none"
+        )
     files = {k: (file.parent / v).resolve() for k, v in task.source.files.items()}
     return task.model_copy(update={"source": FilesSource(files=files)})
 
@@ -192,12 +213,13 @@ def _with_model_path(settings: StudySettings, folder: Path) -> StudySettings:
     if not is_beside(source, folder):
         return settings
     path, here = (folder / source).resolve(), Path.cwd()
-    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    shown = path.relative_to(here) if path.exists() and path.is_relative_to(here) else path
     model = settings.model.model_copy(update={"source": f"{shown}"})
     return settings.model_copy(update={"model": model})
 
 
 def _load_method(name: str, change: dict[str, Any], study: Path) -> MethodSettings:
+    _check_name("methods", name, change, study)
     base = change.get("base", name)
     content, file = _read_registered("methods", base, study, f"methods.{name}")
     if base != name:  # a variant that only this study has

@@ -98,6 +98,11 @@ def _read_csv(path: Path, delimiter: str = ",") -> RowTable:
 
 def _check_header(path: Path, cells: list[str]) -> list[str]:
     header = [cell.strip() for cell in cells]
+    if len(header) == 1 and (found := [mark for mark in ";\t|" if mark in header[0]]):
+        raise DataError(
+            f"{path}: line 1: one column, '{header[0]}'; the cells seem to be separated by "
+            f"{found[0]!r}: expected commas in a .csv, tabs in a .tsv; save the file that way"
+        )
     for name in header:
         if header.count(name) > 1:
             raise DataError(f"{path}: line 1: column '{name}' twice; expected each name once")

@@ -37,9 +37,9 @@ class RowTable:
         """
         row = self.rows[index]
         if column not in row:
-            raise DataError(
-                f"{self.place(index)}: no column '{column}'{suggest_nearest(column, row)}"
-            )
+            near = suggest_nearest(column, row)
+            known = "" if near.startswith("; known") else f" The columns: {', '.join(row)}"
+            raise DataError(f"{self.place(index)}: no column '{column}'{near}{known}")
         return row[column]
 
     def text(self, index: int, column: str) -> str:

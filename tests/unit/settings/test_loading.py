@@ -36,7 +36,7 @@ def test_valid_study_resolves_its_registered_files(write_study: Writer) -> None:
         ({"methods": {"lora": {"use_dorra": True}}}, "did you mean 'use_dora'?"),
         ({"tasks": {"sst2": {"metric": "exact"}}}, "metric 'exact' is not one of classification"),
         ({"search": {"fixed": {"learning_rate": -1}}}, "learning_rate: input should be greater"),
-        ({"search": {"fixed": {"lr": 0.1}}}, "unknown key 'lr'"),
+        ({"search": {"fixed": {"lr": 0.1}}}, "unknown key 'search.fixed.lr'"),
         ({"shards": {"a": ["sst2"]}}, "shards.a names task 'sst2', which the study lacks"),
         ({"shards": {"all": []}}, "the name 'all' is built in"),
         ({"shards": {"a": []}}, "shards leave out rotten_tomatoes"),
