@@ -27,13 +27,13 @@ DEMO = Path(__file__).parents[1] / "shared" / "studies" / "demo.yaml"
 TASK = "rotten_tomatoes"
 #: What computes in a worker; a call within another counts once, as the outer one.
 STEPS = (
-    "phasewise.training.packed.engine.PackedEngine._compute",
+    "phasewise.training.packed.lockstep.compute_pass",
     "phasewise.training.packed.run.PackedRun.take",
     "phasewise.training.run_trainer.RunTrainer.training_step",
 )
 EVALUATIONS = (
     "phasewise.training.packed.engine.PackedEngine._predict_ahead",
-    "phasewise.training.trainer_engine.TrainerEngine._predict",
+    "phasewise.training.warm.WarmParts.predict",
 )
 
 

@@ -27,8 +27,8 @@ import yaml
 from phasewise.records import RunRecord
 from phasewise.runs import RunConfig, RunSeeds, UnitConfig, build_unit
 from phasewise.settings import Hyperparameters, MachineSettings, load_study
+from phasewise.training.auto_engine import AutoEngine
 from phasewise.training.interface import Engine, RunJob
-from phasewise.training.packed.engine import PackedEngine
 from phasewise.training.trainer_engine import TrainerEngine
 
 BATCH_SIZE, RANK, RATE = 4, 8, 1e-3
@@ -141,7 +141,7 @@ def ablate(rows: int, count: int, targets: str, rounds: int) -> None:
     found: dict[str, list[float]] = {step: [] for step in steps}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        engines = {step: PackedEngine(machine) for step in steps}
+        engines = {step: AutoEngine(machine) for step in steps}
         for turn in range(rounds + 1):
             for step, engine in engines.items():
                 unit = make_unit(folder, rows, "bfloat16" if step == "bfloat16" else "float32")
@@ -175,7 +175,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         unit = make_unit(folder, options.rows)
-        alone, packed = TrainerEngine(machine), PackedEngine(machine)
+        alone, packed = TrainerEngine(machine), AutoEngine(machine)
         for engine in (alone, packed):
             measure(engine, make_jobs(unit, 1, options.targets, folder))
         for count in options.slots:

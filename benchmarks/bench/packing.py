@@ -8,8 +8,8 @@ from benchmarks.bench.workloads import Sizes, Workload, describe_study, write_st
 
 from phasewise.runs import RunConfig, RunSeeds, UnitConfig, build_unit
 from phasewise.settings import Hyperparameters, MachineSettings, Study
+from phasewise.training.auto_engine import AutoEngine
 from phasewise.training.interface import RunJob
-from phasewise.training.packed.engine import PackedEngine
 
 #: Scored once, at a run's end; few, since the steps are what is measured.
 SEARCH_ROWS = 32
@@ -63,6 +63,6 @@ def build_jobs(
     ]
 
 
-def build_packed_engine(device: Literal["cpu", "cuda"], slots: int) -> PackedEngine:
+def build_packed_engine(device: Literal["cpu", "cuda"], slots: int) -> AutoEngine:
     """Returns the engine with a given number of slots."""
-    return PackedEngine(MachineSettings(device=device, threads=1, slots=slots))
+    return AutoEngine(MachineSettings(device=device, threads=1, slots=slots))

@@ -18,7 +18,8 @@ from phasewise.statistics import t_interval
 from phasewise.summaries import Optimum, read_optimum, read_phase_summary
 from phasewise.tasks.data import load_splits
 from phasewise.training.interface import Decision, Progress, RunJob
-from phasewise.training.trainer_engine import MODEL_FOLDER, TrainerEngine
+from phasewise.training.trainer_engine import TrainerEngine
+from phasewise.training.training_run import MODEL_FOLDER
 from phasewise.tuning.phases import chosen_hyperparameters
 from phasewise.tuning.units import Unit
 

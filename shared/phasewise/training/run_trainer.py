@@ -1,22 +1,61 @@
 """transformers' Trainer with what a run needs: exact batches, its own order, no silent NaN."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import Sampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from phasewise.errors import InfeasibleRunError
-from phasewise.runs import RunConfig
-from phasewise.tasks.examples import Feature
+from phasewise.methods.adapt import build_optimizer
 from phasewise.tasks.instruction import IGNORED
 from phasewise.training.batching import order_rows
-from phasewise.training.prediction import Collate
 from phasewise.training.responses import measure_targets
+from phasewise.training.training_run import TrainingRun
+from phasewise.training.warm import WarmParts
+
+
+class RunCallback(TrainerCallback):  # type: ignore[misc]
+    """Tells a run of the Trainer's steps, and stops the Trainer where the run ends.
+
+    Args:
+        run: What is trained.
+    """
+
+    def __init__(self, run: TrainingRun) -> None:
+        self._run = run
+        self._loss = self._learning_rate = 0.0
+
+    def add_loss(self, loss: float) -> None:
+        """Takes a micro-batch's share of the effective batch's mean loss."""
+        self._loss += loss
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
+    ) -> None:
+        """Notes the learning rate, before the schedule moves on."""
+        self._learning_rate = float(parts["optimizer"].param_groups[0]["lr"])
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
+    ) -> None:
+        """Scores the run if the step is one of its evaluations."""
+        step, watch = int(state.global_step), self._run.watch
+        watch.note_step(step, self._loss, self._learning_rate)
+        self._loss = 0.0
+        if watch.is_due(step):
+            self._run.evaluate(step, float(state.epoch))
+            control.should_training_stop = control.should_training_stop or watch.pruned
 
 
 class RunTrainer(Trainer):  # type: ignore[misc]
@@ -27,7 +66,6 @@ class RunTrainer(Trainer):  # type: ignore[misc]
 
     Attributes:
         train_tokens: Tokens seen so far, padding not counted.
-        step_loss: Mean loss of the effective batch under way.
     """
 
     def __init__(
@@ -35,15 +73,16 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         *,
         order: Sampler[int],
         context: Callable[[], AbstractContextManager[None]],
+        callback: RunCallback,
         **arguments: Any,
     ) -> None:
-        super().__init__(**arguments)
+        super().__init__(callbacks=[callback], **arguments)
         self.remove_callback(PrinterCallback)
         # compute_loss divides by the targets of the effective batch, so nothing else may scale.
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = False
-        self.step_loss = 0.0
         self._order = order
+        self._callback = callback
         self._context = context
         self._targets = 0
         self._tokens: torch.Tensor | int = 0
@@ -79,7 +118,7 @@ class RunTrainer(Trainer):  # type: ignore[misc]
             raise InfeasibleRunError(
                 f"the training loss became {value} at step {self.state.global_step + 1}"
             )
-        self.step_loss += value
+        self._callback.add_loss(value)
         return loss
 
     def get_batch_samples(self, *arguments: Any) -> tuple[list[Any], Any]:
@@ -87,7 +126,6 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         batches, _ = super().get_batch_samples(*arguments)
         self._targets = sum(_count_targets(batch) for batch in batches)
         self._tokens = self._tokens + sum(_pop_tokens(batch) for batch in batches)
-        self.step_loss = 0.0
         return batches, None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -112,30 +150,34 @@ def _pop_tokens(batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return batch["attention_mask"].sum()
 
 
-def build_trainer(
-    config: RunConfig,
-    folder: Path,
-    *,
-    model: Any,
-    optimizer: torch.optim.Optimizer,
-    features: Sequence[Feature],
-    collate: Collate,
-    micro_batch_size: int,
-    device: torch.device,
-    context: Callable[[], AbstractContextManager[None]],
-    callback: TrainerCallback,
-) -> RunTrainer:
-    """Returns a trainer that neither prints, nor logs, nor evaluates, nor writes by itself."""
-    hyperparameters, training = config.hyperparameters, config.unit_config.training
+def build_trainer(run: TrainingRun, warm: WarmParts) -> RunTrainer:
+    """Returns a run's trainer; it neither prints, nor logs, nor evaluates, nor writes by itself."""
+    config = run.job.config
+    hyperparameters, unit = config.hyperparameters, config.unit_config
+    return RunTrainer(
+        order=order_rows(run.data.train, hyperparameters.sampling, config.seeds.order),
+        context=warm.context(unit),
+        callback=RunCallback(run),
+        model=run.model,
+        args=_build_arguments(run, warm.device),
+        train_dataset=list(run.data.train),
+        data_collator=warm.train_collator(config),
+        optimizers=(build_optimizer(run.model, unit.method, hyperparameters), None),
+    )
+
+
+def _build_arguments(run: TrainingRun, device: torch.device) -> TrainingArguments:
+    config = run.job.config
+    hyperparameters = config.hyperparameters
     arguments = TrainingArguments(
-        output_dir=str(folder),
+        output_dir=str(run.job.folder),
         num_train_epochs=hyperparameters.epochs,
-        per_device_train_batch_size=micro_batch_size,
-        gradient_accumulation_steps=hyperparameters.batch_size // micro_batch_size,
+        per_device_train_batch_size=run.micro_batch_size,
+        gradient_accumulation_steps=hyperparameters.batch_size // run.micro_batch_size,
         learning_rate=hyperparameters.learning_rate,
         warmup_steps=hyperparameters.warmup,  # below 1 it is a share of all steps
         lr_scheduler_type=hyperparameters.lr_scheduler_type,
-        max_grad_norm=training.max_grad_norm,
+        max_grad_norm=config.unit_config.training.max_grad_norm,
         seed=config.seeds.init,
         use_cpu=device.type == "cpu",
         remove_unused_columns=False,
@@ -149,13 +191,4 @@ def build_trainer(
         log_level="error",
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # a worker has one GPU, whatever else is visible
-    return RunTrainer(
-        order=order_rows(features, config.hyperparameters.sampling, config.seeds.order),
-        context=context,
-        model=model,
-        args=arguments,
-        train_dataset=list(features),
-        data_collator=collate,
-        optimizers=(optimizer, None),
-        callbacks=[callback],
-    )
+    return arguments

@@ -1,19 +1,32 @@
 """What a worker keeps between runs: tokenizer, base model and data, each loaded once."""
 
 import gc
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 
 from phasewise.methods.models import BaseModel, load_base_model, load_tokenizer
+from phasewise.methods.templates import AdapterTemplates
 from phasewise.runs import RunConfig, UnitConfig
+from phasewise.settings import MachineSettings
 from phasewise.tasks.collation import build_collator, build_packing_collator
 from phasewise.tasks.data import TaskData, load_task_data, load_train_eval
-from phasewise.tasks.examples import EvalSet
-from phasewise.training.device import choose_precision, release_memory
+from phasewise.tasks.examples import EvalSet, Outputs
+from phasewise.tasks.kinds import get_kind
+from phasewise.training.device import (
+    autocast,
+    choose_device,
+    choose_precision,
+    release_memory,
+    seed_draws,
+)
 from phasewise.training.prediction import Collate
 from phasewise.training.products import use_fastest_products
+from phasewise.training.responses import run_eval_set
 
 #: Rows of the train sample that are scored at the end of a run: a sign of overfitting, no result.
 TRAIN_EVAL_ROWS = 50
@@ -33,6 +46,7 @@ class WarmParts:
     _tokenizers: dict[str, Any] = field(default_factory=dict)
     _bases: dict[str, BaseModel] = field(default_factory=dict)
     _data: dict[str, tuple[TaskData, EvalSet]] = field(default_factory=dict)
+    _templates: AdapterTemplates = field(default_factory=AdapterTemplates)
 
     def tokenizer(self, unit: UnitConfig) -> Any:
         """Returns the tokenizer of a unit's model."""
@@ -95,3 +109,47 @@ class WarmParts:
             # needs two to free its model: leave what stays warm out of them.
             gc.freeze()
         return self._bases[key]
+
+    def build_model(self, config: RunConfig) -> Any:
+        """Returns a run's model, drawn from its seed: the base model, adapted."""
+        unit = config.unit_config
+        kind = get_kind(unit.task)
+        base = self.base(unit, kind.auto_class, kind.model_kwargs(unit.task))
+        seed_draws(config.seeds.init, self.device)
+        model = self._templates.build(base, unit.method, config.hyperparameters, kind.auto_class)
+        # All others lie where their base does.
+        return model.to(self.device) if unit.method.traits.copies_base else model
+
+    def context(self, unit: UnitConfig) -> Callable[[], AbstractContextManager[None]]:
+        """Returns what makes the autocast context of a unit's forward passes."""
+        return partial(
+            autocast, self.device, choose_precision(unit.model, unit.method, self.device)
+        )
+
+    def predict(self, config: RunConfig, eval_set: EvalSet, model: Any, writes: bool) -> Outputs:
+        """Returns what ``TaskKind.score`` needs of a run's model.
+
+        Args:
+            config: The run's.
+            eval_set: Of its task.
+            model: Left in evaluation mode.
+            writes: Whether it also writes responses, if a metric is to judge them.
+        """
+        unit = config.unit_config
+        return run_eval_set(
+            model,
+            eval_set.features,
+            self.collator(unit),
+            self.tokenizer(unit),
+            unit.task,
+            writes=writes,
+            batch_size=unit.training.evaluation_batch_size,
+            device=self.device,
+            context=self.context(unit),
+        )
+
+
+def prepare_machine(machine: MachineSettings) -> WarmParts:
+    """Sets this process's threads; returns what its engines share on the device."""
+    torch.set_num_threads(machine.threads)
+    return WarmParts(choose_device(machine))

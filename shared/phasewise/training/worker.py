@@ -166,11 +166,11 @@ def main() -> None:
     Thread(target=describe_environment, daemon=True).start()
     leave_out_bitsandbytes(first.config.unit_config.method.quantization)  # before PEFT comes
     gc.disable()  # looking for garbage among new modules takes a seventh of their import
-    from phasewise.training.packed.engine import PackedEngine
+    from phasewise.training.auto_engine import AutoEngine
 
     gc.enable()
     gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
-    serve(connection, PackedEngine(machine), [first])
+    serve(connection, AutoEngine(machine), [first])
     sys.stdout.flush()
     os._exit(0)  # taking torch's modules apart would cost half a second, and frees nothing more
 

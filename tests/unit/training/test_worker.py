@@ -12,8 +12,8 @@ import pytest
 from phasewise.records import read_record
 from phasewise.runs import RunConfig, build_seeds, build_unit
 from phasewise.settings import MachineSettings, Study
+from phasewise.training.auto_engine import AutoEngine
 from phasewise.training.interface import RunJob
-from phasewise.training.packed.engine import PackedEngine
 from phasewise.training.pool import WorkerPool
 from phasewise.training.worker import leave_out_bitsandbytes
 from pool_waiting import next_that
@@ -26,7 +26,7 @@ import sys
 from phasewise.training.worker import leave_out_bitsandbytes
 
 leave_out_bitsandbytes("none")
-from phasewise.training.packed.engine import PackedEngine
+from phasewise.training.auto_engine import AutoEngine
 
 slow = ["bitsandbytes.nn", "torch._inductor.lowering", "datasets", "pandas", "sklearn"]
 print([name for name in slow if name in sys.modules])
@@ -67,7 +67,7 @@ def test_killed_runs_leave_nothing_and_their_repetition_equals_an_undisturbed_ru
     assert record is not None
     assert record.status == "finished"
     assert read_record(job.folder) == record
-    (alone,) = PackedEngine(_MACHINE).train([job], lambda progress: "continue")
+    (alone,) = AutoEngine(_MACHINE).train([job], lambda progress: "continue")
     assert alone.evaluations == record.evaluations
     assert capfd.readouterr() == ("", "")
 

@@ -21,8 +21,8 @@ import yaml
 from phasewise.runs import RunConfig, build_seeds, build_unit
 from phasewise.settings import MachineSettings, Study, load_study
 from phasewise.training import worker_server
+from phasewise.training.auto_engine import AutoEngine
 from phasewise.training.interface import RunJob
-from phasewise.training.packed.engine import PackedEngine
 from phasewise.training.pool import WorkerPool
 from phasewise.training.server_process import SERVER_VARIABLE, server_ahead, share_server
 from phasewise.training.worker_process import ForkedProcess
@@ -127,7 +127,7 @@ def test_forked_workers_are_told_dead_by_name_and_their_runs_equal_others(
         pool.submit(job)
         record = next_that(pool, lambda event: event.record is not None).record
     assert record is not None
-    (alone,) = PackedEngine(_MACHINE).train([job], lambda progress: "continue")
+    (alone,) = AutoEngine(_MACHINE).train([job], lambda progress: "continue")
     assert record.evaluations == alone.evaluations
 
 

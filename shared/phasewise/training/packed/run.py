@@ -9,17 +9,15 @@ import torch
 from transformers import get_scheduler
 
 from phasewise.errors import InfeasibleRunError
-from phasewise.methods.adapt import build_optimizer, measure_weights
+from phasewise.methods.adapt import build_optimizer
 from phasewise.seeding import derive_seed
 from phasewise.settings import Sampling
 from phasewise.tasks.examples import Feature
 from phasewise.tasks.instruction import IGNORED
 from phasewise.training.batching import order_rows
-from phasewise.training.interface import RunJob
 from phasewise.training.packed.model import PackedModel
 from phasewise.training.packed.updates import Updates
-from phasewise.training.run_watch import RunWatch
-from phasewise.training.trainer_engine import Attempt
+from phasewise.training.training_run import TrainingRun
 
 
 class MicroBatch(NamedTuple):
@@ -83,15 +81,12 @@ class PackedRun:
     """A run that has a slot.
 
     Args:
-        job: The run.
-        attempt: With its model and watch; its size is filled in.
+        training: The run, with its model.
         packed: The pack's model.
-        features: The train sample.
 
     Attributes:
         member: What it brings into the pack.
         parameters: Its weights that train.
-        step_loss: Mean loss of the effective batch under way.
         batch: The next micro-batch.
         started: When it got its slot.
         own_seconds: Spent for this run: its share of the steps, and what was done for it alone.
@@ -99,35 +94,24 @@ class PackedRun:
         leaves: Why it must go on alone, outside the pack; empty while it need not.
     """
 
-    def __init__(
-        self,
-        job: RunJob,
-        attempt: Attempt,
-        packed: PackedModel,
-        features: Sequence[Feature],
-    ) -> None:
-        assert attempt.watch is not None
-        config, hyperparameters = job.config, job.config.hyperparameters
-        self.job, self.attempt = job, attempt
-        self.watch: RunWatch = attempt.watch
-        self.watch.trainer = self
+    def __init__(self, training: TrainingRun, packed: PackedModel) -> None:
+        self.training, self.job = training, training.job
+        config, hyperparameters = self.job.config, self.job.config.hyperparameters
         seed = derive_seed(config.seeds.init, "dropout")
-        self.member = packed.join(attempt.model, seed)
-        weights = list(attempt.model.parameters())
-        attempt.size = measure_weights(weights)
-        self.parameters = [weight for weight in weights if weight.requires_grad]
-        self.step_loss = 0.0
+        self.member = packed.join(training.model, seed)
+        self.parameters = [w for w in training.model.parameters() if w.requires_grad]
         self.own_seconds = 0.0
         self.started = datetime.now(UTC)
         self.leaves = ""
         self.is_due = False
-        self._steps, self._steps_made, self._epoch = self.watch.last_step, 0, 0.0
+        self._steps, self._steps_made, self._epoch = training.watch.last_step, 0, 0.0
+        self._loss = 0.0  # mean of the effective batch under way
         self._updates = self._build_updates()
         self._batches = iterate_micro_batches(
-            features,
+            training.data.train,
             seed=config.seeds.order,
             batch_size=hyperparameters.batch_size,
-            micro_batch_size=attempt.micro_batch_size,
+            micro_batch_size=training.micro_batch_size,
             sampling=hyperparameters.sampling,
         )
         self.batch = next(self._batches)
@@ -135,7 +119,7 @@ class PackedRun:
     def _build_updates(self) -> Updates:
         unit, hyperparameters = self.job.config.unit_config, self.job.config.hyperparameters
         optimizer = build_optimizer(
-            self.attempt.model, unit.method, hyperparameters, self.parameters
+            self.training.model, unit.method, hyperparameters, self.parameters
         )
         schedule = get_scheduler(
             hyperparameters.lr_scheduler_type,
@@ -148,7 +132,7 @@ class PackedRun:
     @property
     def is_ended(self) -> bool:
         """Whether there is nothing left to train."""
-        return bool(self.leaves) or self.attempt.status != "finished" or self.is_at_end
+        return bool(self.leaves) or self.training.status != "finished" or self.is_at_end
 
     @property
     def is_at_end(self) -> bool:
@@ -169,23 +153,23 @@ class PackedRun:
         if not isfinite(loss):
             step = self._steps_made + 1
             raise InfeasibleRunError(f"the training loss became {loss} at step {step}")
-        self.step_loss += loss
-        self.attempt.train_tokens += tokens
+        self._loss += loss
+        self.training.train_tokens += tokens
         if self.batch.is_last:
             self._step(grads)
-            self.step_loss = 0.0
         else:
             self._updates.add(grads)
         if not self.is_ended:
             self.batch = next(self._batches)
 
     def _step(self, grads: Sequence[torch.Tensor | None]) -> None:
-        self.watch.on_pre_optimizer_step(None, None, None, optimizer=self._updates.optimizer)
+        watch, rate = self.training.watch, float(self._updates.optimizer.param_groups[0]["lr"])
         self._updates.step(grads)
         self._steps_made += 1
         self._epoch = self.batch.epoch
-        self.watch.note_step(self._steps_made, self.step_loss)
-        self.is_due = self.watch.is_due(self._steps_made)
+        watch.note_step(self._steps_made, self._loss, rate)
+        self._loss = 0.0
+        self.is_due = watch.is_due(self._steps_made)
 
     def evaluate(self) -> None:
         """Scores the run, which is due, and reports it.
@@ -194,10 +178,6 @@ class PackedRun:
             InfeasibleRunError: A score is not finite.
         """
         self.is_due = False
-        self.watch.evaluate(self.attempt.model, self._steps_made, self._epoch)
-        if not self.attempt.model.training:  # in that mode PEFT may hold old norms
-            self.attempt.model.train()
-        if self.watch.pruned:
-            step = self.watch.evaluations[-1].step
-            self.attempt.status = "pruned"
-            self.attempt.message = f"stopped by the pruner after step {step}"
+        self.training.evaluate(self._steps_made, self._epoch)
+        if not self.training.model.training:  # in that mode PEFT may hold old norms
+            self.training.model.train()

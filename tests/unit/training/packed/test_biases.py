@@ -9,9 +9,9 @@ from torch import nn
 
 from phasewise.records import RunRecord
 from phasewise.settings import MachineSettings
+from phasewise.training.auto_engine import AutoEngine, UnpackedRunWarning
 from phasewise.training.interface import Engine, RunJob
 from phasewise.training.packed.biases import OwnBiases
-from phasewise.training.packed.engine import PackedEngine, UnpackedRunWarning
 from phasewise.training.packed.layout import CannotPackError
 from phasewise.training.trainer_engine import TrainerEngine
 
@@ -44,7 +44,7 @@ def test_each_run_trains_its_biases_as_it_does_alone(
         job_of("again", source=source, target_modules="all", method="dora", seed=9),
         job_of("c", source=source, method="bitfit", learning_rate=1e-3, seed=3),
     ]
-    packed = _train(PackedEngine(_MACHINE), jobs)
+    packed = _train(AutoEngine(_MACHINE), jobs)
     alone = _train(TrainerEngine(_MACHINE), jobs)
     for name, expected in alone.items():
         assert len(_losses(expected)) >= 12
@@ -65,7 +65,7 @@ def test_a_module_that_does_not_add_its_bias_is_refused() -> None:
 
 
 def test_the_base_keeps_its_biases(job_of: Jobs) -> None:
-    engine = PackedEngine(_MACHINE)
+    engine = AutoEngine(_MACHINE)
     job = job_of(method="bitfit", learning_rate=1e-2)
     data, _ = engine._warm.data(job.config)
     kind, unit = data.kind, job.config.unit_config

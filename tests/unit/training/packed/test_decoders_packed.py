@@ -16,9 +16,9 @@ from phasewise.records import RunRecord
 from phasewise.runs import RunConfig, RunSeeds, build_unit
 from phasewise.settings import Hyperparameters, MachineSettings, Study
 from phasewise.tasks.predictions import read_predictions
+from phasewise.training.auto_engine import AutoEngine, UnpackedRunWarning
 from phasewise.training.interface import Decision, Engine, Progress, RunJob
 from phasewise.training.packed import forward, token_losses
-from phasewise.training.packed.engine import PackedEngine, UnpackedRunWarning
 from phasewise.training.packed.run import PackedRun
 from phasewise.training.trainer_engine import TrainerEngine
 from tiny_models import write_tiny_decoder
@@ -139,7 +139,7 @@ def _train(engine: Engine, jobs: list[RunJob], prune: str = "") -> dict[str, Run
 def _train_together(jobs: list[RunJob]) -> dict[str, RunRecord]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UnpackedRunWarning)
-        records = _train(PackedEngine(_MACHINE), jobs)
+        records = _train(AutoEngine(_MACHINE), jobs)
     for record in records.values():
         assert record.environment.get("engine") == "packed", record.message
     return records
@@ -218,13 +218,13 @@ def test_decoders_classify_as_they_do_alone(job_of: Jobs, family: str) -> None:
 
 def test_a_row_longer_than_the_attention_s_window_trains_alone(job_of: Jobs) -> None:
     with pytest.warns(UnpackedRunWarning, match="a window of 16 tokens, for a row of"):
-        records = _train(PackedEngine(_MACHINE), [job_of(family="narrow")])
+        records = _train(AutoEngine(_MACHINE), [job_of(family="narrow")])
     _check_same(records["run"], _train(TrainerEngine(_MACHINE), [job_of(family="narrow")])["run"])
 
 
 def test_a_run_that_adapts_the_output_layer_trains_alone(job_of: Jobs) -> None:
     with pytest.warns(UnpackedRunWarning, match="the output layer lm_head is adapted"):
-        record = _train(PackedEngine(_MACHINE), [job_of("a", target_modules="lm_head")])["a"]
+        record = _train(AutoEngine(_MACHINE), [job_of("a", target_modules="lm_head")])["a"]
     assert record.status == "finished", record.message
 
 
@@ -237,14 +237,14 @@ def test_neither_company_nor_slot_nor_cut_logits_change_a_run(
         job_of("x", batch_size=1, lora_rank=2, lora_dropout=0.5, seed=20, epochs=1),
         job_of("y", method="dora", batch_size=7, lora_dropout=0.1, seed=30),
     ]
-    alone = _losses(_train(PackedEngine(_MACHINE), [mine])["mine"])
+    alone = _losses(_train(AutoEngine(_MACHINE), [mine])["mine"])
     monkeypatch.setitem(token_losses._MOST_LOGITS, "cpu", 3 * 320)
-    shared = _train(PackedEngine(_MACHINE), [*others, mine])
-    narrow = _train(PackedEngine(_TWO_SLOTS), [mine, *others])
+    shared = _train(AutoEngine(_MACHINE), [*others, mine])
+    narrow = _train(AutoEngine(_TWO_SLOTS), [mine, *others])
     assert _losses(shared["mine"]) == pytest.approx(alone, rel=1e-4)
     assert _losses(narrow["mine"]) == pytest.approx(alone, rel=1e-4)
     assert _losses(shared["y"]) == pytest.approx(_losses(narrow["y"]), rel=1e-4)
-    still = _train(PackedEngine(_MACHINE), [job_of("mine", learning_rate=2e-2)])["mine"]
+    still = _train(AutoEngine(_MACHINE), [job_of("mine", learning_rate=2e-2)])["mine"]
     assert _losses(still) != pytest.approx(alone, rel=1e-3)
 
 
@@ -254,7 +254,7 @@ def test_a_pruned_run_and_scarce_memory_change_nobody_else(
     jobs = [
         job_of(name, lora_dropout=0.1, seed=seed) for name, seed in [("a", 1), ("b", 9), ("c", 17)]
     ]
-    free = _train(PackedEngine(_TWO_SLOTS), jobs)
+    free = _train(AutoEngine(_TWO_SLOTS), jobs)
     compute, sizes = forward._compute, list[int]()
 
     def cramped(packed: Any, runs: list[PackedRun], *rest: Any) -> Any:
@@ -265,7 +265,7 @@ def test_a_pruned_run_and_scarce_memory_change_nobody_else(
         return steps
 
     monkeypatch.setattr(forward, "_compute", cramped)
-    records = _train(PackedEngine(_TWO_SLOTS), jobs, prune="a")
+    records = _train(AutoEngine(_TWO_SLOTS), jobs, prune="a")
     assert records["a"].status == "pruned"
     assert max(sizes) == 2
     assert sizes[-1] == 1
@@ -277,7 +277,7 @@ def test_a_pruned_run_and_scarce_memory_change_nobody_else(
 def test_the_saved_adapter_has_the_same_losses_and_writes(job_of: Jobs, method: str) -> None:
     keep = {"keeps": True, "learning_rate": 3e-2}
     jobs = [job_of("a", method=method, **keep), job_of("b", seed=8, epochs=1, **keep)]
-    engine = PackedEngine(_MACHINE)
+    engine = AutoEngine(_MACHINE)
     records = _train(engine, jobs)
     job, record = jobs[0], records["a"]
     assert {"rouge_l", "eval_loss"} <= set(record.report_metrics)
@@ -286,7 +286,8 @@ def test_the_saved_adapter_has_the_same_losses_and_writes(job_of: Jobs, method: 
     base = load_base_model(unit.model, auto_class=CAUSAL_LM, kwargs={}).model
     model = PeftModel.from_pretrained(base, str(job.folder / "model")).eval()
     data, _ = engine._warm.data(job.config)
-    scored = engine._score(job, data, data.search, model)
+    outputs = engine._warm.predict(job.config, data.search, model, False)
+    scored = data.kind.score(unit.task, data.search, outputs, None)
     last = record.evaluations[-1].metrics
     assert scored.metrics["eval_loss"] == pytest.approx(last["eval_loss"], rel=1e-5)
 

@@ -14,6 +14,7 @@ from phasewise.records import RunRecord
 from phasewise.settings import MachineSettings
 from phasewise.tasks.ledger import read_ledger
 from phasewise.tasks.predictions import read_predictions
+from phasewise.training.auto_engine import AutoEngine, UnpackedRunWarning
 from phasewise.training.interface import (
     UNPACKED_KEY,
     ControllerGoneError,
@@ -22,12 +23,13 @@ from phasewise.training.interface import (
     Progress,
     RunJob,
 )
-from phasewise.training.packed import forward, trunk
-from phasewise.training.packed.engine import PackedEngine, UnpackedRunWarning
+from phasewise.training.packed import forward, lockstep, trunk
+from phasewise.training.packed.engine import PackedEngine
 from phasewise.training.packed.forward import RunStep
 from phasewise.training.packed.model import PackedModel
 from phasewise.training.packed.run import PackedRun
 from phasewise.training.trainer_engine import TrainerEngine
+from phasewise.training.warm import WarmParts
 
 Jobs = Callable[..., RunJob]
 _MACHINE = MachineSettings(device="cpu", slots=8)
@@ -86,7 +88,7 @@ def test_each_run_trains_as_it_does_alone(job_of: Jobs, targets: str, compiled: 
         job_of("g", method="frozen_probe", learning_rate=1e-2),
     ]
     machine = _MACHINE.model_copy(update={"kernels": compiled})
-    packed, _ = _train(PackedEngine(machine), jobs)
+    packed, _ = _train(AutoEngine(machine), jobs)
     alone = TrainerEngine(_MACHINE)
     for job in jobs:
         _check_same(packed[job.config.name], _train(alone, [job])[0][job.config.name])
@@ -94,10 +96,10 @@ def test_each_run_trains_as_it_does_alone(job_of: Jobs, targets: str, compiled: 
 
 def test_balanced_draws_are_those_of_a_run_alone(job_of: Jobs) -> None:
     jobs = [job_of(name, sampling="balanced") for name in "ab"]
-    packed, _ = _train(PackedEngine(_MACHINE), jobs)
+    packed, _ = _train(AutoEngine(_MACHINE), jobs)
     alone, _ = _train(TrainerEngine(_MACHINE), [jobs[0]])
     _check_same(packed["a"], alone["a"])
-    shuffled, _ = _train(PackedEngine(_MACHINE), [job_of("a")])
+    shuffled, _ = _train(AutoEngine(_MACHINE), [job_of("a")])
     assert shuffled["a"].train_points != packed["a"].train_points
 
 
@@ -112,7 +114,7 @@ def test_accumulated_micro_batches_make_the_same_steps(job_of: Jobs, targets: st
         job_of("a", **settings, batch_size=4, epochs=2),
         job_of("b", **settings, batch_size=8, epochs=3, seed=5),
     ]
-    packed, seen = _train(PackedEngine(_MACHINE), jobs)
+    packed, seen = _train(AutoEngine(_MACHINE), jobs)
     for job in jobs:
         record, expected = _train(TrainerEngine(_MACHINE), [job])
         name = job.config.name
@@ -134,7 +136,7 @@ def test_passes_by_hand_are_cut_and_change_no_number(
         sizes.append(sum(step.tokens for step in steps))
         return steps
 
-    monkeypatch.setattr("phasewise.training.packed.engine.compute_steps", note)
+    monkeypatch.setattr("phasewise.training.packed.lockstep.compute_steps", note)
     monkeypatch.setattr(trunk, "are_products_fast", lambda dtype: True)
     jobs = [
         job_of(name, seed=seed, drops=True, target_modules="query_value")
@@ -144,7 +146,7 @@ def test_passes_by_hand_are_cut_and_change_no_number(
     for tokens in (1, 150, 10_000):
         monkeypatch.setattr(trunk.Trunk, "most_tokens", tokens)
         sizes.clear()
-        found.append(_train(PackedEngine(_MACHINE), jobs)[0])
+        found.append(_train(AutoEngine(_MACHINE), jobs)[0])
         most.append((max(sizes), len(sizes)))
     assert most[1][0] <= 150 < most[2][0]
     assert most[0][1] == 3 * most[2][1]
@@ -160,53 +162,55 @@ def test_a_run_does_not_depend_on_who_shares_its_pack(job_of: Jobs) -> None:
         job_of("x", drops=True, batch_size=1, lora_rank=2, lora_dropout=0.5, seed=20),
         job_of("y", drops=True, method="dora", batch_size=7, lora_dropout=0.1, seed=30),
     ]
-    alone, _ = _train(PackedEngine(_MACHINE), [mine])
-    shared, _ = _train(PackedEngine(_MACHINE), [*others, mine])
-    narrow, _ = _train(PackedEngine(_TWO_SLOTS), [mine, *others])
+    alone, _ = _train(AutoEngine(_MACHINE), [mine])
+    shared, _ = _train(AutoEngine(_MACHINE), [*others, mine])
+    narrow, _ = _train(AutoEngine(_TWO_SLOTS), [mine, *others])
     assert _losses(shared["mine"]) == pytest.approx(_losses(alone["mine"]), rel=1e-4)
     assert _losses(narrow["mine"]) == pytest.approx(_losses(alone["mine"]), rel=1e-4)
-    still, _ = _train(PackedEngine(_MACHINE), [job_of("mine", lora_dropout=0.0)])
+    still, _ = _train(AutoEngine(_MACHINE), [job_of("mine", lora_dropout=0.0)])
     assert _losses(still["mine"]) != pytest.approx(_losses(alone["mine"]), rel=1e-2)
 
 
-class _NotingEngine(PackedEngine):
-    """Notes whose rows each pass holds."""
+def _note_passes(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """Returns whose rows each pass holds, to be filled."""
+    passes, compute = list[set[str]](), lockstep.compute_pass
 
-    def __init__(self, machine: MachineSettings) -> None:
-        super().__init__(machine)
-        self.passes: list[set[str]] = []
+    def note(packed: PackedModel, group: Sequence[PackedRun], warm: WarmParts) -> list[RunStep]:
+        passes.append({run.job.config.name for run in group})
+        return compute(packed, group, warm)
 
-    def _compute(self, packed: PackedModel, group: Sequence[PackedRun]) -> list[RunStep]:
-        self.passes.append({run.job.config.name for run in group})
-        return super()._compute(packed, group)
+    monkeypatch.setattr(lockstep, "compute_pass", note)
+    return passes
 
 
-def test_a_pruned_run_frees_its_slot_and_changes_nobody(job_of: Jobs) -> None:
+def test_a_pruned_run_frees_its_slot_and_changes_nobody(
+    job_of: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     jobs = [job_of(name, drops=True, seed=seed) for name, seed in [("a", 1), ("b", 9), ("c", 17)]]
-    free, _ = _train(PackedEngine(_TWO_SLOTS), jobs)
-    engine = _NotingEngine(_TWO_SLOTS)
-    pruned, _ = _train(engine, jobs, prune="a")
+    free, _ = _train(AutoEngine(_TWO_SLOTS), jobs)
+    passes = _note_passes(monkeypatch)
+    pruned, _ = _train(AutoEngine(_TWO_SLOTS), jobs, prune="a")
     assert pruned["a"].status == "pruned"
     assert pruned["a"].message == "stopped by the pruner after step 6"
     for name in ("b", "c"):
         assert pruned[name].status == "finished"
         assert _losses(pruned[name]) == pytest.approx(_losses(free[name]), rel=1e-4)
-    assert {"b", "c"} in engine.passes
+    assert {"b", "c"} in passes
 
 
 def test_a_run_that_diverges_harms_nobody(job_of: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real NaNs flow through the layers that all runs share."""
-    start = PackedEngine._start
+    join = PackedEngine._join
 
     def poison(self: PackedEngine, job: RunJob, *rest: Any) -> PackedRun:
-        run = start(self, job, *rest)
+        run = join(self, job, *rest)
         if job.config.name == "bad":
             next(iter(run.member.layers.values())).down.data.fill_(float("nan"))
         return run
 
-    monkeypatch.setattr(PackedEngine, "_start", poison)
+    monkeypatch.setattr(PackedEngine, "_join", poison)
     jobs = [job_of("good"), job_of("bad", seed=4), job_of("next", seed=6)]
-    records, _ = _train(PackedEngine(_MACHINE), jobs)
+    records, _ = _train(AutoEngine(_MACHINE), jobs)
     assert records["bad"].status == "diverged"
     assert records["bad"].message == "the training loss became nan at step 1"
     for job in (jobs[0], jobs[2]):
@@ -222,7 +226,7 @@ def test_products_in_bfloat16_are_packed_too(job_of: Jobs) -> None:
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error", UnpackedRunWarning)
-        packed, _ = _train(PackedEngine(_MACHINE), jobs)
+        packed, _ = _train(AutoEngine(_MACHINE), jobs)
     alone, _ = _train(TrainerEngine(_MACHINE), jobs)
     assert _losses(packed["a"]) == pytest.approx(_losses(alone["a"]), rel=3e-2)
     assert packed["b"].status == "finished"
@@ -241,7 +245,7 @@ def test_other_families_train_as_they_do_alone(
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error", UnpackedRunWarning)
-        packed, _ = _train(PackedEngine(_MACHINE), jobs)
+        packed, _ = _train(AutoEngine(_MACHINE), jobs)
     for job in jobs:
         name = job.config.name
         _check_same(packed[name], _train(TrainerEngine(_MACHINE), [job])[0][name])
@@ -251,7 +255,7 @@ def test_a_family_that_cannot_be_packed_trains_alone(
     job_of: Jobs, build_family: Callable[[str], str]
 ) -> None:
     with pytest.warns(UnpackedRunWarning, match="trains alone"):
-        records, _ = _train(PackedEngine(_MACHINE), [job_of(source=build_family("deberta-v2"))])
+        records, _ = _train(AutoEngine(_MACHINE), [job_of(source=build_family("deberta-v2"))])
     assert records["run"].status == "finished"
 
 
@@ -259,7 +263,7 @@ def test_a_family_that_cannot_be_packed_trains_alone(
 def test_the_saved_adapter_is_an_ordinary_one(job_of: Jobs, method: str) -> None:
     keep = {"opens_report_set": True, "keeps_model": True, "drops": True}
     jobs = [job_of("a", method=method, **keep), job_of("b", seed=8, **keep)]
-    engine = PackedEngine(_MACHINE)
+    engine = AutoEngine(_MACHINE)
     records, _ = _train(engine, jobs)
     assert sorted(row["run"] for row in read_ledger(jobs[0].ledger)) == sorted(
         job.config.label for job in jobs
@@ -273,7 +277,8 @@ def test_the_saved_adapter_is_an_ordinary_one(job_of: Jobs, method: str) -> None
         known = {n: t for n, t in base.model.state_dict().items() if "classifier" not in n}
         fresh.load_state_dict(known, strict=False)
         model = PeftModel.from_pretrained(fresh, str(path)).eval()
-        scored = engine._score(job, data, data.search, model)
+        outputs = engine._warm.predict(job.config, data.search, model, False)
+        scored = data.kind.score(unit.task, data.search, outputs, None)
         last = records[job.config.name].evaluations[-1].metrics
         assert scored.metrics["eval_loss"] == pytest.approx(last["eval_loss"], rel=1e-5)
         rows = read_predictions(job.folder / "predictions.jsonl")
@@ -301,10 +306,10 @@ def test_runs_that_do_not_fit_together_take_turns(
     job_of: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = [job_of(name, drops=True, seed=seed) for name, seed in [("a", 1), ("b", 9), ("c", 17)]]
-    expected, _ = _train(PackedEngine(_MACHINE), jobs)
+    expected, _ = _train(AutoEngine(_MACHINE), jobs)
     monkeypatch.setattr(PackedModel, "most_tokens", lambda *_: None)
     sizes = _cramp(monkeypatch, lambda names: len(names) == 1)
-    records, _ = _train(PackedEngine(_MACHINE), jobs)
+    records, _ = _train(AutoEngine(_MACHINE), jobs)
     assert sizes == [3, *[1] * (len(sizes) - 1)]
     for name, record in records.items():
         assert _losses(record) == pytest.approx(_losses(expected[name]), rel=1e-4)
@@ -323,7 +328,7 @@ def test_a_run_too_large_for_the_pack_trains_alone_and_reports_once(
 
     _cramp(monkeypatch, fits)
     with pytest.warns(UnpackedRunWarning, match=r"big: trains alone \(out of memory\)"):
-        records, seen = _train(PackedEngine(_MACHINE), jobs)
+        records, seen = _train(AutoEngine(_MACHINE), jobs)
     for job in jobs:
         _check_same(
             records[job.config.name],
@@ -336,7 +341,7 @@ def test_a_run_too_large_for_the_pack_trains_alone_and_reports_once(
 def test_what_cannot_be_packed_trains_alone_and_says_why(job_of: Jobs) -> None:
     jobs = [job_of("a"), job_of("full", method="full_finetune", learning_rate=1e-4)]
     with pytest.warns(UnpackedRunWarning, match="full: trains alone .every weight trains"):
-        records, _ = _train(PackedEngine(_MACHINE), jobs)
+        records, _ = _train(AutoEngine(_MACHINE), jobs)
     assert {record.status for record in records.values()} == {"finished"}
 
 
@@ -345,7 +350,7 @@ def test_an_error_in_a_shared_pass_ends_the_run_that_made_it(
 ) -> None:
     """The others, whose dropouts were drawn already, go on as if nothing had been."""
     jobs = [job_of(name, drops=True, seed=seed) for name, seed in [("a", 1), ("bad", 9), ("c", 17)]]
-    expected, _ = _train(PackedEngine(_MACHINE), jobs)
+    expected, _ = _train(AutoEngine(_MACHINE), jobs)
     compute = forward._compute
 
     def broken(packed: Any, runs: list[PackedRun], *rest: Any) -> Any:
@@ -355,7 +360,7 @@ def test_an_error_in_a_shared_pass_ends_the_run_that_made_it(
         return steps
 
     monkeypatch.setattr(forward, "_compute", broken)
-    records, _ = _train(PackedEngine(_MACHINE), jobs)
+    records, _ = _train(AutoEngine(_MACHINE), jobs)
     path = jobs[1].folder / "error.txt"
     assert records["bad"].status == "failed"
     assert records["bad"].message == f"ValueError: a bad run (traceback: {path})"
@@ -365,7 +370,7 @@ def test_an_error_in_a_shared_pass_ends_the_run_that_made_it(
 
 def test_runs_of_a_feed_join_a_pack_that_trains(job_of: Jobs) -> None:
     """The feed has nothing at first, then a run of another unit, then one of this."""
-    engine = PackedEngine(_TWO_SLOTS)
+    engine = AutoEngine(_TWO_SLOTS)
     ended: list[str] = []
     rooms: list[int] = []
 
@@ -390,7 +395,7 @@ def test_runs_of_a_feed_join_a_pack_that_trains(job_of: Jobs) -> None:
 
 def test_the_packed_engine_asked_for_by_name_refuses_what_it_cannot_pack(job_of: Jobs) -> None:
     job = job_of(method="full_finetune", training={"engine": "packed"})
-    records, _ = _train(PackedEngine(_MACHINE), [job])
+    records, _ = _train(AutoEngine(_MACHINE), [job])
     assert records["run"].status == "failed"
     assert "training.engine is packed, but every weight trains" in records["run"].message
 
@@ -400,4 +405,4 @@ def test_a_report_that_raises_reaches_the_caller(job_of: Jobs) -> None:
         raise ControllerGoneError
 
     with pytest.raises(ControllerGoneError):
-        list(PackedEngine(_MACHINE).train([job_of()], report))
+        list(AutoEngine(_MACHINE).train([job_of()], report))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from phasewise.settings import MachineSettings
+from phasewise.training.auto_engine import AutoEngine
 from phasewise.training.interface import RunJob
 from phasewise.training.packed.engine import PackedEngine
 from phasewise.training.packed.run import PackedRun
@@ -22,7 +23,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> list["weakref.ref[Any]"]:
     drop = PackedEngine._drop
 
     def note_and_drop(engine: PackedEngine, run: PackedRun) -> None:
-        noted.extend(map(weakref.ref, (run, run.attempt.model, *run.parameters)))
+        noted.extend(map(weakref.ref, (run, run.training.model, *run.parameters)))
         drop(engine, run)
 
     monkeypatch.setattr(PackedEngine, "_drop", note_and_drop)
@@ -39,7 +40,7 @@ def test_an_ended_run_is_freed_without_a_collection(
 ) -> None:
     source = build_family(family)
     jobs = [job_of(name, source=source, target_modules="all", epochs=1) for name in ("a", "b")]
-    engine = PackedEngine(_MACHINE)
+    engine = AutoEngine(_MACHINE)
     gc.disable()
     try:
         records = list(engine.train(jobs, lambda _: "continue"))

@@ -12,9 +12,9 @@ import torch.nn.functional as F  # noqa: N812 - as everywhere
 from phasewise.methods.models import share_weights
 from phasewise.records import RunRecord
 from phasewise.settings import MachineSettings
+from phasewise.training.auto_engine import AutoEngine, UnpackedRunWarning
 from phasewise.training.dropout import Stream
 from phasewise.training.interface import Engine, RunJob
-from phasewise.training.packed.engine import PackedEngine, UnpackedRunWarning
 from phasewise.training.packed.layout import Member, build_layout, use_layout
 from phasewise.training.packed.quantised import QuantizedLinear
 from phasewise.training.trainer_engine import TrainerEngine
@@ -34,9 +34,9 @@ def _losses(record: RunRecord) -> list[float]:
     return [point.loss for point in record.train_points]
 
 
-def _quantized_layers(engine: PackedEngine) -> dict[str, QuantizedLinear]:
-    assert engine._held is not None
-    packed = engine._held[1]
+def _quantized_layers(engine: AutoEngine) -> dict[str, QuantizedLinear]:
+    assert engine._packed._model is not None
+    packed = engine._packed._model[1]
     assert not isinstance(packed, str)
     named = packed._model.named_modules()
     return {name: module for name, module in named if isinstance(module, QuantizedLinear)}
@@ -55,7 +55,7 @@ def test_each_run_trains_as_it_does_alone(
     ]
     if quantization == "nf4":  # PEFT's DoRA does not train on int8 on a CPU
         jobs.append(job_of("d", method="dora", lora_dropout=0.0, seed=9, **held))
-    engine, alone = PackedEngine(_MACHINE), TrainerEngine(_MACHINE)
+    engine, alone = AutoEngine(_MACHINE), TrainerEngine(_MACHINE)
     packed = _train(engine, jobs)
     assert _quantized_layers(engine)
     for job in jobs:
@@ -72,7 +72,7 @@ def test_a_run_with_dropout_does_not_depend_on_its_company(job_of: Jobs) -> None
     drops = {"drops": True, "lora_dropout": 0.2, "target_modules": "all"}
     mine = job_of("mine", method="qlora", **drops)
     other = job_of("other", method="dora", quantization="nf4", batch_size=2, seed=9, **drops)
-    engine = PackedEngine(_MACHINE)
+    engine = AutoEngine(_MACHINE)
     alone = _train(engine, [mine])["mine"]
     shared = _train(engine, [other, mine])["mine"]
     assert _losses(shared) == pytest.approx(_losses(alone), rel=1e-4)
@@ -80,12 +80,12 @@ def test_a_run_with_dropout_does_not_depend_on_its_company(job_of: Jobs) -> None
 
 @pytest.mark.parametrize("method", ["qlora", "int8_lora"])
 def test_no_run_copies_the_quantised_weights(job_of: Jobs, method: str) -> None:
-    engine = PackedEngine(_MACHINE)
+    engine = AutoEngine(_MACHINE)
     job = job_of(method=method, target_modules="all")
     _train(engine, [job])
-    assert engine._held is not None
-    base = engine._held[0].model
-    own = engine._build_model(job, engine._warm.data(job.config)[0]).base_model.model
+    assert engine._packed._model is not None
+    base = engine._packed._model[0].model
+    own = engine._warm.build_model(job.config).base_model.model
     for name, layer in _quantized_layers(engine).items():
         original = base.get_submodule(name)
         for other in (layer.frozen, own.get_submodule(name).base_layer):
@@ -96,7 +96,7 @@ def test_no_run_copies_the_quantised_weights(job_of: Jobs, method: str) -> None:
 
 def test_a_copy_computes_in_8_bits_whoever_computed_first(job_of: Jobs) -> None:
     """The first product moves an 8-bit layer's weight to its state."""
-    engine = PackedEngine(_MACHINE)
+    engine = AutoEngine(_MACHINE)
     job = job_of(method="int8_lora")
     data, _ = engine._warm.data(job.config)
     kind, unit = data.kind, job.config.unit_config
@@ -111,7 +111,7 @@ def test_a_copy_computes_in_8_bits_whoever_computed_first(job_of: Jobs) -> None:
 
 def test_8_bit_products_round_each_member_s_rows_by_themselves(job_of: Jobs) -> None:
     """An outlier takes its column out of the rounding of all rows that are multiplied with it."""
-    engine = PackedEngine(_MACHINE)
+    engine = AutoEngine(_MACHINE)
     _train(engine, [job_of(method="int8_lora")])
     layer = next(iter(_quantized_layers(engine).values())).eval()
     torch.manual_seed(0)

@@ -9,9 +9,9 @@ import torch
 
 from phasewise.runs import RunConfig
 from phasewise.settings import MachineSettings
+from phasewise.training.auto_engine import AutoEngine
 from phasewise.training.interface import RunJob
 from phasewise.training.packed import scoring
-from phasewise.training.packed.engine import PackedEngine
 from phasewise.training.packed.model import PackedModel
 from phasewise.training.packed.scoring import Question, predict_together
 from phasewise.training.prediction import predict
@@ -19,10 +19,9 @@ from phasewise.training.prediction import predict
 _CPU = torch.device("cpu")
 
 
-def _model(engine: PackedEngine, job: RunJob) -> torch.nn.Module:
+def _model(engine: AutoEngine, job: RunJob) -> torch.nn.Module:
     config: RunConfig = job.config
-    data, _ = engine._warm.data(config)
-    model: torch.nn.Module = engine._build_model(job, data)
+    model: torch.nn.Module = engine._warm.build_model(config)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "lora_B" in name:
@@ -35,7 +34,7 @@ def test_each_run_gets_the_logits_of_its_own_model(
     job_of: Callable[..., RunJob], budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory runs out at 2 rows of 60 tokens at most; a row is never cut."""
-    engine = PackedEngine(MachineSettings(device="cpu", slots=2))
+    engine = AutoEngine(MachineSettings(device="cpu", slots=2))
     jobs = [job_of("a", drops=True, lora_dropout=0.3), job_of("b", drops=True, method="dora")]
     models = [_model(engine, job) for job in jobs]
     unit = jobs[0].config.unit_config
@@ -66,6 +65,6 @@ def test_each_run_gets_the_logits_of_its_own_model(
         np.testing.assert_allclose(logits, alone, atol=2e-5)
 
 
-def _head(engine: PackedEngine, job: RunJob) -> tuple[str, dict[str, object]]:
+def _head(engine: AutoEngine, job: RunJob) -> tuple[str, dict[str, object]]:
     kind = engine._warm.data(job.config)[0].kind
     return kind.auto_class, kind.model_kwargs(job.config.unit_config.task)

@@ -1,0 +1,188 @@
+"""A run under way, whichever engine trains it: model, scores, report set and record."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from phasewise.errors import InfeasibleRunError
+from phasewise.methods.adapt import ModelSize, measure_weights, save_model
+from phasewise.provenance import describe_environment
+from phasewise.records import RunCost, RunRecord, RunStatus
+from phasewise.runs import RunConfig
+from phasewise.tasks.data import open_report_data
+from phasewise.tasks.examples import EvalSet, Outputs, Scored
+from phasewise.tasks.instruction import writes_for_search
+from phasewise.tasks.predictions import PREDICTIONS_FILE, write_predictions
+from phasewise.training.batching import find_evaluation_steps, largest_micro_batch
+from phasewise.training.device import describe_device, peak_memory_mb
+from phasewise.training.interface import Reporter, RunJob
+from phasewise.training.run_watch import RunWatch
+from phasewise.training.warm import WarmParts
+
+#: Files in a run's folder, beside the record.
+MODEL_FOLDER = "model"
+
+#: Called with a run's configuration, an evaluation set, its model and whether it writes responses.
+Predict = Callable[[RunConfig, EvalSet, Any, bool], Outputs]
+
+
+def find_micro_batch_size(config: RunConfig) -> int:
+    """Returns how many rows a forward pass takes at most, before memory has run out."""
+    hyperparameters = config.hyperparameters
+    limit = hyperparameters.rows_at_once(config.unit_config.training.micro_batch_size)
+    return largest_micro_batch(hyperparameters.batch_size, limit)
+
+
+class TrainingRun:
+    """A run under way; filled step by step, so that a failed one tells how far it came.
+
+    Args:
+        job: The run.
+        warm: What stays loaded between runs.
+        report: Receives every evaluation; its answer is obeyed.
+        predict: Puts an evaluation set through the model; None: the model by itself.
+        micro_batch_size: Rows of a forward pass.
+        reported_until: Step up to which an earlier attempt has been reported already.
+
+    Attributes:
+        watch: Takes note of its steps and scores.
+        data: What it trains on and is scored with.
+        train_eval: The part of its train sample that is scored at its end.
+        model: Its own; None before it is built and once nobody needs it.
+    """
+
+    def __init__(
+        self,
+        job: RunJob,
+        warm: WarmParts,
+        report: Reporter,
+        *,
+        micro_batch_size: int,
+        predict: Predict | None = None,
+        reported_until: int = 0,
+    ) -> None:
+        self.job, self.micro_batch_size = job, micro_batch_size
+        self.status: RunStatus = "finished"
+        self.message = ""
+        self.train_tokens, self.train_seconds = 0, 0.0
+        self._warm, self._predict = warm, predict or warm.predict
+        self._report_scores: Scored | None = None
+        self.data, self.train_eval = warm.data(job.config)
+        self.model: Any = None
+        self._size: ModelSize | None = None
+        self.watch = RunWatch(
+            run=job.config.name,
+            steps=find_evaluation_steps(
+                rows=len(self.data.train),
+                batch_size=job.config.hyperparameters.batch_size,
+                epochs=job.config.hyperparameters.epochs,
+                per_epoch=job.config.unit_config.training.evaluations_per_epoch,
+            ),
+            report=report,
+            reported_until=reported_until,
+        )
+
+    def build_model(self) -> None:
+        """Makes the model, as the run's seeds say.
+
+        Raises:
+            RuntimeError: Memory does not suffice; or a MemoryError.
+        """
+        self.model = self._warm.build_model(self.job.config)
+        self._size = measure_weights(list(self.model.parameters()))
+
+    def evaluate(self, step: int, epoch: float) -> None:
+        """Scores the model after a step that is due, and notes whether the run ends here.
+
+        Args:
+            step: Optimiser steps done.
+            epoch: Passes over the train sample done.
+
+        Raises:
+            InfeasibleRunError: A score is not finite.
+        """
+        writes = writes_for_search(self.job.config.unit_config.task)
+        search = self._score(self.data.search, writes=writes)
+        train = self._score(self.train_eval) if step == self.watch.last_step else None
+        self.watch.take_scores(step, epoch, search, train)
+        if self.watch.pruned:
+            self.status, self.message = "pruned", f"stopped by the pruner after step {step}"
+
+    def finish(self) -> None:
+        """Opens the report set and saves the model, as the run's settings say."""
+        if self.job.config.opens_report_set:
+            try:
+                self._report_scores = self._score_report()
+            except InfeasibleRunError as error:
+                self.status, self.message = "diverged", str(error)
+                return
+        if self.job.config.keeps_model:
+            save_model(self.model, self.job.folder / MODEL_FOLDER)
+
+    def describe(self, engine: str, started: datetime, seconds: float) -> RunRecord:
+        """Returns the record.
+
+        Args:
+            engine: What trained it.
+            started: When it first began; it ends now.
+            seconds: Spent for this run.
+        """
+        scored, report = self.watch.last_scored, self._report_scores
+        if self.status not in ("finished", "pruned"):
+            scored = None
+        return RunRecord(
+            config=self.job.config,
+            hash=self.job.config.hash,
+            status=self.status,
+            message=self.message,
+            evaluations=tuple(self.watch.evaluations),
+            train_points=tuple(self.watch.train_points),
+            search_metrics=scored.metrics if scored else {},
+            search_rows=len(scored.predictions) if scored else 0,
+            threshold=scored.threshold if scored else None,
+            report_metrics=report.metrics if report else {},
+            report_rows=len(report.predictions) if report else 0,
+            cost=self._measure_cost(seconds),
+            environment={
+                **describe_environment(),
+                "device": describe_device(self._warm.device),
+                "engine": engine,
+            },
+            started=started.isoformat(timespec="seconds"),
+            ended=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def _score_report(self) -> Scored:
+        config, last = self.job.config, self.watch.last_scored
+        assert last is not None
+        report_set = open_report_data(
+            config.unit_config,
+            self._warm.tokenizer(config.unit_config),
+            ledger=self.job.ledger,
+            run_label=config.label,
+            reason=f"final score of a {config.phase} run",
+        )
+        scored = self._score(report_set, last.threshold, writes=True)
+        write_predictions(self.job.folder / PREDICTIONS_FILE, scored.predictions)
+        return scored
+
+    def _score(
+        self, eval_set: EvalSet, threshold: float | None = None, *, writes: bool = False
+    ) -> Scored:
+        config = self.job.config
+        outputs = self._predict(config, eval_set, self.model, writes)
+        return self.data.kind.score(config.unit_config.task, eval_set, outputs, threshold)
+
+    def _measure_cost(self, seconds: float) -> RunCost | None:
+        if self._size is None:
+            return None
+        return RunCost(
+            train_seconds=self.train_seconds,
+            total_seconds=seconds,
+            peak_memory_mb=peak_memory_mb(self._warm.device),
+            train_tokens=self.train_tokens,
+            trainable_parameters=self._size.trainable_parameters,
+            total_parameters=self._size.total_parameters,
+            adapter_bytes=self._size.trainable_bytes,
+            micro_batch_size=self.micro_batch_size,
+        )
