@@ -8,7 +8,7 @@ import yaml
 
 from phasewise.cli.inspect import plan
 from phasewise.errors import ConfigError, suggest_nearest
-from phasewise.recipes.derived_study import StudyRequest
+from phasewise.recipes.request import StudyRequest
 from phasewise.runs import build_seeds, build_unit
 from phasewise.settings import ALL_SHARD, Hyperparameters, Study, load_study
 from phasewise.settings.space_names import short_names

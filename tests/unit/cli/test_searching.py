@@ -16,7 +16,7 @@ from fake_pool import FakePool
 from phasewise.cli import searching
 from phasewise.cli.app import app
 from phasewise.errors import ConfigError, DataError
-from phasewise.recipes.file_search.study import FileStudy, write_file_study
+from phasewise.recipes.file_search.study import FileRequest, write_file_study
 from phasewise.recipes.request_options import tell_data
 from phasewise.settings import load_study
 from phasewise.tuning import units
@@ -200,7 +200,7 @@ def test_prompts_that_are_cut_are_counted_by_line(
     for name, numbers in (("train", range(30)), ("val", range(30, 40))):
         rows = [{"ask": "w" * (200 if n == 33 else 9) + str(n), "answer": "y"} for n in numbers]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
-    study = FileStudy(
+    study = FileRequest(
         base_model=str(write_tiny_decoder(tmp_path / "llama")),
         train_file=tmp_path / "train.jsonl",
         validation_file=tmp_path / "val.jsonl",

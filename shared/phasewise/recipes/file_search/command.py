@@ -71,7 +71,7 @@ def search(
 
 
 def _search_files(flags: options.FileFlags, method: str, log: Path | None) -> None:
-    from phasewise.recipes.file_search.study import FileStudy, write_file_study
+    from phasewise.recipes.file_search.study import FileRequest, write_file_study
     from phasewise.recipes.refinement.study import write_refined_study
 
     if flags.refine_trials is not None and ":" in (flags.objective or ""):
@@ -81,7 +81,7 @@ def _search_files(flags: options.FileFlags, method: str, log: Path | None) -> No
         )
     output_dir: Path = flags.require("output_dir")
     path = write_file_study(
-        FileStudy(
+        FileRequest(
             base_model=flags.require("base_model"),
             train_file=flags.require("train_file"),
             validation_file=flags.require("validation_file"),

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from phasewise.errors import ConfigError, DataError, suggest_nearest
-from phasewise.records import write_atomically
+from phasewise.recipes.study_writer import SPACE_FILE, count_carved, resolve_source, write_study
 from phasewise.settings import (
     COSTS,
     KIND_METRICS,
@@ -27,11 +25,6 @@ from phasewise.tasks.table import RowTable
 
 #: Name of the one task of such a study.
 TASK = "dataset"
-STUDY_FILE = "study.yaml"
-SPACE_FILE = "search_space.yaml"
-#: Without a test file the report set is carved from the train file: this share, at most so many.
-REPORT_SHARE = 0.1
-MOST_REPORT_ROWS = 1000
 #: Columns that are taken for the text or the label where none is named.
 _TEXT_COLUMNS = ("text", "sentence", "content", "review", "question")
 _LABEL_COLUMNS = ("label", "labels", "class", "category", "target")
@@ -53,7 +46,7 @@ _KIND_DEFAULTS = {
 
 
 @dataclass(frozen=True)
-class FileStudy:
+class FileRequest:
     """What the command line asks for; None leaves the setting's default.
 
     Attributes:
@@ -95,7 +88,7 @@ class FileStudy:
     seed: int = 0
 
 
-def write_file_study(asked: FileStudy) -> Path:
+def write_file_study(request: FileRequest) -> Path:
     """Writes the study with its search space into the output folder; returns the study's file.
 
     Writing it again with the same arguments changes nothing, so a search that was cut off goes on.
@@ -104,34 +97,29 @@ def write_file_study(asked: FileStudy) -> Path:
         ConfigError: The space, or a column, is not there.
         DataError: A data file is missing or unreadable.
     """
-    table = read_file(asked.train_file)
-    rows = _describe_rows(asked, table)
+    table = read_file(request.train_file)
+    rows = _describe_rows(request, table)
     defaults = _KIND_DEFAULTS[rows["kind"]]
-    search = dict(asked.search or {})
-    if asked.objective is not None and ":" in asked.objective:
-        kind, _, names = asked.objective.partition(":")
+    search = dict(request.search or {})
+    if request.objective is not None and ":" in request.objective:
+        kind, _, names = request.objective.partition(":")
         search["objective"] = f"{kind}:{','.join(map(short_metric, names.split(',')))}"
     content = {
-        "name": _study_name(asked.output_dir),
-        "description": f"{asked.method} on {asked.train_file.name}, from the command line",
-        "seed": asked.seed,
-        "model": _describe_model(asked),
+        "name": _study_name(request.output_dir),
+        "description": f"{request.method} on {request.train_file.name}, from the command line",
+        "seed": request.seed,
+        "model": _describe_model(request),
         "tasks": {
-            TASK: {"max_length": defaults.max_length, **rows, **_describe_files(asked, table)}
+            TASK: {"max_length": defaults.max_length, **rows, **_describe_files(request, table)}
         },
-        "methods": {asked.method: {}},
+        "methods": {request.method: {}},
         "baselines": {"seeds": 2},
-        "search": {"space": _place_space(asked, defaults.space), **search},
-        "machine": asked.machine or {},
+        "search": {"space": _place_space(request, defaults.space), **search},
+        "machine": request.machine or {},
         # A peak of runs that train together would be nobody's own.
         **({"training": {"engine": "trainer"}} if _measures_memory(search) else {}),
-        "experiments_dir": str(asked.output_dir.resolve() / "experiments"),
-        "analysis_dir": str(asked.output_dir.resolve() / "analysis"),
     }
-    path = asked.output_dir / STUDY_FILE
-    text = "# Written by `phasewise search`; every command takes it as --study.\n"
-    write_atomically(path, text + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-    return path
+    return write_study(request.output_dir, content)
 
 
 def _measures_memory(search: dict[str, Any]) -> bool:
@@ -143,15 +131,14 @@ def _study_name(folder: Path) -> str:
     return name.strip("-._") or "search"
 
 
-def _describe_model(asked: FileStudy) -> dict[str, Any]:
-    folder = Path(asked.base_model).expanduser()
-    source = str(folder.resolve()) if folder.is_dir() else asked.base_model
-    return {"source": source, **({"layers": asked.layers} if asked.layers else {})}
+def _describe_model(request: FileRequest) -> dict[str, Any]:
+    source = resolve_source(request.base_model)
+    return {"source": source, **({"layers": request.layers} if request.layers else {})}
 
 
-def _place_space(asked: FileStudy, default: str) -> str:
+def _place_space(request: FileRequest, default: str) -> str:
     """Copies a space file beside the study, so that the folder repeats the search by itself."""
-    name = asked.search_space or default
+    name = request.search_space or default
     file = Path(name)
     if file.suffix not in (".yaml", ".yml"):
         known = registry_names("spaces")
@@ -163,47 +150,46 @@ def _place_space(asked: FileStudy, default: str) -> str:
         return name
     if not file.is_file():
         raise ConfigError(f"--search-space {file}: no such file")
-    asked.output_dir.mkdir(parents=True, exist_ok=True)
-    target = asked.output_dir / SPACE_FILE
+    request.output_dir.mkdir(parents=True, exist_ok=True)
+    target = request.output_dir / SPACE_FILE
     if file.resolve() != target.resolve():
         shutil.copyfile(file, target)
     return SPACE_FILE
 
 
-def _describe_files(asked: FileStudy, table: RowTable) -> dict[str, Any]:
+def _describe_files(request: FileRequest, table: RowTable) -> dict[str, Any]:
     """Returns source and splits; ``max_length`` too where it is asked for."""
-    files = {"train": asked.train_file, "validation": asked.validation_file}
+    files = {"train": request.train_file, "validation": request.validation_file}
     splits: dict[str, Any] = {"train": "train", "search": "validation"}
-    if asked.test_file is not None:
-        files["test"] = asked.test_file
+    if request.test_file is not None:
+        files["test"] = request.test_file
         splits["report"] = "test"
     else:
-        rows = round(REPORT_SHARE * len(table.rows))
-        splits |= {"report": None, "report_rows": min(MOST_REPORT_ROWS, max(2, rows))}
+        splits |= {"report": None, "report_rows": count_carved(len(table.rows))}
     return {
         "source": {
             "type": "files",
             "files": {split: str(file.resolve()) for split, file in files.items()},
         },
         "splits": splits,
-        **({} if asked.max_length is None else {"max_length": asked.max_length}),
+        **({} if request.max_length is None else {"max_length": request.max_length}),
     }
 
 
-def _describe_rows(asked: FileStudy, table: RowTable) -> dict[str, Any]:
+def _describe_rows(request: FileRequest, table: RowTable) -> dict[str, Any]:
     """Returns kind, columns and metric: with a response column instructions, else classes."""
     columns = list(table.rows[0])
-    response = asked.response_column or _first_of(_RESPONSE_COLUMNS, columns)
-    if asked.response_column or (response and not asked.label_column):
-        return _describe_instruction(asked, table, str(response))
-    label = asked.label_column or _first_of(_LABEL_COLUMNS, columns)
+    response = request.response_column or _first_of(_RESPONSE_COLUMNS, columns)
+    if request.response_column or (response and not request.label_column):
+        return _describe_instruction(request, table, str(response))
+    label = request.label_column or _first_of(_LABEL_COLUMNS, columns)
     if label is None or label not in columns:
         raise DataError(
             f"{table.origin}: no column '{label or 'label'}'"
             f"{suggest_nearest(label or 'label', columns)}; name it with --label-column, or that "
             "of the responses with --response-column"
         )
-    texts = list(asked.text_columns) or [c for c in _TEXT_COLUMNS if c in columns][:1]
+    texts = list(request.text_columns) or [c for c in _TEXT_COLUMNS if c in columns][:1]
     texts = texts or [c for c in columns if c != label and isinstance(table.rows[0][c], str)][:1]
     for column in texts or ["text"]:
         if column not in columns:
@@ -214,18 +200,20 @@ def _describe_rows(asked: FileStudy, table: RowTable) -> dict[str, Any]:
         "text": texts,
         "label": label,
         "labels": _find_labels(table, label),
-        "metric": _choose_metric("classification", asked.objective),
+        "metric": _choose_metric("classification", request.objective),
     }
 
 
-def _describe_instruction(asked: FileStudy, table: RowTable, response: str) -> dict[str, Any]:
+def _describe_instruction(request: FileRequest, table: RowTable, response: str) -> dict[str, Any]:
     columns = list(table.rows[0])
     if response not in columns:
         near = suggest_nearest(response, columns)
         raise DataError(f"{table.origin}: no column '{response}'{near}; see --response-column")
-    prompt: dict[str, Any] = {"template": asked.prompt_template}
-    if asked.prompt_template is None:
-        named = asked.text_columns[0] if asked.text_columns else _first_of(_ASK_COLUMNS, columns)
+    prompt: dict[str, Any] = {"template": request.prompt_template}
+    if request.prompt_template is None:
+        named = (
+            request.text_columns[0] if request.text_columns else _first_of(_ASK_COLUMNS, columns)
+        )
         if named is None or named not in columns:
             raise DataError(
                 f"{table.origin}: no column with the prompt; it has {', '.join(columns)}: name it "
@@ -236,7 +224,7 @@ def _describe_instruction(asked: FileStudy, table: RowTable, response: str) -> d
         "kind": "instruction",
         "prompt": prompt,
         "response": response,
-        "metric": _choose_metric("instruction", asked.objective),
+        "metric": _choose_metric("instruction", request.objective),
     }
 
 

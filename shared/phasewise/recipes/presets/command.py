@@ -8,8 +8,8 @@ import typer
 from phasewise.cli.options import RUN_PANEL
 from phasewise.errors import ConfigError
 from phasewise.recipes import request_options as options
-from phasewise.recipes.derived_study import StudyRequest
 from phasewise.recipes.presets.settings import load_preset
+from phasewise.recipes.request import StudyRequest
 from phasewise.settings import ALL_SHARD, Study, load_study
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasewise.errors import ConfigError
-from phasewise.recipes.derived_study import StudyRequest, write_derived_study
 from phasewise.recipes.presets.settings import (
     FocusSettings,
     PresetSettings,
@@ -16,6 +15,8 @@ from phasewise.recipes.presets.settings import (
     load_focus,
     load_strategy,
 )
+from phasewise.recipes.request import StudyRequest
+from phasewise.recipes.study_writer import write_study
 from phasewise.settings import ModelSettings, load_study
 from phasewise.settings.target_modules import join_roles, roles_of
 from phasewise.statistics import DESIGN_RUNS, balanced_design, smallest_design
@@ -117,8 +118,10 @@ def write_search_study(
         **_describe(preset, request.output_dir),
         "search": {"trials": preset.trials, "fixed": fixed, "sampler": "schedule"},
     }
-    return write_derived_study(
-        request, request.output_dir, content, preset.strategy.build_space(preset.focus)
+    return write_study(
+        request.output_dir,
+        request.complete(content),
+        space=preset.strategy.build_space(preset.focus),
     )
 
 
@@ -137,8 +140,8 @@ def write_design_study(
     """
     request = _with_task(preset, request)
     folder = request.output_dir / DESIGN_FOLDER
-    draft = write_derived_study(
-        request, folder, _describe(preset, folder), preset.strategy.build_space(None)
+    draft = write_study(
+        folder, request.complete(_describe(preset, folder)), space=preset.strategy.build_space(None)
     )
     study = load_study(draft)
     generative = all(task.kind == "instruction" for task in study.tasks.values())
@@ -160,7 +163,7 @@ def write_design_study(
         **_describe(preset, folder),
         "search": {**search, "fixed": dict(request.fixed)},
     }
-    return write_derived_study(request, folder, content, space), design
+    return write_study(folder, request.complete(content), space=space), design
 
 
 def _describe(preset: ResolvedPreset, folder: Path) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import yaml
-
-from phasewise.records import write_atomically
+from phasewise.recipes.study_writer import write_study
 from phasewise.settings import load_study
 
 #: Folder, beside a study, of the one that a command writes to refine it.
@@ -30,10 +28,5 @@ def write_refined_study(path: Path, trials: int) -> Path:
             "trials": trials,
             "space": f"../{space}" if space.endswith((".yaml", ".yml")) else space,
         },
-        "experiments_dir": str(folder.resolve() / "experiments"),
-        "analysis_dir": str(folder.resolve() / "analysis"),
     }
-    head = "# Written by phasewise; every command takes the study as --study.\n"
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    write_atomically(folder / path.name, head + text)
-    return folder / path.name
+    return write_study(folder, content, file=path.name)

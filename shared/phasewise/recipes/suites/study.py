@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from phasewise.errors import ConfigError
-from phasewise.recipes.derived_study import StudyRequest, write_derived_study
+from phasewise.recipes.request import StudyRequest
+from phasewise.recipes.study_writer import write_study
 from phasewise.recipes.suites.settings import Experiment, Suite
 from phasewise.records import RunRecord
 from phasewise.settings import Scalar
@@ -55,7 +56,7 @@ def write_ablation_study(suite: Suite, request: StudyRequest) -> Path:
             for variant, experiments in variants.items()
         },
     }
-    return write_derived_study(request, request.output_dir, content, space)
+    return write_study(request.output_dir, request.complete(content), space=space)
 
 
 def find_experiment(suite: Suite, record: RunRecord) -> Experiment | None:

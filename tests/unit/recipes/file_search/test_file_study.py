@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from phasewise.errors import DataError
-from phasewise.recipes.file_search.study import TASK, FileStudy, write_file_study
+from phasewise.recipes.file_search.study import TASK, FileRequest, write_file_study
 from phasewise.settings import TaskSettings, load_study
 from phasewise.tasks.data import check_task_data
 
@@ -25,7 +25,7 @@ def make_task(
     folder: Path, train: list[dict[str, Any]], validation: list[dict[str, Any]], **asked: Any
 ) -> TaskSettings:
     path = write_file_study(
-        FileStudy(
+        FileRequest(
             base_model="package:none",
             train_file=write(folder / "train.jsonl", train),
             validation_file=write(folder / "val.jsonl", validation),

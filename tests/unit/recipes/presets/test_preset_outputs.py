@@ -9,7 +9,6 @@ import pytest
 
 import fake_pool
 from fake_pool import FakePool, write_tuning_study
-from phasewise.recipes.derived_study import StudyRequest
 from phasewise.recipes.presets.module_analysis import analyse_modules, describe_modules
 from phasewise.recipes.presets.outputs import write_preset_outputs
 from phasewise.recipes.presets.settings import load_preset
@@ -19,6 +18,7 @@ from phasewise.recipes.presets.study import (
     write_design_study,
     write_search_study,
 )
+from phasewise.recipes.request import StudyRequest
 from phasewise.records import RunCost, RunRecord
 from phasewise.runs import RunConfig
 from phasewise.settings import Study, load_study

@@ -6,7 +6,6 @@ import yaml
 
 from fake_pool import write_tuning_study
 from phasewise.errors import ConfigError
-from phasewise.recipes.derived_study import StudyRequest
 from phasewise.recipes.presets import study as preset_study
 from phasewise.recipes.presets.settings import load_preset
 from phasewise.recipes.presets.study import (
@@ -15,6 +14,7 @@ from phasewise.recipes.presets.study import (
     write_design_study,
     write_search_study,
 )
+from phasewise.recipes.request import StudyRequest
 from phasewise.recipes.suites.settings import load_suite
 from phasewise.recipes.suites.study import write_ablation_study
 from phasewise.settings import Study, load_study

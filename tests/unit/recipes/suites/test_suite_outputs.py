@@ -6,7 +6,7 @@ import pytest
 
 import fake_pool
 from fake_pool import FakePool, write_tuning_study
-from phasewise.recipes.derived_study import StudyRequest
+from phasewise.recipes.request import StudyRequest
 from phasewise.recipes.suites.experiments import ExperimentTracker
 from phasewise.recipes.suites.figures import Ablation, ExperimentResult, compute_ablation
 from phasewise.recipes.suites.findings import compare_with_reference, describe_findings

@@ -1,25 +1,14 @@
-"""Studies that a command writes: model and task as requested, the rest from a preset or suite.
-
-The file is an ordinary study, so that every other command, and Snakemake, goes on from there.
-"""
+"""What a command line requests of a study: model, data and machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from phasewise.errors import ConfigError
-from phasewise.records import write_atomically
+from phasewise.recipes.study_writer import count_carved, resolve_source
 from phasewise.settings import load_study, merge_mappings
 from phasewise.tasks.files import read_file
-
-STUDY_FILE = "study.yaml"
-SPACE_FILE = "search_space.yaml"
-#: Of a file without splits this share, at most so many rows, is the search set; the report set too.
-CARVED_SHARE = 0.1
-MOST_CARVED_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -56,35 +45,19 @@ class StudyRequest:
     seed: int | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
+    def complete(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns a study with model, data and machine as requested.
 
-def write_derived_study(
-    request: StudyRequest, folder: Path, content: Mapping[str, Any], space: Mapping[str, Any]
-) -> Path:
-    """Writes a study and its search space; returns the study's file.
+        Args:
+            content: The study's name, methods, search and whatever else is its own.
 
-    The same arguments write the same files, so a run that was cut off goes on.
-
-    Args:
-        request: Model, data and machine.
-        folder: Where both files go; experiments and analysis too.
-        content: The study's name, methods, search and whatever else is its own.
-        space: The search-space file.
-
-    Raises:
-        ConfigError: No model or no task is named.
-    """
-    study = merge_mappings(_base(request), dict(content))
-    study["search"] = {"space": SPACE_FILE, **study.get("search", {})}
-    study |= {
-        "experiments_dir": str(folder.resolve() / "experiments"),
-        "analysis_dir": str(folder.resolve() / "analysis"),
-    }
-    _write(folder / SPACE_FILE, space)
-    _write(folder / STUDY_FILE, study)
-    return folder / STUDY_FILE
+        Raises:
+            ConfigError: No model or no task is named.
+        """
+        return merge_mappings(_describe(self), dict(content))
 
 
-def _base(request: StudyRequest) -> dict[str, Any]:
+def _describe(request: StudyRequest) -> dict[str, Any]:
     """Returns what model, data and machine say."""
     if request.study is None and request.base_model is None:
         raise ConfigError("no model: give --base-model, or --study with one")
@@ -92,23 +65,18 @@ def _base(request: StudyRequest) -> dict[str, Any]:
     if request.study is not None:
         base["extends"] = str(request.study.resolve())
         base["shards"] = {}  # they name all tasks of that study
-    model = {"source": _find_model(request.base_model), "layers": request.layers}
-    if any(model.values()):
-        base["model"] = {key: value for key, value in model.items() if value is not None}
-        if request.base_model is not None:
-            base["model"]["revision"] = None
+    model: dict[str, Any] = {}
+    if request.base_model is not None:
+        model = {"source": resolve_source(request.base_model), "revision": None}
+    if request.layers is not None:
+        model["layers"] = request.layers
+    if model:
+        base["model"] = model
     if request.device is not None:
         base["machine"] = {"device": request.device}
     if request.seed is not None:
         base["seed"] = request.seed
     return base
-
-
-def _find_model(source: str | None) -> str | None:
-    if source is None:
-        return None
-    folder = Path(source).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else source
 
 
 def _choose_tasks(request: StudyRequest) -> dict[str, Any]:
@@ -143,16 +111,9 @@ def _change_task(request: StudyRequest) -> dict[str, Any]:
         task["splits"] = {"report_rows": request.report_rows}
     if request.dataset is None:
         return task
-    rows = len(read_file(request.dataset).rows)
-    share = min(MOST_CARVED_ROWS, max(2, round(CARVED_SHARE * rows)))
+    share = count_carved(len(read_file(request.dataset).rows))
     carved = {"train": "train", "search": None, "report": None, "report_rows": share}
     task = {"train_rows": None, "search_rows": share, **task}
     task["splits"] = {**carved, **task.get("splits", {})}
     task["source"] = {"type": "files", "files": {"train": str(request.dataset.resolve())}}
     return task
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    head = "# Written by phasewise; every command takes the study as --study.\n"
-    text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
-    write_atomically(path, head + text)
