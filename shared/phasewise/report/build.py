@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from phasewise.records import write_atomically
+from phasewise.report.columns import Row, Table, render_csv, write_csv
 from phasewise.report.content import ReportContent, gather_content
 from phasewise.report.page import render_html, render_markdown
-from phasewise.report.tables import write_csv
+from phasewise.report.verdict_table import render_verdicts
 from phasewise.settings import Study
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 #: Which figures are also written as files, for papers: each takes a third of a second.
 FigureFiles = Literal["none", "main", "all"]
@@ -62,13 +60,16 @@ def _write_figures(content: ReportContent, folder: Path, wanted: FigureFiles) ->
 
 
 def _write_tables(content: ReportContent, folder: Path) -> None:
-    rows: dict[str, Sequence[DataclassInstance]] = {
-        "units": content.unit_rows,
-        "noise": content.noise_rows,
-        "verdicts": content.verdict_rows,
-        "runs": content.run_rows,
+    texts = {
+        "units.csv": _render(content.unit_table),
+        "noise.csv": _render(content.noise_table),
+        "verdicts.csv": render_verdicts(content.verdicts),
+        "runs.csv": write_csv(content.run_rows),
+        **{f"{name}.tex": text for name, text in content.latex_tables.items()},
     }
-    for name, each in rows.items():
-        write_atomically(folder / f"{name}.csv", write_csv(each))
-    for name, text in content.latex_tables.items():
-        write_atomically(folder / f"{name}.tex", text)
+    for name, text in texts.items():
+        write_atomically(folder / name, text)
+
+
+def _render(table: Table[Row]) -> str:
+    return render_csv(table.columns, table.rows)

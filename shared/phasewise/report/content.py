@@ -4,28 +4,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from phasewise.figures import MethodStyle, assign_styles
+from phasewise.report.columns import Table
 from phasewise.report.detection import describe_detection, find_detection
 from phasewise.report.drawing import Drawing, draw_figures
 from phasewise.report.evidence import TaskEvidence, gather_evidence
 from phasewise.report.figure_list import TASK_FIGURES
 from phasewise.report.findings import TaskFinding, find_overall, find_task
-from phasewise.report.latex import build_latex_tables
+from phasewise.report.noise_table import NoiseRow, build_noise_table
 from phasewise.report.pair_traces import PairTrace, trace_pairs
 from phasewise.report.paper import Paper, build_paper
+from phasewise.report.paper_tables import build_latex_tables
 from phasewise.report.reproduction import Reproduction, describe_reproduction
-from phasewise.report.rows import NoiseRow, UnitRow, build_noise_row, build_unit_row
-from phasewise.report.sections import UnitSection, build_unit_section
-from phasewise.report.tables import (
-    Table,
+from phasewise.report.run_tables import (
+    PhaseRuns,
+    UnitCriterion,
     build_count_table,
     build_criteria_table,
     build_ledger_table,
-    build_noise_table,
-    build_unit_table,
 )
+from phasewise.report.sections import UnitSection, build_unit_section
 from phasewise.report.traces import RunRow, TaskTrace, trace_tasks
-from phasewise.report.verdict_table import VerdictRow, build_verdict_row, build_verdict_table
-from phasewise.report.verdicts import judge_tasks
+from phasewise.report.unit_table import UnitRow, build_unit_row, build_unit_table
+from phasewise.report.verdict_table import build_verdict_table
+from phasewise.report.verdicts import Verdict, judge_tasks
 from phasewise.settings import Study
 
 
@@ -37,23 +38,21 @@ class ReportContent:
     description: str
     scope: str  # how many tasks, methods and runs, in words
     findings: tuple[TaskFinding, ...]
-    verdict_table: Table
+    verdict_table: Table[Verdict]
     task_drawings: Mapping[str, tuple[Drawing, ...]]  # task to its figures
     styles: Mapping[str, MethodStyle]
-    unit_table: Table
-    noise_table: Table
+    unit_table: Table[UnitRow]
+    noise_table: Table[NoiseRow]
     detections: tuple[str, ...]  # what each task can detect, in words
-    criteria_table: Table
-    count_table: Table
-    ledger_table: Table
+    criteria_table: Table[UnitCriterion]
+    count_table: Table[PhaseRuns]
+    ledger_table: Table[TaskEvidence]
     sections: tuple[UnitSection, ...]
     notes: tuple[str, ...]
     reproduction: Reproduction
     traces: tuple[TaskTrace, ...]  # every run with its record
     pair_traces: tuple[PairTrace, ...]  # every verdict with its runs
-    unit_rows: tuple[UnitRow, ...]
-    noise_rows: tuple[NoiseRow, ...]
-    verdict_rows: tuple[VerdictRow, ...]
+    verdicts: tuple[Verdict, ...]
     latex_tables: Mapping[str, str]  # file stem to content
     paper: Paper
 
@@ -76,7 +75,6 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
     found = [unit for task in tasks for unit in task.units]
     styles = assign_styles(study.methods)
     rows = [build_unit_row(study, unit) for unit in found]
-    noise = [build_noise_row(study, task) for task in tasks]
     drawings = {task.task: draw_figures(TASK_FIGURES, task, styles, (task.task,)) for task in tasks}
     sections = [
         build_unit_section(study, unit, styles[unit.method], row.state)
@@ -94,8 +92,8 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
         verdict_table=build_verdict_table(verdicts),
         task_drawings=drawings,
         styles=styles,
-        unit_table=build_unit_table(study, tasks, rows),
-        noise_table=build_noise_table(noise),
+        unit_table=build_unit_table(tasks, rows),
+        noise_table=build_noise_table(study, tasks),
         detections=tuple(
             describe_detection(each) for t in tasks if (each := find_detection(study, t))
         ),
@@ -107,9 +105,7 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
         reproduction=describe_reproduction(study, tasks),
         traces=trace_tasks(study, tasks),
         pair_traces=trace_pairs(tasks, verdicts),
-        unit_rows=tuple(rows),
-        noise_rows=tuple(noise),
-        verdict_rows=tuple(map(build_verdict_row, verdicts)),
+        verdicts=verdicts,
         latex_tables=build_latex_tables(study.settings.name, rows, verdicts),
         paper=build_paper(study, tasks, verdicts),
     )

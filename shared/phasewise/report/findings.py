@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from phasewise.formatting import BASELINE_NAMES, join_words, show_score
 from phasewise.report.evidence import TaskEvidence, UnitEvidence
+from phasewise.report.gaps import describe_gaps
 from phasewise.report.pair_traces import name_pair
-from phasewise.report.rows import describe_gaps
 from phasewise.report.sentences import describe_verdict, list_cautions
 from phasewise.report.traces import SEEDS, name_unit
 from phasewise.report.verdicts import ALL_TASKS, SHARES, Verdict

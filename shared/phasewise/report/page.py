@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from phasewise.figures import DARK, LIGHT
 from phasewise.formatting import MISSING, show_amount
+from phasewise.report.columns import keep_cell, render_markdown_table
 from phasewise.report.content import ReportContent
 from phasewise.report.drawing import Drawing
 
@@ -50,7 +51,8 @@ def _environment(*, escaped: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cell"] = _escape_cell
+    environment.filters["cell"] = keep_cell
+    environment.filters["table"] = render_markdown_table
     environment.filters["exact"] = _show_exact
     environment.filters["amount"] = show_amount
     return environment
@@ -59,11 +61,6 @@ def _environment(*, escaped: bool) -> Environment:
 def _escape_text(value: object) -> object:
     """Keeps texts of settings and records from being read as HTML in Markdown."""
     return value.replace("<", "&lt;") if isinstance(value, str) else value
-
-
-def _escape_cell(text: str) -> str:
-    """Keeps a text in its Markdown table cell."""
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _show_exact(value: float | None) -> str:

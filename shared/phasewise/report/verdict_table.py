@@ -1,112 +1,155 @@
 """The table of verdicts: every pair of methods, with all that its sentence rests on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from phasewise.formatting import MISSING, show_p
+from phasewise.report.columns import Column, Table, render_csv
+from phasewise.report.latex import escape_latex
 from phasewise.report.pair_traces import name_pair
 from phasewise.report.sentences import Scale
-from phasewise.report.tables import Table
 from phasewise.report.verdicts import ALL_TASKS, Verdict
-from phasewise.statistics import Interval
 
-VERDICT_COLUMNS = (
-    "task",
-    "better",
-    "other",
-    "verdict",
-    "difference",
-    "p, Holm",
-    "p",
-    "p, sign flip",
-    "P(better > other)",
-    "smallest detectable",
-    "seeds",
-    "examples",
+#: Smaller p-values are shown in papers as smaller than this: their digits mean nothing.
+_SMALLEST_P = 0.0001
+
+
+def _found(name: str, otherwise: object = None) -> Callable[[Verdict], object]:
+    """Reads a number of the paired comparison, if there is one."""
+    return lambda verdict: (
+        getattr(verdict.comparison, name) if verdict.comparison is not None else otherwise
+    )
+
+
+VERDICT_COLUMNS: tuple[Column[Verdict], ...] = (
+    Column(
+        "task",
+        lambda verdict: verdict.task,
+        {"task": attrgetter("task"), "metric": attrgetter("metric")},
+        latex_heading="task",
+        words=True,
+    ),
+    Column(
+        "better",
+        lambda verdict: verdict.first,
+        {"better": attrgetter("first")},
+        latex_heading="better",
+        words=True,
+    ),
+    Column(
+        "other",
+        lambda verdict: verdict.second,
+        {"other": attrgetter("second")},
+        latex_heading="other",
+        words=True,
+    ),
+    Column(
+        "verdict",
+        lambda verdict: _name_verdict(verdict),
+        {"verdict": lambda verdict: _name_verdict(verdict)},
+        name_pair,
+        latex_heading="verdict",
+        words=True,
+    ),
+    Column(
+        "difference",
+        lambda verdict: _show_difference(verdict, unit=True),
+        {
+            "difference": _found("mean"),
+            "difference_interval": _found("interval"),
+            "bootstrap_interval": attrgetter("bootstrap"),
+        },
+        name_pair,
+        latex_heading="difference",
+        latex=lambda verdict: escape_latex(_show_difference(verdict)),
+    ),
+    Column(
+        "p, Holm",
+        lambda verdict: show_p(verdict.holm_p),
+        {"holm_p": attrgetter("holm_p")},
+        name_pair,
+        latex_heading="$p$, Holm",
+        latex=lambda verdict: escape_latex(_show_corrected(verdict.holm_p)),
+    ),
+    Column(
+        "p",
+        lambda verdict: show_p(verdict.comparison and verdict.comparison.p_value),
+        {"p_value": _found("p_value")},
+        name_pair,
+    ),
+    Column(
+        "p, sign flip",
+        lambda verdict: show_p(verdict.comparison and verdict.comparison.sign_flip_p),
+        {"sign_flip_p": _found("sign_flip_p"), "welch_p": attrgetter("welch_p")},
+        name_pair,
+    ),
+    Column(
+        "P(better > other)",
+        lambda verdict: _show_superiority(verdict),
+        {
+            "chance": attrgetter("prob_superiority"),
+            "chance_interval": attrgetter("prob_superiority_interval"),
+        },
+        name_pair,
+        latex_heading="$P(A>B)$",
+        latex=lambda verdict: f"{verdict.prob_superiority:.2f}",
+    ),
+    Column(
+        "smallest detectable",
+        lambda verdict: _show_detectable(verdict),
+        {"detectable": _found("detectable")},
+        name_pair,
+        latex_heading="MDD",
+    ),
+    Column(
+        "seeds",
+        lambda verdict: str(_found("seeds", 0)(verdict)),
+        {"seeds": _found("seeds", 0)},
+        name_pair,
+    ),
+    Column(
+        "examples",
+        lambda verdict: str(_found("examples")(verdict) or MISSING),
+        {"examples": _found("examples")},
+        name_pair,
+    ),
 )
 
 
-@dataclass(frozen=True)
-class VerdictRow:
-    """One verdict for the CSV; differences on the scale of the metric."""
-
-    task: str
-    metric: str
-    better: str
-    other: str
-    verdict: str
-    difference: float | None
-    difference_interval: Interval | None
-    bootstrap_interval: Interval | None
-    holm_p: float | None
-    p_value: float | None
-    sign_flip_p: float | None
-    welch_p: float | None
-    chance: float
-    chance_interval: Interval | None
-    detectable: float | None
-    seeds: int
-    examples: int | None
-
-
-def build_verdict_row(verdict: Verdict) -> VerdictRow:
-    """Returns all numbers of a verdict, None where there is none."""
-    found = verdict.comparison
-    return VerdictRow(
-        task=verdict.task,
-        metric=verdict.metric,
-        better=verdict.first,
-        other=verdict.second,
-        verdict=_name_verdict(verdict),
-        difference=found.mean if found else None,
-        difference_interval=found.interval if found else None,
-        bootstrap_interval=verdict.bootstrap,
-        holm_p=verdict.holm_p,
-        p_value=found.p_value if found else None,
-        sign_flip_p=found.sign_flip_p if found else None,
-        welch_p=verdict.welch_p,
-        chance=verdict.prob_superiority,
-        chance_interval=verdict.prob_superiority_interval,
-        detectable=found.detectable if found else None,
-        seeds=found.seeds if found else 0,
-        examples=found.examples if found else None,
-    )
-
-
-def build_verdict_table(verdicts: Sequence[Verdict]) -> Table:
+def build_verdict_table(verdicts: Sequence[Verdict]) -> Table[Verdict]:
     """Returns every pair of methods, pooled over the tasks first."""
     pooled_first = sorted(verdicts, key=lambda verdict: verdict.task != ALL_TASKS)
-    cells = tuple(_verdict_cells(verdict) for verdict in pooled_first)
-    targets = {
-        (index, column): f"#{name_pair(verdict)}"
-        for index, verdict in enumerate(pooled_first)
-        for column in VERDICT_COLUMNS[3:]
-    }
-    return Table(VERDICT_COLUMNS, cells, words=4, grouped=True, targets=targets)
+    return Table(VERDICT_COLUMNS, tuple(pooled_first), grouped=True)
 
 
-def _verdict_cells(verdict: Verdict) -> tuple[str, ...]:
-    row, scale = build_verdict_row(verdict), Scale(verdict)
-    difference = MISSING
-    if row.difference is not None:
-        interval = row.difference_interval
-        span = "" if interval is None else f" {scale.show_interval(interval)}"
-        difference = f"{scale.show(row.difference)}{span} {scale.unit}"
-    span = "" if row.chance_interval is None else " [{:.2f}, {:.2f}]".format(*row.chance_interval)
-    return (
-        row.task,
-        row.better,
-        row.other,
-        row.verdict,
-        difference,
-        show_p(row.holm_p),
-        show_p(row.p_value),
-        show_p(row.sign_flip_p),
-        f"{row.chance:.2f}{span}",
-        MISSING if row.detectable is None else scale.show(row.detectable),
-        str(row.seeds),
-        MISSING if row.examples is None else str(row.examples),
-    )
+def render_verdicts(verdicts: Sequence[Verdict]) -> str:
+    """Returns all numbers of the verdicts as CSV, in the order given."""
+    return render_csv(VERDICT_COLUMNS, verdicts)
+
+
+def _show_difference(verdict: Verdict, *, unit: bool = False) -> str:
+    found, scale = verdict.comparison, Scale(verdict)
+    if found is None:
+        return MISSING
+    span = "" if found.interval is None else f" {scale.show_interval(found.interval)}"
+    return f"{scale.show(found.mean)}{span}" + (f" {scale.unit}" if unit else "")
+
+
+def _show_corrected(p: float | None) -> str:
+    return f"<{_SMALLEST_P}" if p is not None and p < _SMALLEST_P else show_p(p)
+
+
+def _show_superiority(verdict: Verdict) -> str:
+    interval = verdict.prob_superiority_interval
+    span = "" if interval is None else f" [{interval.low:.2f}, {interval.high:.2f}]"
+    return f"{verdict.prob_superiority:.2f}{span}"
+
+
+def _show_detectable(verdict: Verdict) -> str:
+    found = verdict.comparison
+    if found is None or found.detectable is None:
+        return MISSING
+    return Scale(verdict).show(found.detectable)
 
 
 def _name_verdict(verdict: Verdict) -> str:

@@ -12,9 +12,9 @@ from phasewise.formatting import show_amount, show_interval, show_score
 from phasewise.recipes.sampler_benchmark.figures import compute_anytime, draw_anytime
 from phasewise.recipes.sampler_benchmark.unit import UnitBenchmark
 from phasewise.records import write_atomically
+from phasewise.report.columns import Column, Table, render_markdown_table, write_csv
 from phasewise.report.sentences import describe_verdict
-from phasewise.report.tables import write_csv
-from phasewise.report.verdict_table import build_verdict_row
+from phasewise.report.verdict_table import render_verdicts
 from phasewise.report.verdicts import Verdict, put_better_first
 from phasewise.statistics import (
     Interval,
@@ -78,9 +78,7 @@ def write_benchmark(units: Sequence[UnitBenchmark], folder: Path) -> Path:
     trials = [row for unit, each in pairs for row in _list_trials(unit, each)]
     write_atomically(folder / "trials.csv", write_csv(trials))
     write_atomically(folder / "samplers.csv", write_csv(samplers))
-    write_atomically(
-        folder / "verdicts.csv", write_csv([build_verdict_row(verdict) for verdict in verdicts])
-    )
+    write_atomically(folder / "verdicts.csv", render_verdicts(verdicts))
     for unit, each in pairs:
         raw = {name: [[unit.sign * v for v in row] for row in rows] for name, rows in each.items()}
         figure = draw_anytime(compute_anytime(unit.metric, raw), assign_styles(raw))
@@ -226,21 +224,20 @@ def _describe_setting(unit: UnitBenchmark, rows: Sequence[SamplerRow]) -> str:
 
 
 def _table(unit: UnitBenchmark, rows: Sequence[SamplerRow]) -> str:
-    lines = [
-        f"| sampler | best {unit.metric}, mean [95 %] | SD over searches | mean best so far | "
-        "trials to match random | s a draw |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for row in rows:
-        matched = (
-            "not reached" if row.trials_to_match_random is None else row.trials_to_match_random
-        )
-        lines.append(
-            f"| {row.sampler} | {show_score(row.best.mean)} {show_interval(row.best_interval)} | "
-            f"{show_score(row.best.sd)} | {show_score(row.average_best)} | {matched} | "
-            f"{show_amount(row.draw_seconds)} |"
-        )
-    return "\n".join(lines)
+    columns: tuple[Column[SamplerRow], ...] = (
+        Column("sampler", lambda row: row.sampler, words=True),
+        Column(
+            f"best {unit.metric}, mean [95 %]",
+            lambda row: f"{show_score(row.best.mean)} {show_interval(row.best_interval)}",
+        ),
+        Column("SD over searches", lambda row: show_score(row.best.sd)),
+        Column("mean best so far", lambda row: show_score(row.average_best)),
+        Column(
+            "trials to match random", lambda row: str(row.trials_to_match_random or "not reached")
+        ),
+        Column("s a draw", lambda row: show_amount(row.draw_seconds)),
+    )
+    return render_markdown_table(Table(columns, tuple(rows))).rstrip("\n")
 
 
 def _list_sentences(

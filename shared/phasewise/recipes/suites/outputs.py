@@ -1,12 +1,13 @@
 """What a suite ends with: results database, plots, and RESULTS.md with findings in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from phasewise.figures.static import write_static
 from phasewise.recipes.suites.experiments import DATABASE_FILE, ExperimentRun, write_experiments
 from phasewise.recipes.suites.figures import (
     Ablation,
+    ExperimentResult,
     compute_ablation,
     draw_costs,
     draw_frontier,
@@ -16,8 +17,10 @@ from phasewise.recipes.suites.findings import default_reference, describe_findin
 from phasewise.recipes.suites.settings import Suite
 from phasewise.recipes.suites.study import find_experiment
 from phasewise.records import RunRecord, iterate_records, write_atomically
+from phasewise.report.columns import Column, Table, render_markdown_table
 from phasewise.runs import UnitPaths
 from phasewise.settings import Study
+from phasewise.statistics import Interval
 
 RESULTS_FILE = "RESULTS.md"
 PLOTS_FOLDER = "plots"
@@ -109,8 +112,7 @@ def _describe_task(
         f"Model {study.settings.model.source} on {value.device}; {value.metric} on the search set, "
         f"{better} is better. Memory is the {memory}, measured.",
         "",
-        *_tabulate(value),
-        "",
+        render_markdown_table(_build_table(value)),
         "### Findings",
         "",
         *[f"- {line}" for line in (describe_findings(value, reference) if reference else [])],
@@ -121,32 +123,25 @@ def _describe_task(
     return "\n".join(lines)
 
 
-def _tabulate(value: Ablation) -> list[str]:
-    head = [
-        "experiment",
-        f"{value.metric}, mean",
-        "95 % interval",
-        "seeds",
-        "seconds",
-        "peak MB",
-        "adapter MB",
-        "trained weights",
-    ]
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    for each in value.experiments:
-        interval = each.interval
-        cells = [
-            each.name,
-            _show(each.mean, ".4f"),
-            "-" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}",
-            str(len(each.scores)),
-            _show(each.train_seconds, ".1f"),
-            _show(each.memory_mb, ".0f"),
-            _show(each.adapter_mb, ".2f"),
-            _show(each.trainable_parameters, ",d"),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+def _build_table(value: Ablation) -> Table[ExperimentResult]:
+    def words(heading: str, show: Callable[[ExperimentResult], str]) -> Column[ExperimentResult]:
+        return Column(heading, show, words=True)
+
+    columns = (
+        words("experiment", lambda each: each.name),
+        words(f"{value.metric}, mean", lambda each: _show(each.mean, ".4f")),
+        words("95 % interval", lambda each: _show_interval(each.interval)),
+        words("seeds", lambda each: str(len(each.scores))),
+        words("seconds", lambda each: _show(each.train_seconds, ".1f")),
+        words("peak MB", lambda each: _show(each.memory_mb, ".0f")),
+        words("adapter MB", lambda each: _show(each.adapter_mb, ".2f")),
+        words("trained weights", lambda each: _show(each.trainable_parameters, ",d")),
+    )
+    return Table(columns, tuple(value.experiments))
+
+
+def _show_interval(interval: Interval | None) -> str:
+    return "-" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}"
 
 
 def _show(amount: float | None, form: str) -> str:
