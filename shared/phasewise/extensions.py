@@ -5,7 +5,7 @@ its folder takes away what it added and nothing else. A recipe may have
 
 - ``command.py`` with ``register(app)``: its commands, or more options of the core's;
 - ``section.py`` with ``SECTIONS``: sections of a study file, by key;
-- ``samplers.py`` with ``SAMPLERS``: rows like those of ``tuning/samplers.py``;
+- ``samplers.py`` with ``SAMPLERS``: rows like those of ``phasewise/samplers.py``;
 - ``ranges.py``: what narrows a unit's ranges, see ``tuning/narrowing.py``;
 - in its ``__init__.py``, which imports nothing: ``TRAINING_COMMANDS`` (that train in workers),
   ``REGISTRIES`` (folders of ``shared/`` for ``phasewise list``), ``USES`` (recipes that it imports,

@@ -4,16 +4,19 @@ import math
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import optuna
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from fake_pool import FakePool, write_tuning_study
+from phasewise.pruners import PRUNERS
 from phasewise.recipes.sampler_benchmark.openbox_sampler import PYTHON_VARIABLE
 from phasewise.recipes.sampler_benchmark.searches import run_search
 from phasewise.records import Evaluation
+from phasewise.report.citations import collect_bibtex
+from phasewise.samplers import SamplerSize, all_samplers, sampler_kind
 from phasewise.settings import (
     Hyperparameters,
     Parameter,
@@ -22,8 +25,8 @@ from phasewise.settings import (
     SearchSettings,
 )
 from phasewise.summaries import Optimum
-from phasewise.tuning.pruners import PRUNERS, TrialPruner, build_pruner
-from phasewise.tuning.samplers import SamplerSize, all_samplers, build_sampler, sampler_kind
+from phasewise.tuning.pruners import TrialPruner, build_pruner
+from phasewise.tuning.samplers import build_sampler
 from phasewise.tuning.search import search_unit
 from phasewise.tuning.spaces import Space, suggest
 from phasewise.tuning.storage import connect
@@ -53,7 +56,7 @@ SAMPLER_NAMES = [
     pytest.param(
         name, marks=pytest.mark.skipif(bool(ABSENT.get(name)), reason=str(ABSENT.get(name)))
     )
-    for name in get_args(SamplerName)
+    for name in all_samplers()
 ]
 #: The warm-up exists beside a schedule that decays, and half of the rest is forbidden.
 CONDITIONAL: dict[str, Any] = {
@@ -80,8 +83,32 @@ def _search(folder: Path, **search: Any) -> tuple[Optimum, list[dict[str, Any]]]
 
 
 def test_registries_hold_every_name() -> None:
-    assert set(all_samplers()) == set(get_args(SamplerName)) == set(MODEL_BASED)
-    assert set(PRUNERS) == set(get_args(PrunerName))
+    assert set(all_samplers()) == set(MODEL_BASED)
+    assert set(PRUNERS) == {"none", "median", "asha", "hyperband", "wilcoxon"}
+
+
+@pytest.mark.parametrize("name", MODEL_BASED)
+def test_a_row_is_taken_by_settings_and_told_of_in_the_paper(name: str) -> None:
+    row = sampler_kind(name)
+    assert SearchSettings(sampler=name).sampler == name
+    assert row.words.format(start=4)
+    assert collect_bibtex(row.works)
+    if not row.searches_fronts:
+        with pytest.raises(ValidationError, match=f"sampler {name} has one objective"):
+            SearchSettings(sampler=name, objective="pareto:accuracy,train_seconds")
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_a_pruner_is_taken_by_settings_and_told_of_in_the_paper(name: str) -> None:
+    assert SearchSettings(pruner=name).pruner == name
+    assert collect_bibtex(PRUNERS[name].works)
+    assert bool(PRUNERS[name].words) == (name != "none")
+
+
+@pytest.mark.parametrize(("key", "near"), [("sampler", "tpe"), ("pruner", "asha")])
+def test_an_unknown_name_is_refused_with_the_nearest(key: str, near: str) -> None:
+    with pytest.raises(ValidationError, match=f"no {key} has that name; did you mean '{near}'"):
+        SearchSettings(**{key: f"{near}x"})
 
 
 @pytest.mark.filterwarnings("error::optuna.exceptions.ExperimentalWarning", "error::UserWarning")
@@ -193,7 +220,7 @@ def test_samplers_learn_beside_pruned_trials(sampler: SamplerName, pruner: Prune
     assert set(states) == {"COMPLETE", "PRUNED"}
 
 
-@pytest.mark.parametrize("pruner", get_args(PrunerName))
+@pytest.mark.parametrize("pruner", PRUNERS)
 def test_every_pruner_ends_every_trial(tmp_path: Path, pruner: PrunerName) -> None:
     optimum, _ = _search(tmp_path, sampler="random", pruner=pruner)
     assert sum(optimum.trial_states.values()) == TRIALS

@@ -13,6 +13,8 @@ PACKAGE = Path(__file__).parents[2] / "shared" / "phasewise"
 LAYERS = [
     "errors",
     "extensions",
+    "samplers",
+    "pruners",
     "hub",
     "seeding",
     "settings",

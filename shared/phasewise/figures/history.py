@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from phasewise.figures.style import NEUTRAL, MethodStyle, new_figure, shorten
 from phasewise.formatting import show_score
 from phasewise.records import RunRecord, RunStatus
+from phasewise.samplers import schedule_startup
 from phasewise.settings import SearchSettings
-from phasewise.tuning.startup import schedule_startup
 
 #: Who proposed a trial: the published default, a quasi-random draw, a model of earlier trials.
 Origin = Literal["default", "earlier", "sobol", "model", "unknown"]

@@ -22,16 +22,6 @@ _MODEL_KEYS = {
     "bert-base": ("devlin2019bert",),
     "bert-large": ("devlin2019bert",),
 }
-SAMPLER_KEYS = {
-    "schedule": ("sobol1967distribution", "bergstra2011algorithms"),
-    "tpe": ("bergstra2011algorithms",),
-    "qmc": ("sobol1967distribution",),
-}
-PRUNER_KEYS = {
-    "median": ("golovin2017vizier",),
-    "asha": ("li2020asha",),
-    "hyperband": ("li2018hyperband",),
-}
 #: Tools by the name of the library in a record's environment.
 _TOOL_KEYS = {
     "torch": "paszke2019pytorch",

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from phasewise.formatting import join_words
+from phasewise.pruners import pruner_kind
 from phasewise.report.citations import (
-    PRUNER_KEYS,
-    SAMPLER_KEYS,
     cite,
     find_method_keys,
     find_model_keys,
@@ -14,24 +13,8 @@ from phasewise.report.citations import (
 )
 from phasewise.report.evidence import PHASES, TaskEvidence
 from phasewise.report.verdicts import ALL_TASKS, Verdict
+from phasewise.samplers import sampler_kind
 from phasewise.settings import SearchSettings, Study
-from phasewise.tuning.startup import schedule_startup
-
-_SAMPLERS = {
-    "tpe": "the tree-structured Parzen estimator",
-    "random": "random search",
-    "qmc": "a scrambled Sobol sequence",
-    "gp": "a Gaussian process",
-    "cmaes": "CMA-ES",
-    "grid": "a grid",
-    "nsga2": "NSGA-II",
-}
-_PRUNERS = {
-    "median": "the median rule",
-    "asha": "asynchronous successive halving",
-    "hyperband": "Hyperband",
-    "wilcoxon": "a Wilcoxon test",
-}
 
 
 def write_methods(study: Study, tasks: Sequence[TaskEvidence], verdicts: Sequence[Verdict]) -> str:
@@ -100,30 +83,18 @@ def _describe_defaults(study: Study) -> str:
 
 
 def _describe_search(search: SearchSettings) -> str:
-    keys = SAMPLER_KEYS.get(search.sampler, ())
-    if search.sampler == "schedule":
-        start = schedule_startup(search.trials)
-        how = (
-            f"the published default first, a Sobol sequence up to trial {start} and a "
-            "tree-structured Parzen estimator from there"
-        )
-    else:
-        how = _SAMPLERS.get(search.sampler, search.sampler)
+    sampler, stopper = sampler_kind(search.sampler), pruner_kind(search.pruner)
+    start = sampler.fixed.count(search.trials) if sampler.fixed else 0
+    how = sampler.words.format(start=start) + cite(sampler.works)
     pruner = ""
-    if search.pruner != "none":
-        name = _PRUNERS.get(search.pruner, search.pruner)
-        pruner = (
-            f", stopping unpromising trials by {name}{cite(PRUNER_KEYS.get(search.pruner, ()))}"
-        )
+    if stopper.words:
+        pruner = f", stopping unpromising trials by {stopper.words}{cite(stopper.works)}"
     top = min(search.confirm_top, search.trials)
-    return (
-        f"Per task and method {search.trials} trials were drawn by {how}{cite(keys)}{pruner}; the "
-        + (
-            f"{top} best were trained again with {search.confirm_seeds} fresh seeds each, and the "
-            "one with the best mean over these was chosen."
-            if top > 1
-            else f"best was trained again with {search.confirm_seeds} fresh seeds."
-        )
+    return f"Per task and method {search.trials} trials were drawn by {how}{pruner}; the " + (
+        f"{top} best were trained again with {search.confirm_seeds} fresh seeds each, and the "
+        "one with the best mean over these was chosen."
+        if top > 1
+        else f"best was trained again with {search.confirm_seeds} fresh seeds."
     )
 
 

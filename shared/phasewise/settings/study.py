@@ -3,29 +3,29 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from phasewise.pruners import pruner_kind
+from phasewise.samplers import sampler_kind
 from phasewise.settings.base import Section
 from phasewise.settings.objective import parse_objective
 
 #: The shard that holds every task; built in, so that one machine needs no ``shards:``.
 ALL_SHARD = "all"
 
-SamplerName = Literal[
-    "schedule",
-    "tpe",
-    "random",
-    "qmc",
-    "gp",
-    "cmaes",
-    "grid",
-    "nsga2",
-    "hyperopt",  # the extra `hyperopt`
-    "openbox",  # in an environment of its own, see recipes/sampler_benchmark
-]
-#: Samplers that cannot search for a front.
-_ONE_OBJECTIVE = ("cmaes", "hyperopt", "openbox")
-PrunerName = Literal["none", "median", "asha", "hyperband", "wilcoxon"]
+
+def _check_sampler(name: str) -> str:
+    sampler_kind(name)
+    return name
+
+
+def _check_pruner(name: str) -> str:
+    pruner_kind(name)
+    return name
+
+
+SamplerName = Annotated[str, AfterValidator(_check_sampler)]
+PrunerName = Annotated[str, AfterValidator(_check_pruner)]
 
 
 class ModelSettings(Section):
@@ -102,7 +102,7 @@ class SearchSettings(Section):
             raise ValueError(f"objective_weights: {len(weights)} given; one a name of multi:…")
         if weights is not None and min(weights) <= 0:
             raise ValueError("objective_weights must be above 0")
-        if kind == "pareto" and self.sampler in _ONE_OBJECTIVE:
+        if kind == "pareto" and not sampler_kind(self.sampler).searches_fronts:
             raise ValueError(
                 f"sampler {self.sampler} has one objective; a front needs schedule, tpe, nsga2"
             )

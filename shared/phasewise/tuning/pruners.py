@@ -1,4 +1,4 @@
-"""Pruners by name, and at which point of training two trials are compared.
+"""Whether a trial goes on, and at which point of training two trials are compared.
 
 Trials differ in epochs and in batch size, so neither steps nor epochs are a common clock: at step
 100 a small batch has seen little data, and at epoch 1 a six-epoch trial still has nearly its peak
@@ -13,63 +13,17 @@ import warnings
 from collections.abc import Callable, Mapping
 
 import optuna
-from optuna.pruners import (
-    BasePruner,
-    HyperbandPruner,
-    MedianPruner,
-    NopPruner,
-    SuccessiveHalvingPruner,
-    WilcoxonPruner,
-)
+from optuna.pruners import BasePruner
 
+from phasewise.pruners import STAGES, pruner_kind
 from phasewise.records import Evaluation
 from phasewise.settings import PrunerName, SearchSettings
 from phasewise.training.interface import Decision
 
-#: Stages of a training; 12 holds the evaluations of 1, 2, 3, 4 or 6 epochs exactly.
-STAGES = 12
-#: The median says little before this many trials have ended, or so early in training.
-MEDIAN_STARTUP_TRIALS = 4
-MEDIAN_WARMUP_STAGES = STAGES // 4
-#: One-sided level of the Wilcoxon test (Optuna's default).
-WILCOXON_LEVEL = 0.1
-
-
-def _build_median(_: SearchSettings) -> BasePruner:
-    return MedianPruner(n_startup_trials=MEDIAN_STARTUP_TRIALS, n_warmup_steps=MEDIAN_WARMUP_STAGES)
-
-
-def _build_asha(search: SearchSettings) -> BasePruner:
-    # Two rungs before the end, at 1/f**2 and 1/f of the training.
-    factor = search.pruning_factor
-    first = max(1, STAGES // factor**2)
-    return SuccessiveHalvingPruner(min_resource=first, reduction_factor=factor)
-
-
-def _build_hyperband(search: SearchSettings) -> BasePruner:
-    return HyperbandPruner(
-        min_resource=1, max_resource=STAGES, reduction_factor=search.pruning_factor
-    )
-
-
-def _build_wilcoxon(_: SearchSettings) -> BasePruner:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return WilcoxonPruner(p_threshold=WILCOXON_LEVEL)
-
-
-PRUNERS: dict[PrunerName, Callable[[SearchSettings], BasePruner]] = {
-    "none": lambda _: NopPruner(),
-    "median": _build_median,
-    "asha": _build_asha,
-    "hyperband": _build_hyperband,
-    "wilcoxon": _build_wilcoxon,
-}
-
 
 def build_pruner(search: SearchSettings) -> BasePruner:
     """Returns the pruner that a study's ``search.pruner`` names."""
-    return PRUNERS[search.pruner](search)
+    return pruner_kind(search.pruner).build(search.pruning_factor)
 
 
 def stage_of(epoch: float, epochs: float) -> int:
@@ -99,9 +53,7 @@ class TrialPruner:
     ) -> None:
         self._study = study
         self._score = score
-        # Only the median compares scores of the very same stage; it sees the last known score of
-        # a trial between its evaluations. To a Wilcoxon test such copies would be false evidence.
-        self._fills_gaps = pruner == "median"
+        self._fills_gaps = pruner_kind(pruner).fills_gaps
         self._reports: dict[int, dict[int, float]] = {}
 
     def forget(self, number: int) -> None:

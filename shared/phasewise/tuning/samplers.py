@@ -6,33 +6,19 @@ killed and resumed draws what it would have drawn anyway, never the same again (
 reopened with its old seed repeats its first draws).
 """
 
-import importlib
 import itertools
-import math
-import warnings
-from collections import ChainMap
-from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from phasewise.errors import ConfigError
-from phasewise.extensions import recipe_modules
+from phasewise.samplers import SamplerSize, sampler_kind
 from phasewise.settings import CategoricalParameter, RangeParameter, SamplerName, SearchSettings
 from phasewise.tuning.spaces import Space, build_distribution
 
-#: Told trials that TPE wants before it models on its own (Optuna's default).
-TPE_STARTUP = 10
-#: The same for the Gaussian process; 10 would leave nothing of a small budget.
-GP_STARTUP = 4
-#: New draws by a model in place of one that was tried before or is not allowed.
-REDRAWS = 20
-#: A Gaussian process takes a second a draw and proposes nearly the same again.
-GP_REDRAWS = 1
 #: Random draws after that; a space of which one in a thousand points is allowed is refused before.
 RANDOM_DRAWS = 1000
 #: Allowed ones among them, of which the nearest to the model's proposal is taken.
@@ -42,64 +28,8 @@ NEARBY_DRAWS = 32
 #: sequential. Constant liar keeps the few apart (Optuna); far more would be random search.
 PARALLEL_SHARE = 5
 PARALLEL_FEWEST = 2
-_COMPLETE = (TrialState.COMPLETE,)
 #: How a trial ends that says something about its settings.
 TOLD = (TrialState.COMPLETE, TrialState.PRUNED)
-
-
-class SamplerSize(NamedTuple):
-    """What a sampler's own sizes depend on."""
-
-    trials: int  # of the whole search
-    dimensions: int  # searched parameters
-
-
-class SamplerKind(NamedTuple):
-    """One entry of the registry."""
-
-    build: Callable[[int, SamplerSize], BaseSampler] | None  # from a seed; None: fixed draws only
-    startup: Callable[[SamplerSize], float]  # trials in ``states`` before a draw uses a model
-    states: tuple[TrialState, ...] = TOLD
-    redraws: int = REDRAWS
-    require: Callable[[], None] = lambda: None  # refuses a sampler that is not installed
-
-
-def _generation(size: SamplerSize) -> int:
-    """A third of the budget, so that even ten trials see two generations after the first."""
-    return max(4, size.trials // 3)
-
-
-def _build_tpe(seed: int, startup: int) -> BaseSampler:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            n_startup_trials=startup, multivariate=True, group=True, constant_liar=True, seed=seed
-        )
-
-
-def _build_gp(seed: int, _: SamplerSize) -> BaseSampler:
-    # Optuna fits the process with torch, six times faster on one thread than on all.
-    importlib.import_module("torch").set_num_threads(1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.GPSampler(
-            n_startup_trials=GP_STARTUP, seed=seed, warn_independent_sampling=False
-        )
-
-
-def _build_cmaes(seed: int, _: SamplerSize) -> BaseSampler:
-    return optuna.samplers.CmaEsSampler(
-        n_startup_trials=1, seed=seed, warn_independent_sampling=False
-    )
-
-
-def _build_nsga2(seed: int, size: SamplerSize) -> BaseSampler:
-    return optuna.samplers.NSGAIISampler(population_size=_generation(size), seed=seed)
-
-
-def _cmaes_population(size: SamplerSize) -> int:
-    """Trial 0 and one population, 4 + 3 ln d (Hansen, arXiv 1604.00772, table 1)."""
-    return 1 + 4 + math.floor(3 * math.log(max(1, size.dimensions)))
 
 
 class AllowedSampler(BaseSampler):
@@ -194,43 +124,6 @@ class AllowedSampler(BaseSampler):
         self._inner.after_trial(study, trial, state, values)
 
 
-_SAMPLERS: dict[SamplerName, SamplerKind] = {
-    # Its start-up is fixed draws; one told trial is enough for TPE to go on from there.
-    "schedule": SamplerKind(lambda seed, _: _build_tpe(seed, 1), lambda _: 1),
-    "tpe": SamplerKind(lambda seed, _: _build_tpe(seed, TPE_STARTUP), lambda _: TPE_STARTUP),
-    "random": SamplerKind(
-        lambda seed, _: optuna.samplers.RandomSampler(seed=seed), lambda _: float("inf")
-    ),
-    "qmc": SamplerKind(None, lambda _: float("inf")),
-    "grid": SamplerKind(None, lambda _: float("inf")),
-    "gp": SamplerKind(_build_gp, lambda _: GP_STARTUP, _COMPLETE, GP_REDRAWS),
-    "cmaes": SamplerKind(_build_cmaes, _cmaes_population, _COMPLETE),
-    "nsga2": SamplerKind(_build_nsga2, _generation, _COMPLETE),
-}
-
-
-@cache
-def all_samplers() -> dict[SamplerName, SamplerKind]:
-    """Returns the registry, with the rows that recipes add."""
-    added = [module.SAMPLERS for module in recipe_modules("samplers")]
-    return dict(ChainMap(_SAMPLERS, *added))
-
-
-def sampler_kind(name: SamplerName) -> SamplerKind:
-    """Returns a sampler's row.
-
-    Raises:
-        ConfigError: The recipe that adds it is not there.
-    """
-    known = all_samplers()
-    if name not in known:
-        raise ConfigError(
-            f"search.sampler: {name} comes with a recipe that is not there; "
-            f"expected one of {', '.join(known)}"
-        )
-    return known[name]
-
-
 def build_sampler(name: SamplerName, *, seed: int, size: SamplerSize, space: Space) -> BaseSampler:
     """Returns the sampler for one draw.
 
@@ -265,5 +158,6 @@ def parallel_limit(search: SearchSettings) -> int:
 def draws_from_model(name: SamplerName, study: optuna.Study, size: SamplerSize) -> bool:
     """Returns whether the next adaptive draw uses what earlier trials taught."""
     kind = sampler_kind(name)
-    told = len(study.get_trials(deepcopy=False, states=kind.states))
+    states = TOLD if kind.pruned_teach else (TrialState.COMPLETE,)
+    told = len(study.get_trials(deepcopy=False, states=states))
     return told >= kind.startup(size)

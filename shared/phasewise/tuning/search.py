@@ -13,6 +13,7 @@ from rich.console import Console
 from phasewise.errors import ConfigError, PhasewiseError
 from phasewise.records import Evaluation, RunRecord
 from phasewise.runs import build_seeds
+from phasewise.samplers import sampler_kind
 from phasewise.settings import Study
 from phasewise.summaries import Optimum, PhaseSummary, write_optimum
 from phasewise.training.interface import Decision, RunJob
@@ -142,7 +143,7 @@ class _Search:
                 f"refining {earlier.study}: trial 0 is its trial {earlier.best_trial}, "
                 f"ranges {earlier.ranges}"
             )
-        elif ended == 0 and self._settings.sampler == "schedule" and notes:
+        elif ended == 0 and sampler_kind(self._settings.sampler).starts_with_default and notes:
             self._say(f"trial 0 is the published default but for the space: {', '.join(notes)}")
 
     def _next_job(self) -> RunJob | None:

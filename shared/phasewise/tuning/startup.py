@@ -11,16 +11,13 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
+from phasewise.samplers import SamplerKind, sampler_kind
 from phasewise.settings import CategoricalParameter, RangeParameter, Scalar, SearchSettings
 from phasewise.tuning.spaces import Space, from_unit, place_first
 
 #: How a trial's hyperparameters were chosen.
 Origin = Literal["default", "earlier", "sobol", "grid", "random", "model"]
 
-#: Fewest start-up trials of the schedule, and the share of all trials they take. Optuna's
-#: own TPE draws at random until it has ten results, so that a search of ten would never use it.
-SCHEDULE_FEWEST = 4
-SCHEDULE_SHARE = 3
 #: Values of a continuous range on a grid, both ends included: 1, 2, 3 or more decades in 4 steps.
 GRID_VALUES = 4
 #: Sobol points looked at for each that is wanted; a space may forbid nearly all of them.
@@ -36,11 +33,6 @@ class Draw(NamedTuple):
     values: dict[str, Scalar]  # searched parameters only
 
 
-def schedule_startup(trials: int) -> int:
-    """Returns how many trials the schedule spends before its model draws."""
-    return min(trials, max(SCHEDULE_FEWEST, trials // SCHEDULE_SHARE))
-
-
 def plan_startup(search: SearchSettings, space: Space, *, seed: int) -> list[Draw]:
     """Returns the fixed draws of a search, in trial order; none for purely adaptive samplers.
 
@@ -54,20 +46,17 @@ def plan_startup(search: SearchSettings, space: Space, *, seed: int) -> list[Dra
         space: The method's space; its default is trial 0 of the schedule.
         seed: Of the Sobol scrambling and of the choice among grid points.
     """
-    first = _first_draws(search, space)
-    if search.sampler == "schedule":
-        rest = schedule_startup(search.trials) - len(first)
-        return [*first, *sobol_draws(space, rest, seed=seed)]
-    if search.sampler == "qmc":
-        return [*first, *sobol_draws(space, search.trials - len(first), seed=seed)]
-    if search.sampler == "grid":
-        return [*first, *grid_draws(space, search.trials - len(first), seed=seed)]
-    return first
+    sampler = sampler_kind(search.sampler)
+    first, fixed = _first_draws(space, sampler), sampler.fixed
+    if fixed is None:
+        return first
+    draw = sobol_draws if fixed.points == "sobol" else grid_draws
+    return [*first, *draw(space, fixed.count(search.trials) - len(first), seed=seed)]
 
 
-def _first_draws(search: SearchSettings, space: Space) -> list[Draw]:
+def _first_draws(space: Space, sampler: SamplerKind) -> list[Draw]:
     """Returns an earlier search's winner, else the default where the sampler starts with it."""
-    if space.first is None and search.sampler != "schedule":
+    if space.first is None and not sampler.starts_with_default:
         return []
     values = place_first(space).values
     origin: Origin = "default" if space.first is None else "earlier"
@@ -118,11 +107,6 @@ def _take_allowed(
         if space.is_plain or (values not in taken and space.allows(values)):
             taken.append(values)
     return taken
-
-
-def grid_size(space: Space) -> int:
-    """Returns the number of points of the full grid, allowed or not."""
-    return math.prod(len(_grid_axis(parameter)) for parameter in space.searched.values())
 
 
 def _grid_axis(parameter: RangeParameter | CategoricalParameter) -> list[Scalar]:

@@ -15,19 +15,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from phasewise.records import RunRecord, RunStatus, read_record
 from phasewise.runs import build_seeds
+from phasewise.samplers import SamplerSize, sampler_kind
 from phasewise.seeding import derive_seed
 from phasewise.settings import Hyperparameters
 from phasewise.training.interface import RunJob
 from phasewise.tuning.memory import MemoryModel
 from phasewise.tuning.objectives import Objective
 from phasewise.tuning.pruners import build_pruner
-from phasewise.tuning.samplers import (
-    SamplerSize,
-    build_sampler,
-    draws_from_model,
-    parallel_limit,
-    sampler_kind,
-)
+from phasewise.tuning.samplers import build_sampler, draws_from_model, parallel_limit
 from phasewise.tuning.spaces import merge_hyperparameters, suggest
 from phasewise.tuning.startup import Draw, plan_startup
 from phasewise.tuning.storage import Say, open_study

@@ -29,7 +29,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 from phasewise.cli.app import app
 from phasewise.settings import load_study
-from phasewise.tuning.samplers import all_samplers
+from phasewise.samplers import all_samplers
 
 commands = list(get_command(app).commands)
 for command in commands:

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from phasewise.pruners import PRUNERS
 from phasewise.report import build_report
 from phasewise.report.citations import (
     _MODEL_KEYS,
     _TASK_KEYS,
-    PRUNER_KEYS,
-    SAMPLER_KEYS,
     TOOLS,
     collect_bibtex,
     find_method_keys,
     list_uncited,
 )
+from phasewise.samplers import all_samplers
 from phasewise.settings import Study, registry_names
 from synthetic import UnitWriter, write_baselines, write_ledger
 
@@ -75,8 +75,10 @@ def test_latex_cites_only_what_the_bibliography_holds(folder: Path) -> None:
 
 
 def test_every_known_key_has_an_entry_with_what_its_kind_needs() -> None:
-    groups = (_TASK_KEYS, _MODEL_KEYS, SAMPLER_KEYS, PRUNER_KEYS)
-    keys = {key for group in groups for found in group.values() for key in found} | set(TOOLS)
+    groups = (*_TASK_KEYS.values(), *_MODEL_KEYS.values())
+    rows = (*all_samplers().values(), *PRUNERS.values())
+    works = (*groups, *(row.works for row in rows))
+    keys = {key for found in works for key in found} | set(TOOLS)
     needed = {"article": "journal", "inproceedings": "booktitle", "book": "publisher", "misc": ""}
     for entry in collect_bibtex(sorted(keys)).strip().split("\n\n"):
         kind = re.match(r"@(\w+)\{", entry)

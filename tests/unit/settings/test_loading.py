@@ -29,7 +29,10 @@ def test_valid_study_resolves_its_registered_files(write_study: Writer) -> None:
         ({"search": {"trails": 3}}, "unknown key 'search.trails'; did you mean 'trials'?"),
         ({"search": {"trials": "ten"}}, "search.trials: input should be a valid integer"),
         ({"search": {"trials": 0}}, "greater than or equal to 1, got 0"),
-        ({"search": {"sampler": "tpee"}}, "search.sampler: input should be 'schedule', 'tpe'"),
+        (
+            {"search": {"sampler": "tpee"}},
+            "search.sampler: no sampler has that name; did you mean 'tpe'",
+        ),
         ({"search": {"space": "documentd"}}, "did you mean 'documented'?"),
         ({"tasks": {"rotten_tomatos": {}}}, "did you mean 'rotten_tomatoes'?"),
         ({"methods": {"lorra": {}}}, "did you mean 'lora'?"),

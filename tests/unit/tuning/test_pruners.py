@@ -5,9 +5,10 @@ from typing import Any
 import optuna
 import pytest
 
+from phasewise.pruners import STAGES
 from phasewise.records import Evaluation
 from phasewise.settings import SearchSettings
-from phasewise.tuning.pruners import STAGES, TrialPruner, build_pruner, stage_of
+from phasewise.tuning.pruners import TrialPruner, build_pruner, stage_of
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """The rows of other libraries' samplers."""
 
-from optuna.trial import TrialState
-
 from phasewise.recipes.sampler_benchmark.hyperopt_sampler import (
     HYPEROPT_STARTUP,
     build_hyperopt,
@@ -12,20 +10,25 @@ from phasewise.recipes.sampler_benchmark.openbox_sampler import (
     build_openbox,
     require_openbox,
 )
-from phasewise.settings import SamplerName
-from phasewise.tuning.samplers import GP_REDRAWS, SamplerKind
+from phasewise.samplers import GP_REDRAWS, SamplerKind
 
-SAMPLERS: dict[SamplerName, SamplerKind] = {
+SAMPLERS: dict[str, SamplerKind] = {
     "hyperopt": SamplerKind(
+        "HyperOpt's tree-structured Parzen estimator",
+        ("bergstra2011algorithms",),
         lambda seed, _: build_hyperopt(seed),
         lambda _: HYPEROPT_STARTUP,
+        searches_fronts=False,
         require=require_hyperopt,
     ),
     "openbox": SamplerKind(
+        "OpenBox's Gaussian process",
+        (),
         lambda seed, _: build_openbox(seed),
         lambda _: OPENBOX_STARTUP,
-        (TrialState.COMPLETE,),
-        GP_REDRAWS,
-        require_openbox,
+        pruned_teach=False,
+        searches_fronts=False,
+        redraws=GP_REDRAWS,
+        require=require_openbox,
     ),
 }

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import optuna
 from optuna.trial import TrialState
 
+from phasewise.samplers import SamplerSize, sampler_kind
 from phasewise.seeding import derive_seed
 from phasewise.settings import Hyperparameters, SamplerName, SearchSettings
-from phasewise.tuning.samplers import SamplerSize, build_sampler, sampler_kind
+from phasewise.tuning.samplers import build_sampler
 from phasewise.tuning.spaces import Space, merge_hyperparameters, suggest
 from phasewise.tuning.startup import plan_startup
 
