@@ -53,7 +53,11 @@ def test_one_column_is_shown_by_every_renderer() -> None:
     assert "a|b & -- \\\\\n\\midrule\nc & 2.0 \\% \\\\" in latex
     first, second, _ = csv.DictReader(io.StringIO(render_csv(COLUMNS, ROWS)))
     assert float(first["score"]) == 1 / 3
-    assert (first["score_low"], second["score_low"], first["hidden"]) == ("0.1", "", "1")
+    assert (first["score_interval_low"], second["score_interval_low"], first["hidden"]) == (
+        "0.1",
+        "",
+        "1",
+    )
 
 
 def test_cells_link_to_their_records_and_missing_ones_do_not() -> None:
