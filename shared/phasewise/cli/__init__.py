@@ -1,4 +1,4 @@
-"""The command line: one command a rule, and what a person uses without Snakemake."""
+"""The command line: one command per rule, and what a person uses without Snakemake."""
 
 import gc
 import os

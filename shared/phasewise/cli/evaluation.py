@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from phasewise.cli.models import BatchOption, DeviceOption, TextOption
+from phasewise.cli.models import BatchOption, DeviceOption, LengthOption, TextOption
 from phasewise.cli.options import DEFAULT_STUDY, StudyOption, require_unit
 from phasewise.errors import ConfigError
 from phasewise.settings import load_study
@@ -50,9 +50,6 @@ HarnessInclude = Annotated[
 ]
 HarnessLimit = Annotated[
     int | None, _asked("First so many rows of each harness task.", "--lm-eval-limit", min=1)
-]
-LengthOption = Annotated[
-    int | None, typer.Option(min=8, help="Tokens of a text. Default: the task's.")
 ]
 PredictionsFile = Annotated[
     Path | None, typer.Option(help="JSONL for what the model said of each labelled row.")

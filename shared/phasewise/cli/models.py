@@ -13,7 +13,10 @@ DeviceOption = Annotated[
     Literal["auto", "cpu", "cuda"],
     typer.Option(envvar="PHASEWISE_DEVICE", help="auto: the first GPU if there is one."),
 ]
-BatchOption = Annotated[int, typer.Option(min=1, help="Rows a forward pass.")]
+LengthOption = Annotated[
+    int | None, typer.Option(min=8, help="Tokens of a text. Default: the task's.")
+]
+BatchOption = Annotated[int, typer.Option(min=1, help="Rows per forward pass.")]
 TextOption = Annotated[
     list[str] | None,
     typer.Option("--text", help="A text column; twice for a pair. Default: the task's."),
@@ -89,9 +92,7 @@ def predict(
         str, typer.Option(help="Name of a probability column, from {label} and {index}.")
     ] = "{label}",
     batch_size: BatchOption = 32,
-    max_length: Annotated[
-        int | None, typer.Option(min=8, help="Tokens of a text. Default: the task's.")
-    ] = None,
+    max_length: LengthOption = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens of a response. Default: the task's.")
     ] = None,
@@ -101,7 +102,7 @@ def predict(
     device: DeviceOption = "auto",
     log: LogOption = None,
 ) -> None:
-    """Predict the rows of a file, in its order: one probability a class, or answers of decoders."""
+    """Predict a file's rows, in its order: one probability per class, or answers of decoders."""
     models = _choose_models(model, folders or [], ensemble=ensemble)
     from phasewise.inference.predicting import predict_file
     from phasewise.tuning.progress import ProgressLog

@@ -21,6 +21,12 @@ ShardOption = Annotated[
     str, typer.Option("--vm", help="Shard of the study; `all` is every task of it.")
 ]
 
+#: Model and machine, in the same words wherever a study is made: help text and name of an option.
+BASE_MODEL = ("Hub id, local folder or package:NAME.", "--base-model")
+LAYERS = ("Keep the model's first n layers.", "--layers")
+MAX_LENGTH = ("Tokens of a text.", "--max-length")
+SEED = ("Of all random streams.", "--seed")
+DEVICE = ("auto, cpu or cuda.", "--device")
 #: Where the help lists a command.
 RUN_PANEL = "Run (what the Snakemake rules call)"
 LOOK_PANEL, USE_PANEL = "Look", "Use the result"

@@ -17,7 +17,7 @@ from phasewise.cli import searching
 from phasewise.cli.app import app
 from phasewise.errors import ConfigError, DataError
 from phasewise.recipes.file_search.study import FileRequest, write_file_study
-from phasewise.recipes.request_options import tell_data
+from phasewise.recipes.steps import tell_data
 from phasewise.settings import load_study
 from phasewise.tuning import units
 from tiny_models import write_tiny_decoder

@@ -9,7 +9,7 @@ from phasewise.cli import searching
 from phasewise.cli.options import DEFAULT_STUDY, RUN_PANEL, LogOption
 from phasewise.errors import ConfigError
 from phasewise.recipes.file_search import options
-from phasewise.recipes.request_options import tell_data
+from phasewise.recipes.steps import tell_data
 from phasewise.settings import Study, load_study
 
 

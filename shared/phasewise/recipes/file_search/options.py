@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from phasewise.cli.options import DEFAULT_STUDY
+from phasewise.cli.options import BASE_MODEL, DEFAULT_STUDY, DEVICE, LAYERS, MAX_LENGTH, SEED
 from phasewise.errors import ConfigError
 
 _UNIT, _FILES = "A unit of a study", "Files instead of a study"
@@ -34,7 +34,7 @@ UnitMethod = Annotated[
     str | None,
     typer.Option("--method", "-m", help="A method of the study; with files: default lora."),
 ]
-BaseModel = Annotated[str | None, _flag("Hub id, local folder or package:NAME.", "--base-model")]
+BaseModel = Annotated[str | None, _flag(*BASE_MODEL)]
 TrainFile = Annotated[Path | None, _flag("JSONL, CSV, TSV or Parquet.", "--train-file")]
 ValidationFile = Annotated[Path | None, _flag("Trials are scored on it.", "--validation-file")]
 OutputDir = Annotated[Path | None, _flag("Everything is written below it.", "--output-dir")]
@@ -85,10 +85,10 @@ ResponseColumn = Annotated[
 PromptTemplate = Annotated[
     str | None, _flag("Prompt with {column} names.  [default: Alpaca's]", "--prompt-template")
 ]
-MaxLength = Annotated[int | None, _flag("Tokens of a text.", "--max-length")]
-Layers = Annotated[int | None, _flag("Keep the model's first n layers.", "--layers")]
-Seed = Annotated[int | None, _flag("Of all random streams.", "--seed")]
-Device = Annotated[str | None, _flag("auto, cpu or cuda.", "--device")]
+MaxLength = Annotated[int | None, _flag(*MAX_LENGTH)]
+Layers = Annotated[int | None, _flag(*LAYERS)]
+Seed = Annotated[int | None, _flag(*SEED)]
+Device = Annotated[str | None, _flag(*DEVICE)]
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def plan(
 
 def print_pilots(study: Study, units: list[tuple[str, str]]) -> None:
     """Measures units by short runs, and prints the time, memory and disk to expect of them."""
-    from phasewise.recipes.pilot.pilot import run_pilot
+    from phasewise.recipes.pilot.measure import run_pilot
 
     table = Table("unit", "runs", "hours (95 %)", "peak MB", "disk MB", title="measured by pilots")
     for task, method in units:

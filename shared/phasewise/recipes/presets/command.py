@@ -8,6 +8,7 @@ import typer
 from phasewise.cli.options import RUN_PANEL
 from phasewise.errors import ConfigError
 from phasewise.recipes import request_options as options
+from phasewise.recipes import steps
 from phasewise.recipes.presets.settings import load_preset
 from phasewise.recipes.request import StudyRequest
 from phasewise.settings import ALL_SHARD, Study, load_study
@@ -107,8 +108,8 @@ def _compare_modules(resolved: Any, request: StudyRequest, seeds: int) -> tuple[
 
 def _search(study: Study, output_dir: Path, prefix: str = "") -> Any:
     task, method = _only_unit(study)
-    options.tell_data(study)
-    return options.run_search(study, task, method, output_dir, prefix)
+    steps.tell_data(study)
+    return steps.run_search(study, task, method, output_dir, prefix)
 
 
 def _only_unit(study: Study) -> tuple[str, str]:
@@ -129,6 +130,6 @@ def _preview(
         most = resolved.trials if only else None
         path, design = write_design_study(resolved, request, seeds=seeds, most_runs=most)
         typer.echo(f"{len(design.subsets)} configurations of {', '.join(design.parts)}")
-        options.preview(path, pilot=pilot)
+        steps.preview(path, pilot=pilot)
     if not only:
-        options.preview(write_search_study(resolved, request), pilot=pilot)
+        steps.preview(write_search_study(resolved, request), pilot=pilot)

@@ -9,6 +9,7 @@ import typer
 from phasewise.cli.options import RUN_PANEL
 from phasewise.errors import PhasewiseError
 from phasewise.recipes import request_options as options
+from phasewise.recipes import steps
 from phasewise.settings import ALL_SHARD, Study, load_study
 
 
@@ -60,10 +61,10 @@ def ablate(
     )
     path = write_ablation_study(read, request)
     if dry_run or estimate:
-        options.preview(path, pilot=estimate)
+        steps.preview(path, pilot=estimate)
         return
     loaded = load_study(path)
-    options.tell_data(loaded)
+    steps.tell_data(loaded)
     troubles = _search_units(loaded, output_dir, continue_on_error=continue_on_error)
     for file in write_ablation_outputs(read, loaded, output_dir, troubles=troubles):
         typer.echo(str(file))
@@ -79,7 +80,7 @@ def _search_units(study: Study, output_dir: Path, *, continue_on_error: bool) ->
     troubles: dict[str, str] = {}
     for task, method in study.units_of(ALL_SHARD):
         try:
-            options.run_search(study, task, method, output_dir)
+            steps.run_search(study, task, method, output_dir)
         except PhasewiseError as error:
             if not continue_on_error:
                 raise

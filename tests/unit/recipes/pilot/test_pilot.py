@@ -6,7 +6,7 @@ import pytest
 import fake_pool
 from fake_pool import FakePool, write_tuning_study
 from phasewise.errors import PhasewiseError
-from phasewise.recipes.pilot.pilot import run_pilot
+from phasewise.recipes.pilot.measure import run_pilot
 from phasewise.records import Evaluation, RunCost, RunRecord
 from phasewise.runs import RunConfig
 from phasewise.settings import Study
