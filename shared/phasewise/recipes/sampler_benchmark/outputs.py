@@ -235,7 +235,7 @@ def _table(unit: UnitBenchmark, rows: Sequence[SamplerRow]) -> str:
         Column(
             "trials to match random", lambda row: str(row.trials_to_match_random or "not reached")
         ),
-        Column("s a draw", lambda row: show_amount(row.draw_seconds)),
+        Column("s per draw", lambda row: show_amount(row.draw_seconds)),
     )
     return render_markdown_table(Table(columns, tuple(rows))).rstrip("\n")
 
