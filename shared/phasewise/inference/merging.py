@@ -53,7 +53,8 @@ def merge_adapter(
         device: Where the work is done.
 
     Raises:
-        ConfigError: ``adapter`` holds none, or ``output`` is not new.
+        ConfigError: ``adapter`` holds none, or one that PEFT cannot merge, or ``output`` is not
+            new.
         PhasewiseError: The merged model answers differently.
     """
     source = read_model_folder(adapter)
@@ -67,8 +68,7 @@ def merge_adapter(
     with torch.inference_mode():
         before = _answer(model, inputs)
         _part_adapted_ends(model)
-        merged = model.merge_and_unload(safe_merge=True)
-        merged.eval()
+        merged = _merge(model, adapter)
         difference = _compare(before, _answer(merged, inputs))
     if not difference <= _TOLERANCE:
         raise PhasewiseError(
@@ -80,6 +80,15 @@ def merge_adapter(
     loaded.tokenizer.save_pretrained(output)
     _copy_papers(adapter, output)
     return Merged(output, difference, source.quantization != "none")
+
+
+def _merge(model: Any, adapter: Path) -> Any:
+    """Returns the base model with the adapter in its weights, in evaluation mode."""
+    try:
+        return model.merge_and_unload(safe_merge=True).eval()
+    except (AttributeError, NotImplementedError) as error:  # a prompt, say, is no change of weights
+        kind = str(model.peft_config[model.active_adapter].peft_type.value)
+        raise ConfigError(f"{adapter}: PEFT cannot merge an adapter of type {kind}") from error
 
 
 def _part_adapted_ends(model: Any) -> None:

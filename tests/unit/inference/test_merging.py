@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import (
+    IA3Config,
+    LoraConfig,
+    PeftConfig,
+    PromptTuningConfig,
+    VeraConfig,
+    get_peft_model,
+)
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from phasewise.errors import ConfigError
@@ -86,6 +93,47 @@ def test_half_precision_is_written_on_demand(
 ) -> None:
     merge_adapter(trained("lora"), tmp_path / "merged", dtype="bfloat16", device="cpu")
     assert json.loads((tmp_path / "merged/config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_an_adapter_that_is_no_change_of_weights_is_refused_by_name(tmp_path: Path) -> None:
+    base = AutoModelForCausalLM.from_pretrained(write_tiny_decoder(tmp_path / "llama"))
+    config = PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
+    save_model(get_peft_model(base, config), tmp_path / "adapter")
+    with pytest.raises(ConfigError, match="PEFT cannot merge an adapter of type PROMPT_TUNING"):
+        merge_adapter(tmp_path / "adapter", tmp_path / "merged", device="cpu")
+    assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        VeraConfig(r=8, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"),
+        IA3Config(
+            target_modules=["k_proj", "v_proj", "down_proj"],
+            feedforward_modules=["down_proj"],
+            task_type="CAUSAL_LM",
+        ),
+        LoraConfig(
+            r=4, target_modules=["q_proj"], init_lora_weights="pissa", task_type="CAUSAL_LM"
+        ),
+        LoraConfig(
+            r=4, target_modules=["q_proj"], init_lora_weights="olora", task_type="CAUSAL_LM"
+        ),
+    ],
+    ids=["vera", "ia3", "pissa", "olora"],
+)
+def test_other_adapters_of_peft_merge_too(tmp_path: Path, config: PeftConfig) -> None:
+    base = AutoModelForCausalLM.from_pretrained(write_tiny_decoder(tmp_path / "llama"))
+    torch.manual_seed(0)
+    adapted = get_peft_model(base, config)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    save_model(adapted, tmp_path / "adapter")
+    expected = _logits(adapted, _BYTES)
+    merge_adapter(tmp_path / "adapter", tmp_path / "merged", device="cpu")
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(_logits(plain, _BYTES), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_what_cannot_be_merged_is_refused(trained: Callable[[str], Path], tmp_path: Path) -> None:
