@@ -99,7 +99,7 @@ def _find_none(name: str, tensor: torch.Tensor) -> None:
     """Finds no kernel, as where there is no compiler."""
 
 
-_HAND = ("packed.trunk.Trunk.takes", lambda *args: False)
+_HAND = ("packed.fused_encoder.FusedEncoder.takes", lambda *args: False)
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def without(step: str) -> Iterator[None]:
             "packed.model.PackedModel.most_tokens",
             lambda *args: None,
         ),
-        "the optimiser's kernel": ("packed.updates.compile_adamw", lambda *args: None),
+        "the optimiser's kernel": ("packed.run_optimizer.compile_adamw", lambda *args: None),
         "scoring without padding": ("packed.scoring.PackScores.knows", lambda *args: False),
         "any kernel": ("kernels.library._load", lambda: None),
         "our products": ("products.are_products_fast", lambda dtype: False),

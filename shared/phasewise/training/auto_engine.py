@@ -33,9 +33,9 @@ class AutoEngine:
         self._packs = False  # whether what trains now is a pack
 
     @property
-    def room(self) -> int:
+    def slots(self) -> int:
         """Runs that train at the same time; see ``interface.Engine``."""
-        return self._packed.room if self._packs else 1
+        return self._packed.slots if self._packs else 1
 
     def train(self, jobs: Feed, report: Reporter) -> Iterator[RunRecord]:
         """Yields the record of each run as it ends; see ``interface.Engine``."""

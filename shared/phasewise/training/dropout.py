@@ -15,7 +15,7 @@ _LAST_SHIFT = np.uint64(31)
 _WORD = 4  # int16 of a word
 
 
-class Draws(NamedTuple):
+class DropoutMask(NamedTuple):
     """What a dropout drew for each element of a tensor: a quarter of the memory of its factors.
 
     Attributes:
@@ -52,7 +52,7 @@ class Draws(NamedTuple):
 
 
 def find_limit(probability: float) -> tuple[int, float]:
-    """Returns ``limit`` and ``factor`` of ``Draws``, of the probability of losing an element."""
+    """Returns a mask's ``limit`` and ``factor``, of the probability of losing an element."""
     return min(round((1 - probability) * 2**16) - 2**15, 2**15 - 1), 1 / (1 - probability)
 
 
@@ -89,15 +89,15 @@ class Stream:
         elif isinstance(state, int):
             self._place = state
 
-    def draw(self, shape: torch.Size | tuple[int, ...], probability: float) -> Draws:
-        """Returns what a dropout keeps of a tensor; see ``Draws.make``."""
+    def draw(self, shape: torch.Size | tuple[int, ...], probability: float) -> DropoutMask:
+        """Returns what a dropout keeps of a tensor; see ``DropoutMask.make``."""
         device = torch.device("cpu") if self._generator is None else self._generator.device
-        draws = Draws.make(shape, probability, device)
+        draws = DropoutMask.make(shape, probability, device)
         self.fill(draws.bits, probability)
         return draws
 
     def fill(self, bits: torch.Tensor, probability: float) -> None:
-        """Draws a part of what ``Draws.make`` has made room for, contiguous on a CPU."""
+        """Draws a part of what ``DropoutMask.make`` has made room for, contiguous on a CPU."""
         if self._generator is not None:
             bits.bernoulli_(1 - probability, generator=self._generator)
             return

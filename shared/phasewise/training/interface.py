@@ -30,7 +30,7 @@ class Progress(NamedTuple):
     """Whether the run's training is over, so that no answer is waited for."""
 
 
-class Room(NamedTuple):
+class Slots(NamedTuple):
     """How many runs an engine would train at the same time, those under way included."""
 
     runs: int
@@ -58,7 +58,7 @@ class Engine(Protocol):
     """Trains runs on one device, holding the base model between them."""
 
     @property
-    def room(self) -> int:
+    def slots(self) -> int:
         """Runs that it would train at the same time; may change while it trains."""
         ...
 

@@ -1,4 +1,4 @@
-"""Worker processes seen from their controller: hand out runs, collect events, survive deaths.
+"""Worker processes seen from their controller: assign runs, collect events, survive deaths.
 
 Imports no torch, so that a controller stays small and starts at once.
 """
@@ -18,9 +18,9 @@ from phasewise.errors import WorkerError
 from phasewise.records import RunRecord
 from phasewise.runs import UnitConfig
 from phasewise.settings import MachineSettings
-from phasewise.training.dealing import Hand, choose, measure_work
+from phasewise.training.assignment import WorkerLoad, choose, measure_work
 from phasewise.training.hardware import find_gpus
-from phasewise.training.interface import Answer, Decision, Progress, Room, RunJob
+from phasewise.training.interface import Answer, Decision, Progress, RunJob, Slots
 from phasewise.training.worker_process import (
     WORKER_COMMAND,
     WorkerProcess,
@@ -49,7 +49,7 @@ class _Worker:
     process: WorkerProcess
     connection: Connection
     gpu: str | None
-    room: int = 1  # runs that it would train at once; it says so once it knows
+    slots: int = 1  # runs that it would train at once; it says so once it knows
     jobs: dict[str, RunJob] = field(default_factory=dict)
     is_reserved: bool = False  # for a run that is to be alone
 
@@ -57,7 +57,7 @@ class _Worker:
         """Whether it has room for one more run."""
         if alone or self.is_reserved:
             return not self.jobs
-        return len(self.jobs) < self.room
+        return len(self.jobs) < self.slots
 
 
 class WorkerPool:
@@ -91,7 +91,7 @@ class WorkerPool:
     @property
     def size(self) -> int:
         """Runs that can be under way at once; changes as workers measure their room."""
-        return sum(w.room for w in self._workers) + self._most_workers - len(self._workers)
+        return sum(w.slots for w in self._workers) + self._most_workers - len(self._workers)
 
     def submit(self, job: RunJob, *, alone: bool = False) -> None:
         """Gives the job to a worker with room, starts one, or queues it if all are full.
@@ -108,7 +108,7 @@ class WorkerPool:
         self._dispatch()
 
     def offer(self, jobs: Sequence[RunJob]) -> RunJob | None:
-        """Starts one of some runs, if a worker has room for one that ``deal`` gives it.
+        """Starts one of some runs, if a worker has room for one that ``assign_runs`` gives it.
 
         Args:
             jobs: Runs that are not under way; none that waits must come before them.
@@ -122,7 +122,7 @@ class WorkerPool:
         """
         self._check_open(jobs)
         while jobs and not self._queue:
-            chosen = choose([measure_work(job) for job in jobs], self._hands())
+            chosen = choose([measure_work(job) for job in jobs], self._loads())
             if chosen is None:
                 return None
             place, index = chosen
@@ -217,13 +217,15 @@ class WorkerPool:
         if self._closed:
             raise WorkerError(f"{jobs[0].config.label}: the worker pool has been closed")
 
-    def _hands(self) -> list[Hand]:
+    def _loads(self) -> list[WorkerLoad]:
         """Returns what each worker has and may take, those included that may still be started."""
-        hands = [
-            Hand([measure_work(job) for job in w.jobs.values()], w.room, w.accepts(alone=False))
+        loads = [
+            WorkerLoad(
+                [measure_work(job) for job in w.jobs.values()], w.slots, w.accepts(alone=False)
+            )
             for w in self._workers
         ]
-        return hands + [Hand((), 1, True)] * self._missing
+        return loads + [WorkerLoad((), 1, True)] * self._missing
 
     @property
     def _missing(self) -> int:
@@ -275,8 +277,8 @@ class WorkerPool:
         except (EOFError, OSError):
             death = self._bury(worker)
             return [PoolEvent(job, death=death) for job in worker.jobs.values()]
-        if isinstance(message, Room):
-            worker.room = message.runs
+        if isinstance(message, Slots):
+            worker.slots = message.runs
             return []
         if isinstance(message, RunRecord):
             return [PoolEvent(worker.jobs.pop(message.config.name), record=message)]

@@ -32,7 +32,7 @@ class TrainerEngine:
         self._warm = warm or prepare_machine(machine)
 
     @property
-    def room(self) -> int:
+    def slots(self) -> int:
         """One run at a time."""
         return 1
 

@@ -23,8 +23,8 @@ from phasewise.training.interface import (
     Decision,
     Engine,
     Progress,
-    Room,
     RunJob,
+    Slots,
 )
 
 #: Linux: the signal a process gets when its parent ends (sys/prctl.h).
@@ -35,30 +35,30 @@ _PR_SET_PDEATHSIG = 1
 _YOUNG_OBJECTS = 50_000
 
 
-class Line:
+class WorkerChannel:
     """The worker's end of the pipe: runs and answers come in, room, progress and records go out.
 
     Iterating over it gives the runs to start, as ``interface.Feed`` says.
 
     Args:
         connection: To the pool.
-        room: Tells how many runs the engine would train at once.
+        slots: Tells how many runs the engine would train at once.
         jobs: Runs that were received already.
     """
 
     def __init__(
-        self, connection: Connection, room: Callable[[], int], jobs: Iterable[RunJob] = ()
+        self, connection: Connection, slots: Callable[[], int], jobs: Iterable[RunJob] = ()
     ) -> None:
         self._connection = connection
-        self._room = room
-        self._told_room = 1
+        self._slots = slots
+        self._told_slots = 1
         self._open: dict[str, RunJob] = {}  # with the engine
         self._jobs = deque(jobs)
         self._answers: dict[str, Decision] = {}
 
     def __iter__(self) -> Iterator[RunJob | None]:
         while True:
-            self._tell_room()
+            self._tell_slots()
             try:
                 while self._connection.poll() or not (self._jobs or self._open):
                     self._receive()
@@ -83,15 +83,15 @@ class Line:
     def end(self, record: RunRecord) -> None:
         """Writes a run's record and passes it on."""
         write_record(self._open.pop(record.config.name).folder, record)
-        self._tell_room()
+        self._tell_slots()
         self._send(record)
 
-    def _tell_room(self) -> None:
-        if self._room() != self._told_room:
-            self._told_room = self._room()
-            self._send(Room(self._told_room))
+    def _tell_slots(self) -> None:
+        if self._slots() != self._told_slots:
+            self._told_slots = self._slots()
+            self._send(Slots(self._told_slots))
 
-    def _send(self, message: Progress | RunRecord | Room) -> None:
+    def _send(self, message: Progress | RunRecord | Slots) -> None:
         try:
             self._connection.send(message)
         except OSError as error:
@@ -111,7 +111,7 @@ class Line:
 def serve(connection: Connection, engine: Engine, jobs: Iterable[RunJob] = ()) -> None:
     """Trains the runs that come through ``connection`` until it is closed.
 
-    Sends ``Room`` whenever it changes, each ``Progress``, and each ``RunRecord`` once it is on
+    Sends ``Slots`` whenever it changes, each ``Progress``, and each ``RunRecord`` once it is on
     disk; after an evaluation that is not a run's last it waits for the ``Answer``.
 
     Args:
@@ -119,10 +119,10 @@ def serve(connection: Connection, engine: Engine, jobs: Iterable[RunJob] = ()) -
         engine: What trains.
         jobs: Runs that were received already; they come first.
     """
-    line = Line(connection, lambda: engine.room, jobs)
+    channel = WorkerChannel(connection, lambda: engine.slots, jobs)
     try:
-        for record in engine.train(line, line.report):
-            line.end(record)
+        for record in engine.train(channel, channel.report):
+            channel.end(record)
     except ControllerGoneError:
         return
 

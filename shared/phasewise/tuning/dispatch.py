@@ -11,7 +11,7 @@ from phasewise.provenance import describe_environment
 from phasewise.records import Evaluation, RunRecord, write_record
 from phasewise.runs import RunConfig
 from phasewise.settings import MachineSettings
-from phasewise.training.dealing import measure_work
+from phasewise.training.assignment import measure_work
 from phasewise.training.interface import UNPACKED_KEY, Decision, RunJob
 from phasewise.tuning.stopping import StopFlag
 

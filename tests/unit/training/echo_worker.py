@@ -20,8 +20,8 @@ from phasewise.training.worker import serve
 class EchoEngine:
     """Reports one evaluation; dies, hangs or ends as the run's name says."""
 
-    def __init__(self, room: int) -> None:
-        self.room = room
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
 
     def train(self, jobs: Feed, report: Reporter) -> Iterator[RunRecord]:
         held: deque[RunJob] = deque()
@@ -29,7 +29,7 @@ class EchoEngine:
             if job is not None:
                 held.append(job)
                 self._begin(job.config.name)
-            if held and (job is None or len(held) == self.room):
+            if held and (job is None or len(held) == self.slots):
                 yield self._end(held.popleft(), report)
 
     def _begin(self, name: str) -> None:

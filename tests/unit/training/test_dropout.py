@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from phasewise.training.dropout import Draws, Stream, _draw_words
+from phasewise.training.dropout import DropoutMask, Stream, _draw_words
 from phasewise.training.kernels.library import find_kernel, use_kernels
 
 _CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ def test_compiled_draws_are_numpys(count: int) -> None:
         use_kernels(False)
         expected = plain.draw((count,), 0.1)
         use_kernels(True)
-        room = Draws.make((count + 8,), 0.1, _CPU)
+        room = DropoutMask.make((count + 8,), 0.1, _CPU)
         room.bits.fill_(7)
         assert find_kernel("draw", room.bits) is not None
         compiled.fill(room.bits[:count], 0.1)

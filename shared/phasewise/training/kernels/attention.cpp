@@ -136,8 +136,8 @@ struct Line {
     int32_t limit;
     int16_t* copy;
 
-    Line(const Attention& all, long row, long head, const Row& own, long query, int16_t* room)
-        : draws(nullptr), limit(all.limit), copy(room) {
+    Line(const Attention& all, long row, long head, const Row& own, long query, int16_t* scratch)
+        : draws(nullptr), limit(all.limit), copy(scratch) {
         if (!all.draws) return;
         const long total = all.heads * own.queries * own.keys;
         const long first = (head * own.queries + query) * own.keys;
@@ -213,14 +213,14 @@ inline void multiply_queries(const Space& space, const Attention& all, const Blo
 
 // Of the queries at hand: their results, to be scaled by `sums`.
 void weigh_values(const Attention& all, const Space& space, long row, long head, const Row& own,
-                  const Block& block, int16_t* room) {
+                  const Block& block, int16_t* scratch) {
     multiply_queries(space, all, block, space.queries, space.keys_across, space.scores, all.scale);
     for (long i = 0; i < block.count; i++) {
         float* scores = space.scores + i * space.stride;
         const float sum = exponentiate(scores, block.seen_by(all, i), block.columns);
         space.sums[i] = all.factor / sum;
         if (!all.draws) continue;
-        const Line line(all, row, head, own, block.first + i, room);
+        const Line line(all, row, head, own, block.first + i, scratch);
         for (long k = 0; k < block.columns; k += WIDTH)
             store(scores + k, line.keep(load(scores + k), k));
     }
@@ -230,9 +230,9 @@ void weigh_values(const Attention& all, const Space& space, long row, long head,
 
 template <typename T>
 void attend_block(const Attention& all, const Space& space, long row, long head, const Row& own,
-                  const Block& block, Tokens<const T> query, Tokens<T> out, int16_t* room) {
+                  const Block& block, Tokens<const T> query, Tokens<T> out, int16_t* scratch) {
     gather(query, block.count, all.size, space.queries, space.width);
-    weigh_values(all, space, row, head, own, block, room);
+    weigh_values(all, space, row, head, own, block, scratch);
     scatter(space.out, space.width, block.count, all.size, out, space.sums);
 }
 
@@ -248,7 +248,7 @@ template <typename T>
 void attend(const Attention& all, const Heads& query, const Heads& key, const Heads& value,
             const Heads& out) {
     Space space = make_space(all, false);
-    std::vector<int16_t> room(all.draws ? round_up(all.longest) : 0);
+    std::vector<int16_t> scratch(all.draws ? round_up(all.longest) : 0);
     const long shared = all.heads / all.key_heads;
     long end = 0;
     for (long index = 0; index < all.count; index++) {
@@ -269,7 +269,7 @@ void attend(const Attention& all, const Heads& query, const Heads& key, const He
                 attend_block<T>(
                     all, space, index, head, row, block,
                     take_head<const T>(query, head, row.first_query + first),
-                    take_head<T>(out, head, row.first_query + first), room.data());
+                    take_head<T>(out, head, row.first_query + first), scratch.data());
             }
         }
     }
@@ -294,13 +294,13 @@ inline void differentiate_line(const Line& line, float factor, float sum, float*
 
 // Of the queries and gradients at hand: adds to the keys' and values' gradients; the queries' own.
 void differentiate_queries(const Attention& all, const Space& space, long row, long head,
-                           const Row& own, const Block& block, int16_t* room) {
+                           const Row& own, const Block& block, int16_t* scratch) {
     multiply_queries(space, all, block, space.queries, space.keys_across, space.scores, all.scale);
     multiply_queries(space, all, block, space.grads, space.values_across, space.flows, 1.f);
     for (long i = 0; i < block.count; i++) {
         float *scores = space.scores + i * space.stride, *flows = space.flows + i * space.stride;
         const float sum = exponentiate(scores, block.seen_by(all, i), block.columns);
-        const Line line(all, row, head, own, block.first + i, room);
+        const Line line(all, row, head, own, block.first + i, scratch);
         differentiate_line(line, all.factor, sum, scores, flows, block.columns);
     }
     multiply_floats(Left<float>{space.scores, 1, space.stride}, block.seen, space.grads, space.width,
@@ -315,10 +315,10 @@ void differentiate_queries(const Attention& all, const Space& space, long row, l
 template <typename T>
 void differentiate_block(const Attention& all, const Space& space, long row, long head,
                          const Row& own, const Block& block, Tokens<const T> query,
-                         Tokens<const T> grad, Tokens<T> to_query, int16_t* room) {
+                         Tokens<const T> grad, Tokens<T> to_query, int16_t* scratch) {
     gather(query, block.count, all.size, space.queries, space.width);
     gather(grad, block.count, all.size, space.grads, space.width);
-    differentiate_queries(all, space, row, head, own, block, room);
+    differentiate_queries(all, space, row, head, own, block, scratch);
     scatter<T>(space.out, space.width, block.count, all.size, to_query, nullptr);
 }
 
@@ -338,7 +338,7 @@ void differentiate(const Attention& all, const Heads& query, const Heads& key, c
                    const Heads& grad, const Heads& to_query, const Heads& to_key,
                    const Heads& to_value) {
     Space space = make_space(all, true);
-    std::vector<int16_t> room(all.draws ? round_up(all.longest) : 0);
+    std::vector<int16_t> scratch(all.draws ? round_up(all.longest) : 0);
     const long shared = all.heads / all.key_heads;
     Row row = {};
     for (long index = 0; index < all.count; index++) {
@@ -355,7 +355,7 @@ void differentiate(const Attention& all, const Heads& query, const Heads& key, c
                 differentiate_block<T>(
                     all, space, index, head, row, Block(all, row, first, space.block),
                     take_head<const T>(query, head, token), take_head<const T>(grad, head, token),
-                    take_head<T>(to_query, head, token), room.data());
+                    take_head<T>(to_query, head, token), scratch.data());
             }
             if (head % shared != shared - 1) continue;
             scatter<T>(space.to_keys, space.width, row.keys, all.size,

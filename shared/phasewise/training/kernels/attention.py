@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from phasewise.training.dropout import Draws
+from phasewise.training.dropout import DropoutMask
 from phasewise.training.kernels.library import find_kernel
 
 
@@ -60,7 +60,7 @@ class RowDraws(NamedTuple):
         rows: int16 elements of each row, for each of the members.
     """
 
-    members: list[Draws]
+    members: list[DropoutMask]
     rows: list[list[int]]
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812 - as everywhere
 from torch import nn
 from transformers.activations import GELUActivation
 
-from phasewise.training.dropout import Draws
+from phasewise.training.dropout import DropoutMask
 from phasewise.training.kernels.library import address_of, find_kernel
 
 #: Modules that compute the exact GELU, by the error function (arXiv 1606.08415, section 2).
@@ -35,7 +35,7 @@ def is_exact_gelu(module: nn.Module) -> bool:
     return getattr(module, "act", None) is F.gelu
 
 
-def drop(inputs: torch.Tensor, draws: Draws) -> torch.Tensor:
+def drop(inputs: torch.Tensor, draws: DropoutMask) -> torch.Tensor:
     """Returns what a dropout leaves of a tensor; its gradient loses the same parts.
 
     Args:
@@ -46,7 +46,7 @@ def drop(inputs: torch.Tensor, draws: Draws) -> torch.Tensor:
     return out
 
 
-def drop_into(out: torch.Tensor, inputs: torch.Tensor, draws: Draws) -> None:
+def drop_into(out: torch.Tensor, inputs: torch.Tensor, draws: DropoutMask) -> None:
     """Writes what a dropout leaves of ``inputs``, without a gradient; both are contiguous."""
     if (kernel := find_kernel("drop", inputs)) is None:
         torch.mul(inputs, draws.factors(inputs.dtype), out=out)
@@ -77,7 +77,7 @@ class _Gelu(torch.autograd.Function):
 
 class _Drop(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: torch.Tensor, draws: Draws) -> torch.Tensor:
+    def forward(ctx: Any, inputs: torch.Tensor, draws: DropoutMask) -> torch.Tensor:
         ctx.draws = draws
         return _drop(inputs, draws)
 
@@ -86,7 +86,7 @@ class _Drop(torch.autograd.Function):
         return _drop(grads[0], ctx.draws), None
 
 
-def _drop(inputs: torch.Tensor, draws: Draws) -> torch.Tensor:
+def _drop(inputs: torch.Tensor, draws: DropoutMask) -> torch.Tensor:
     inputs = inputs.contiguous()
     out = torch.empty_like(inputs)
     drop_into(out, inputs, draws)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from phasewise.training.dropout import Draws
+from phasewise.training.dropout import DropoutMask
 
 _WIDTH = 16  # floats of a vector
 
@@ -35,7 +35,7 @@ class Pair(ctypes.Structure):
 
 def describe_pair(
     inputs: torch.Tensor,
-    draws: Draws | None,
+    draws: DropoutMask | None,
     down: torch.Tensor,
     up: torch.Tensor,
     scaling: float,

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from phasewise.training.dropout import Draws, Stream
+from phasewise.training.dropout import DropoutMask, Stream
 from phasewise.training.kernels.elementwise import drop_into
 from phasewise.training.kernels.scaling import add_scaled, scale_copied, scale_gradient
 from phasewise.training.packed.frozen_products import FrozenProduct
@@ -122,7 +122,7 @@ class _AdaptedProduct(torch.autograd.Function):
         rows, *rest = ctx.saved_tensors
         lows, bits, lifted = rest[:count], rest[count : 2 * count], rest[2 * count :]
         draws = [
-            None if kept is None else Draws(own, *kept)
+            None if kept is None else DropoutMask(own, *kept)
             for own, kept in zip(bits, ctx.kept, strict=True)
         ]
         grad, to_lifted, to_again, to_scales = _scale_gradients(grads[0], lifted, job)
@@ -141,7 +141,7 @@ class _AdaptedProduct(torch.autograd.Function):
         return passed, None, *out
 
 
-def _draw(rows: torch.Tensor, on_rows: PairOnRows) -> Draws | None:
+def _draw(rows: torch.Tensor, on_rows: PairOnRows) -> DropoutMask | None:
     """Returns what a member's dropout keeps, (its rows, in)."""
     if not on_rows.drops or on_rows.stream is None:
         return None
@@ -149,7 +149,9 @@ def _draw(rows: torch.Tensor, on_rows: PairOnRows) -> Draws | None:
     return on_rows.stream.draw(shape, on_rows.pair.dropout)
 
 
-def _describe(rows: torch.Tensor, job: _Job, draws: Sequence[Draws | None]) -> list[PairInputs]:
+def _describe(
+    rows: torch.Tensor, job: _Job, draws: Sequence[DropoutMask | None]
+) -> list[PairInputs]:
     return [
         PairInputs(rows[start:end], pair.down, pair.up, pair.scaling, drawn)
         for (start, end, pair, _), drawn in zip(job.pairs, draws, strict=True)

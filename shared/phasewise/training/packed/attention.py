@@ -53,11 +53,11 @@ def attend(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if layout.captures:
         raise CapturedError(key, value)
-    is_held, queries = layout.held is not None, layout.lengths
-    if layout.held is not None:
+    is_held, queries = layout.cached is not None, layout.lengths
+    if layout.cached is not None:
         # One query a row. The last token of a causal layer sees its whole row, and so does each of
         # another layer.
-        layout, key, value = layout.held
+        layout, key, value = layout.cached
         queries, causal = (1,) * layout.rows, False
     draws = _draw(layout, queries, dropout, query.shape[1]) if dropout > 0 else None
     if can_attend(query, key, value):

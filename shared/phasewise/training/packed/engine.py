@@ -57,16 +57,16 @@ class PackedEngine:
     def __init__(self, machine: MachineSettings, warm: WarmParts) -> None:
         use_kernels(machine.kernels)
         self._warm, self._device = warm, warm.device
-        self._slots = machine.slots
-        self._meter = SlotMeter(self._slots, self._measure_memory)
+        self._fixed_slots = machine.slots
+        self._meter = SlotMeter(self._fixed_slots, self._measure_memory)
         self._model: tuple[BaseModel, PackedModel | str] | None = None  # or why there is none
         self._scores = PackScores(self._device)
         self._memory_before = 0.0
 
     @property
-    def room(self) -> int:
+    def slots(self) -> int:
         """Runs that train at the same time."""
-        return self._meter.room
+        return self._meter.slots
 
     def find_obstacle(self, unit: UnitConfig) -> str:
         """Returns why a unit's runs cannot be packed, or nothing; loads its model to find out."""
@@ -103,13 +103,13 @@ class PackedEngine:
                     active.append(started)
                 else:
                     yield started
-                job = queue.take_like(key) if len(active) < self.room else None
+                job = queue.take_like(key) if len(active) < self.slots else None
             advance(packed, active, self._meter, self._warm)
             self._evaluate([run for run in active if run.is_due])
             for run in [run for run in active if run.is_ended]:
                 active.remove(run)
                 yield self._end(run)
-            job = queue.take_like(key) if len(active) < self.room else None
+            job = queue.take_like(key) if len(active) < self.slots else None
 
     def _pack_model(self, unit: UnitConfig) -> PackedModel | str:
         """Returns the pack's model, or why there is none; asked once for a base model."""
@@ -118,7 +118,7 @@ class PackedEngine:
         if self._model is None or self._model[0] is not base:
             self._model = None
             self._model = (base, _pack_model(base))
-            self._meter = SlotMeter(self._slots, self._measure_memory)
+            self._meter = SlotMeter(self._fixed_slots, self._measure_memory)
         return self._model[1]
 
     def _measure_memory(self) -> MemoryUse:

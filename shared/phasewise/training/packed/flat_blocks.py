@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from phasewise.training.packed.layout import CannotPackError, Layout, current_layout
-from phasewise.training.packed.rearrange import Places, find_places, take_places, take_tokens
+from phasewise.training.packed.padding import PaddingIndex, build_padding_index, pad, unpad
 
 
 def flatten_blocks(blocks: Sequence[nn.Module]) -> None:
@@ -22,10 +22,10 @@ def flatten_blocks(blocks: Sequence[nn.Module]) -> None:
     blocks[-1].register_forward_hook(_pad_states)
 
 
-def _row_places(layout: Layout) -> Places:
-    known: Places | None = layout.memo.get("rows")
+def _row_padding(layout: Layout) -> PaddingIndex:
+    known: PaddingIndex | None = layout.memo.get("rows")
     if known is None:
-        known = find_places(layout.lengths, layout.mask.device, layout.filler)
+        known = build_padding_index(layout.lengths, layout.mask.device, layout.filler)
         layout.memo["rows"] = known
     return known
 
@@ -33,7 +33,7 @@ def _row_places(layout: Layout) -> Places:
 def _flatten(tensor: torch.Tensor, layout: Layout) -> torch.Tensor:
     """Returns (1, tokens, ...) of (rows or 1, longest, ...)."""
     rows = tensor.expand(layout.rows, *tensor.shape[1:]).flatten(0, 1)
-    return take_tokens(rows, _row_places(layout)).unsqueeze(0)
+    return unpad(rows, _row_padding(layout)).unsqueeze(0)
 
 
 def _flatten_states(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -75,6 +75,6 @@ def _pad_states(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
     states = output[0] if isinstance(output, tuple) else output
     if not layout.is_flat(states):
         return output  # the block gave one token per row, in its place
-    padded = take_places(states[0], _row_places(layout))
+    padded = pad(states[0], _row_padding(layout))
     padded = padded.view(layout.rows, layout.longest, -1)
     return (padded, *output[1:]) if isinstance(output, tuple) else padded

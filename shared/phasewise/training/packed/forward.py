@@ -87,16 +87,16 @@ def _compute(
 def find_gradients(
     loss: torch.Tensor, runs: Sequence[tuple[Member, Sequence[torch.Tensor]]]
 ) -> list[list[torch.Tensor | None]]:
-    """Returns the gradients of each run's weights; those that a bypass writes stay its own.
+    """Returns the gradients of each run's weights; those that are written directly stay its own.
 
     Args:
         loss: Of one pass of the runs.
         runs: Each member with its weights.
     """
-    bypasses = [member.bypass for member, _ in runs if member.bypass is not None]
-    written = {key: grad for bypass in bypasses for key, grad in bypass.grads.items()}
+    direct = [member.direct for member, _ in runs if member.direct is not None]
+    written = {key: grad for own in direct for key, grad in own.grads.items()}
     asked = [weight for _, weights in runs for weight in weights if id(weight) not in written]
-    asked += [bypass.anchor for bypass in bypasses]
+    asked += [own.anchor for own in direct]
     found = iter(torch.autograd.grad(loss, asked, allow_unused=True))
     return [
         [written[id(w)] if id(w) in written else next(found) for w in weights]

@@ -13,7 +13,13 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from phasewise.training.packed.layout import Held, Layout, Share, current_layout, use_layout
+from phasewise.training.packed.layout import (
+    CachedKeyValues,
+    Layout,
+    Share,
+    current_layout,
+    use_layout,
+)
 
 #: Which token of each row.
 Position = Literal["first", "last"]
@@ -49,7 +55,7 @@ def narrow_block(block: nn.Module, position: Position, fill: float = 0.0) -> Cal
         layout = current_layout()
         keys, values = _capture(whole, layout, states, args, keywords)
         index = _find_tokens(layout, position)
-        with use_layout(_narrow_layout(layout, Held(layout, keys, values))):
+        with use_layout(_narrow_layout(layout, CachedKeyValues(layout, keys, values))):
             own = {name: _narrow(value, layout, index) for name, value in keywords.items()}
             narrow = _narrow((states, *args), layout, index)
             output = whole(*narrow, **own)
@@ -97,11 +103,11 @@ def _narrow(value: Any, layout: Layout, index: torch.Tensor) -> Any:
     return value.index_select(1, index) if flat and value.shape[1] == layout.total else value
 
 
-def _narrow_layout(layout: Layout, held: Held) -> Layout:
+def _narrow_layout(layout: Layout, cached: CachedKeyValues) -> Layout:
     shares = tuple(
         Share(s.member, s.first_row, s.rows, s.first_row, s.rows, 1) for s in layout.shares
     )
-    return Layout(shares, (1,) * layout.rows, layout.mask[:, :1], held=held)
+    return Layout(shares, (1,) * layout.rows, layout.mask[:, :1], cached=cached)
 
 
 def _widen(output: Any, layout: Layout, position: Position, fill: float) -> Any:

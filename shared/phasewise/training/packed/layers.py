@@ -8,7 +8,7 @@ from torch import nn
 from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
-from phasewise.training.dropout import Draws
+from phasewise.training.dropout import DropoutMask
 from phasewise.training.kernels.elementwise import drop
 from phasewise.training.packed.adapted_product import PairOnRows, apply_pairs
 from phasewise.training.packed.frozen_products import LinearProduct
@@ -125,9 +125,9 @@ class PackedDropout(nn.Module):
             return inputs
         return drop(inputs, self._draw(inputs))
 
-    def _draw(self, inputs: torch.Tensor) -> Draws:
+    def _draw(self, inputs: torch.Tensor) -> DropoutMask:
         """Returns what each member's stream drew for its rows; filler and padding get anything."""
-        layout, draws = current_layout(), Draws.make(inputs.shape, self.p, inputs.device)
+        layout, draws = current_layout(), DropoutMask.make(inputs.shape, self.p, inputs.device)
         if inputs.ndim == 3 and not layout.is_flat(inputs):
             for share in layout.shares:  # what is drawn must not depend on the others' lengths
                 shape = (share.rows, share.longest, inputs.shape[-1])

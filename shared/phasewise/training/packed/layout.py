@@ -21,7 +21,7 @@ class CannotPackError(Exception):
     """A run, a method or a model computes in a way that this engine does not reproduce."""
 
 
-class Bypass(NamedTuple):
+class DirectGradients(NamedTuple):
     """Gradients that a pass's way back writes itself; autograd is only asked to go there.
 
     Attributes:
@@ -42,14 +42,14 @@ class Member:
         heads: Name of a fresh module to its weights by their names inside it.
         stream: Draws every dropout of this run and of no other.
         biases: Name of a module to the run's own bias vector in it.
-        bypass: Of the last pass that trained, if it had one.
+        direct: Of the last pass that trained, if it had one.
     """
 
     layers: dict[str, LowRank]
     heads: dict[str, dict[str, torch.Tensor]]
     stream: Stream
     biases: dict[str, torch.Tensor] = field(default_factory=dict)
-    bypass: Bypass | None = None
+    direct: DirectGradients | None = None
 
 
 class Share(NamedTuple):
@@ -71,7 +71,7 @@ class Span(NamedTuple):
     end: int
 
 
-class Held(NamedTuple):
+class CachedKeyValues(NamedTuple):
     """Keys and values of all tokens, (1, heads, tokens, size), for queries of one token per row."""
 
     layout: "Layout"
@@ -89,7 +89,7 @@ class Layout:
         mask: int64 (rows, longest), as the collator makes it: ones, then zeros.
         memo: What layers computed of it, for the next one.
         captures: Whether attention is to hand out its keys and values instead.
-        held: Where the batch has one token per row: what they attend to.
+        cached: Where the batch has one token per row: what they attend to.
         filler: Tokens at the end of the flat sequence that belong to nobody, so that its length is
             one of few; copies of the first token that nothing reads.
         wanted: int64 (targets,), a language model's places in the flattened padded batch that
@@ -101,7 +101,7 @@ class Layout:
     mask: torch.Tensor
     memo: dict[object, Any] = field(default_factory=dict)
     captures: bool = False
-    held: Held | None = None
+    cached: CachedKeyValues | None = None
     filler: int = 0
     wanted: torch.Tensor | None = None
 

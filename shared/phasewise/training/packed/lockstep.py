@@ -28,7 +28,7 @@ def advance(
         meter: Says how many runs fit in a pass, and learns what this one took.
         warm: What makes batches of features.
     """
-    waiting, clock, tokens, size = list(runs), perf_counter(), 0, meter.room
+    waiting, clock, tokens, size = list(runs), perf_counter(), 0, meter.slots
     while waiting:
         started = perf_counter()
         group = take_pass(waiting[:size], packed.most_tokens(waiting[0].member))
@@ -109,4 +109,4 @@ def _make_way(
         return 1
     release_memory(warm.device)
     meter.limit(len(group) // 2)
-    return meter.room
+    return meter.slots

@@ -109,7 +109,7 @@ def read_pair(layer: Any) -> LowRank:
 
 
 def read_weight(frozen: nn.Linear) -> torch.Tensor:
-    """Returns a frozen layer's weight, (out, in), dequantised if bitsandbytes holds it."""
+    """Returns a frozen layer's weight, (out, in), dequantized if bitsandbytes holds it."""
     if not get_bnb_param_type(frozen.weight):
         return frozen.weight
     weight: torch.Tensor = dequantize_bnb_weight(

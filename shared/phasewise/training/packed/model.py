@@ -28,6 +28,7 @@ from phasewise.training.packed.conversion import (
     take_output,
 )
 from phasewise.training.packed.flat_blocks import flatten_blocks
+from phasewise.training.packed.fused_encoder import FusedEncoder
 from phasewise.training.packed.last_block import Position, narrow_block
 from phasewise.training.packed.layers import (
     PackedHead,
@@ -41,14 +42,13 @@ from phasewise.training.packed.layout import (
     use_layout,
 )
 from phasewise.training.packed.low_rank import read_pair
-from phasewise.training.packed.quantised import QuantizedLinear, exact_products, is_quantized
+from phasewise.training.packed.quantized import QuantizedLinear, exact_products, is_quantized
 from phasewise.training.packed.token_losses import (
     TargetStates,
     TokenLosses,
     find_targets,
     measure_losses,
 )
-from phasewise.training.packed.trunk import Trunk
 
 #: Fresh heads with which a packed model may be compared, until one agrees.
 _HEADS = 4
@@ -85,7 +85,7 @@ class PackedModel:
             replace(self._model, name, PackedHead(self._model.get_submodule(name), name))
         self._output = None if self._fresh else take_output(self._model)
         flatten_blocks(self._blocks)
-        self._trunk: Trunk | None = None
+        self._fused: FusedEncoder | None = None
         self._check(base)
 
     def join(self, model: Any, seed: int) -> Member:
@@ -114,8 +114,8 @@ class PackedModel:
 
     def most_tokens(self, member: Member) -> int | None:
         """Returns how many tokens of such members a pass is best cut at; None: at no number."""
-        trunk = self._trunk
-        return None if trunk is None or not trunk.takes(member) else trunk.most_tokens
+        encoder = self._fused
+        return None if encoder is None or not encoder.takes(member) else encoder.most_tokens
 
     def train(self, mode: bool = True) -> None:
         """Turns dropout on or off."""
@@ -247,16 +247,16 @@ class PackedModel:
         expected: torch.Tensor,
     ) -> None:
         """Has all blocks computed at once, if they are of a kind that there are kernels for."""
-        trunk = Trunk.find(self._model, self._blocks)
-        if trunk is None:
+        encoder = FusedEncoder.find(self._model, self._blocks)
+        if encoder is None:
             return
-        undo = trunk.stand_in(self._model.base_model)
+        undo = encoder.stand_in(self._model.base_model)
         try:
             agrees = is_close(self(pack, batch), expected, self._model.dtype)
         except Exception:  # embeddings or a pooler that are called otherwise
             agrees = False
         if agrees:
-            self._trunk = trunk
+            self._fused = encoder
         else:
             undo()
 

@@ -12,7 +12,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 
 from phasewise.training.kernels.attention import RowDraws
 from phasewise.training.packed.layout import Layout
-from phasewise.training.packed.rearrange import Places, find_places, take_places, take_tokens
+from phasewise.training.packed.padding import PaddingIndex, build_padding_index, pad, unpad
 
 #: Rows up to this much longer than the shortest share one padded product.
 _STRETCH, _SLACK = 1.3, 4
@@ -23,7 +23,7 @@ class _Group(NamedTuple):
 
     rows: list[int]
     lengths: list[int]
-    places: Places
+    places: PaddingIndex
     keys: torch.Tensor | None
     """bool (rows, 1, 1, width), False for padding; None without any."""
 
@@ -32,19 +32,19 @@ class _Grouping(NamedTuple):
     groups: list[_Group]
     sizes: list[int]
     """Tokens of each group."""
-    order: Places
-    """Places: tokens as the groups hold them, one after the other; tokens: as the batch does."""
+    order: PaddingIndex
+    """Padded: tokens as the groups hold them, one after the other; tokens: as the batch does."""
 
     def split(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """Returns each group's (tokens, heads, size) of (1, heads, tokens, size)."""
         tokens = tensor[0].transpose(0, 1)
         if len(self.groups) == 1:
             return [tokens]
-        return list(torch.split(take_places(tokens, self.order), self.sizes))
+        return list(torch.split(pad(tokens, self.order), self.sizes))
 
     def join(self, parts: list[torch.Tensor]) -> torch.Tensor:
         """Returns all tokens in the batch's order of each group's."""
-        return parts[0] if len(parts) == 1 else take_tokens(torch.cat(parts), self.order)
+        return parts[0] if len(parts) == 1 else unpad(torch.cat(parts), self.order)
 
 
 def attend_padded(
@@ -78,7 +78,7 @@ def attend_padded(
         q, k, v = (_pad(tokens, group) for tokens in own)
         factors = None if noise is None else _place_noise(noise, group, q, k)
         out = _attend_group(module, q, k, v, group, scale, causal, factors)
-        parts.append(take_tokens(out.reshape(-1, *out.shape[2:]), group.places))
+        parts.append(unpad(out.reshape(-1, *out.shape[2:]), group.places))
     return grouping.join(parts).unsqueeze(0).to(dtype)
 
 
@@ -144,7 +144,7 @@ def _make_groups(layout: Layout, device: torch.device) -> _Grouping:
     for rows in map(sorted, chosen):
         own = [lengths[row] for row in rows]
         alone = len(chosen) == 1
-        places = find_places(own, device, layout.filler if alone else 0)
+        places = build_padding_index(own, device, layout.filler if alone else 0)
         held += [starts[row] + token for row in rows for token in range(lengths[row])]
         keys = None
         if places.padding is not None:
@@ -154,12 +154,12 @@ def _make_groups(layout: Layout, device: torch.device) -> _Grouping:
     order = torch.tensor(held)
     of_token = torch.cat([order.argsort(), order.new_zeros(layout.filler)])
     sizes = [sum(group.lengths) for group in groups]
-    return _Grouping(groups, sizes, Places(of_token.to(device), order.to(device), None))
+    return _Grouping(groups, sizes, PaddingIndex(of_token.to(device), order.to(device), None))
 
 
 def _pad(tokens: torch.Tensor, group: _Group) -> torch.Tensor:
     """Returns (rows, heads, width, size) of a group's (tokens, heads, size)."""
-    padded = take_places(tokens, group.places)
+    padded = pad(tokens, group.places)
     return padded.view(len(group.rows), -1, *tokens.shape[1:]).transpose(1, 2)
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from phasewise.training.dropout import Draws
+from phasewise.training.dropout import DropoutMask
 from phasewise.training.kernels.library import find_kernel
 from phasewise.training.kernels.pairs import can_read, describe_pair, make_low, run_kernel
 
@@ -25,7 +25,7 @@ class PairInputs(NamedTuple):
     down: torch.Tensor
     up: torch.Tensor
     scaling: float
-    draws: Draws | None
+    draws: DropoutMask | None
 
 
 class PairGradients(NamedTuple):

@@ -16,7 +16,7 @@ from phasewise.tasks.examples import Feature
 from phasewise.tasks.instruction import IGNORED
 from phasewise.training.batching import order_rows
 from phasewise.training.packed.model import PackedModel
-from phasewise.training.packed.updates import Updates
+from phasewise.training.packed.run_optimizer import RunOptimizer
 from phasewise.training.training_run import TrainingRun
 
 
@@ -106,7 +106,7 @@ class PackedRun:
         self.is_due = False
         self._steps, self._steps_made, self._epoch = training.watch.last_step, 0, 0.0
         self._loss = 0.0  # mean of the effective batch under way
-        self._updates = self._build_updates()
+        self._optimizer = self._build_optimizer()
         self._batches = iterate_micro_batches(
             training.data.train,
             seed=config.seeds.order,
@@ -116,7 +116,7 @@ class PackedRun:
         )
         self.batch = next(self._batches)
 
-    def _build_updates(self) -> Updates:
+    def _build_optimizer(self) -> RunOptimizer:
         unit, hyperparameters = self.job.config.unit_config, self.job.config.hyperparameters
         optimizer = build_optimizer(
             self.training.model, unit.method, hyperparameters, self.parameters
@@ -127,7 +127,7 @@ class PackedRun:
             num_warmup_steps=hyperparameters.count_warmup_steps(self._steps),
             num_training_steps=self._steps,
         )
-        return Updates(optimizer, schedule, self.parameters, unit.training.max_grad_norm)
+        return RunOptimizer(optimizer, schedule, self.parameters, unit.training.max_grad_norm)
 
     @property
     def is_ended(self) -> bool:
@@ -158,13 +158,13 @@ class PackedRun:
         if self.batch.is_last:
             self._step(grads)
         else:
-            self._updates.add(grads)
+            self._optimizer.add(grads)
         if not self.is_ended:
             self.batch = next(self._batches)
 
     def _step(self, grads: Sequence[torch.Tensor | None]) -> None:
-        watch, rate = self.training.watch, float(self._updates.optimizer.param_groups[0]["lr"])
-        self._updates.step(grads)
+        watch, rate = self.training.watch, float(self._optimizer.optimizer.param_groups[0]["lr"])
+        self._optimizer.step(grads)
         self._steps_made += 1
         self._epoch = self.batch.epoch
         watch.note_step(self._steps_made, self._loss, rate)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 #: Runs that start together: enough for the seeds of Phase 0 and the start of a search.
-FIRST_ROOM = 4
+FIRST_SLOTS = 4
 #: Passes at one size before its throughput is believed; the first of them is a warm-up.
 _PASSES = 5
 #: A larger pack must raise the tokens per second by this factor, or growing ends.
@@ -37,12 +37,12 @@ class SlotMeter:
         measure: Tells the memory of the runs under way, as each size has been measured.
 
     Attributes:
-        room: Runs that train together.
+        slots: Runs that train together.
         curve: What was measured, in order; evaluations are no part of it.
     """
 
     def __init__(self, fixed: int | None, measure: Callable[[], MemoryUse]) -> None:
-        self.room = fixed or FIRST_ROOM
+        self.slots = fixed or FIRST_SLOTS
         self.curve: list[Rate] = []
         self._grows = fixed is None
         self._measure = measure
@@ -57,7 +57,7 @@ class SlotMeter:
             tokens: Of their micro-batches.
             seconds: Wall clock.
         """
-        if not self._grows or runs < self.room:
+        if not self._grows or runs < self.slots:
             return
         self._passes += 1
         if self._passes == 1:
@@ -68,17 +68,17 @@ class SlotMeter:
 
     def limit(self, runs: int) -> None:
         """Takes that memory holds this many runs, and no more."""
-        self.room, self._grows = max(1, min(self.room, runs)), False
+        self.slots, self._grows = max(1, min(self.slots, runs)), False
 
     def _decide(self) -> None:
         rate = self._tokens / max(self._seconds, 1e-9)
         pays = not self.curve or rate >= _WORTHWHILE * self.curve[-1].tokens_per_second
-        self.curve.append(Rate(self.room, rate))
+        self.curve.append(Rate(self.slots, rate))
         memory = self._measure()
         # As many runs again would take as much again.
         self._grows = pays and memory.taken <= _MEMORY_SHARE * memory.free
         if self._grows:
-            self.room *= 2
+            self.slots *= 2
         elif not pays:
-            self.room = self.curve[-2].runs
+            self.slots = self.curve[-2].runs
         self._passes, self._tokens, self._seconds = 0, 0, 0.0

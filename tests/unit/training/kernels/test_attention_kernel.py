@@ -13,7 +13,13 @@ from phasewise.training.dropout import Stream
 from phasewise.training.kernels.attention import can_attend
 from phasewise.training.kernels.library import use_kernels
 from phasewise.training.packed.attention import attend
-from phasewise.training.packed.layout import Held, Layout, Member, build_layout, use_layout
+from phasewise.training.packed.layout import (
+    CachedKeyValues,
+    Layout,
+    Member,
+    build_layout,
+    use_layout,
+)
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler"),
@@ -81,8 +87,8 @@ def _compute(case: Case, *, compiled: bool) -> list[torch.Tensor]:
     )
     current = layout
     if case.held:
-        ones, held = (1,) * layout.rows, Held(layout, *inputs[1:])
-        current = Layout(layout.shares, ones, layout.mask[:, :1], held=held)
+        ones, held = (1,) * layout.rows, CachedKeyValues(layout, *inputs[1:])
+        current = Layout(layout.shares, ones, layout.mask[:, :1], cached=held)
     with use_layout(current):
         out, _ = attend(module, *inputs, None, dropout=case.dropout)
     found = torch.autograd.grad(out, inputs, grad.transpose(1, 2))

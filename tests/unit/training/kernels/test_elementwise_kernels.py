@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812 - as everywhere
 from torch import nn
 from transformers.activations import ACT2FN
 
-from phasewise.training.dropout import Draws
+from phasewise.training.dropout import DropoutMask
 from phasewise.training.kernels.elementwise import Gelu, drop, is_exact_gelu
 from phasewise.training.kernels.library import find_kernel
 
@@ -54,7 +54,7 @@ def test_gelu_of_nan_and_of_infinity() -> None:
 def test_what_is_dropped_follows_from_the_draws(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     bits = torch.randint(-(2**15), 2**15, shape, dtype=torch.int16, generator=generator)
-    draws = Draws(bits, 1000, 1.25)
+    draws = DropoutMask(bits, 1000, 1.25)
     inputs = torch.randn(shape, generator=generator).to(dtype).requires_grad_()
     out = drop(inputs, draws)
     factors = (bits < 1000).to(dtype) * 1.25
@@ -66,7 +66,7 @@ def test_what_is_dropped_follows_from_the_draws(shape: tuple[int, ...], dtype: t
 
 def test_bfloat16_is_rounded_as_pytorch_rounds() -> None:
     inputs = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
-    draws = Draws(torch.zeros(2**16, dtype=torch.int16), 1000, 1.1)
+    draws = DropoutMask(torch.zeros(2**16, dtype=torch.int16), 1000, 1.1)
     found, wanted = drop(inputs, draws), (inputs.float() * 1.1).bfloat16()
     tiny = wanted.abs() <= torch.finfo(torch.bfloat16).tiny  # some processors make them 0
     torch.testing.assert_close(found[~tiny], wanted[~tiny], rtol=0, atol=0, equal_nan=True)

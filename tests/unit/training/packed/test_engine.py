@@ -23,7 +23,7 @@ from phasewise.training.interface import (
     Progress,
     RunJob,
 )
-from phasewise.training.packed import forward, lockstep, trunk
+from phasewise.training.packed import forward, fused_encoder, lockstep
 from phasewise.training.packed.engine import PackedEngine
 from phasewise.training.packed.forward import RunStep
 from phasewise.training.packed.model import PackedModel
@@ -137,14 +137,14 @@ def test_passes_by_hand_are_cut_and_change_no_number(
         return steps
 
     monkeypatch.setattr("phasewise.training.packed.lockstep.compute_steps", note)
-    monkeypatch.setattr(trunk, "are_products_fast", lambda dtype: True)
+    monkeypatch.setattr(fused_encoder, "are_products_fast", lambda dtype: True)
     jobs = [
         job_of(name, seed=seed, drops=True, target_modules="query_value")
         for name, seed in (("a", 1), ("b", 5), ("c", 9))
     ]
     found, most = [], []
     for tokens in (1, 150, 10_000):
-        monkeypatch.setattr(trunk.Trunk, "most_tokens", tokens)
+        monkeypatch.setattr(fused_encoder.FusedEncoder, "most_tokens", tokens)
         sizes.clear()
         found.append(_train(AutoEngine(_MACHINE), jobs)[0])
         most.append((max(sizes), len(sizes)))
@@ -372,12 +372,12 @@ def test_runs_of_a_feed_join_a_pack_that_trains(job_of: Jobs) -> None:
     """The feed has nothing at first, then a run of another unit, then one of this."""
     engine = AutoEngine(_TWO_SLOTS)
     ended: list[str] = []
-    rooms: list[int] = []
+    slots: list[int] = []
 
     def feed() -> Iterator[RunJob | None]:
-        rooms.append(engine.room)
+        slots.append(engine.slots)
         yield job_of("long", epochs=4)
-        rooms.append(engine.room)
+        slots.append(engine.slots)
         yield from (None, None, job_of("other", method="full_finetune"), job_of("short", epochs=1))
         while len(ended) < 2:  # both of the pack; `other` waits until no run is under way
             yield None
@@ -387,7 +387,7 @@ def test_runs_of_a_feed_join_a_pack_that_trains(job_of: Jobs) -> None:
         ended.append(record.config.name)
         records[record.config.name] = record
     assert ended == ["short", "long", "other"]
-    assert rooms == [1, 2]
+    assert slots == [1, 2]
     engines = {name: record.environment["engine"] for name, record in records.items()}
     assert engines == {"short": "packed", "long": "packed", "other": "trainer"}
     assert "every weight trains" in records["other"].environment[UNPACKED_KEY]

@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from phasewise.training.kernels.adamw import compile_adamw
 
 
-class Updates:
+class RunOptimizer:
     """Adds up gradients, clips them and steps, as transformers' Trainer does.
 
     Args:

@@ -8,7 +8,7 @@ import torch
 
 
 @dataclass(frozen=True)
-class Places:
+class PaddingIndex:
     """Where the tokens of some rows stand in a padded batch of them.
 
     Attributes:
@@ -23,7 +23,9 @@ class Places:
     padding: torch.Tensor | None
 
 
-def find_places(lengths: Sequence[int], device: torch.device, filler: int = 0) -> Places:
+def build_padding_index(
+    lengths: Sequence[int], device: torch.device, filler: int = 0
+) -> PaddingIndex:
     """Returns the places of rows in a batch as wide as the longest of them.
 
     Args:
@@ -37,20 +39,20 @@ def find_places(lengths: Sequence[int], device: torch.device, filler: int = 0) -
     is_padding = (column >= length).flatten()
     of_token = torch.cat([(~is_padding).nonzero().flatten(), places.new_zeros(filler)])
     padding = is_padding.nonzero().flatten() if min(lengths) < width else None
-    return Places(
+    return PaddingIndex(
         of_token.to(device),
         places.to(device),
         None if padding is None else padding.to(device),
     )
 
 
-def take_tokens(padded: torch.Tensor, places: Places) -> torch.Tensor:
+def unpad(padded: torch.Tensor, places: PaddingIndex) -> torch.Tensor:
     """Returns (tokens, ...) of (rows * width, ...)."""
     taken: torch.Tensor = _TakeTokens.apply(padded, places)  # type: ignore[no-untyped-call]
     return taken
 
 
-def take_places(tokens: torch.Tensor, places: Places) -> torch.Tensor:
+def pad(tokens: torch.Tensor, places: PaddingIndex) -> torch.Tensor:
     """Returns (rows * width, ...) of (tokens, ...); in the place of padding stands another token.
 
     What is computed of padding must not be read: attention masks it, heads look at one token. Its
@@ -67,13 +69,13 @@ class _TakeTokens(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, padded: torch.Tensor, places: Places) -> torch.Tensor:
+    def forward(ctx: Any, padded: torch.Tensor, places: PaddingIndex) -> torch.Tensor:
         ctx.places = places
         return padded.index_select(0, places.of_token)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
-        places: Places = ctx.places
+        places: PaddingIndex = ctx.places
         padded = grads[0].contiguous().index_select(0, places.of_place)
         if places.padding is not None:
             padded.index_fill_(0, places.padding, 0)
@@ -82,7 +84,7 @@ class _TakeTokens(torch.autograd.Function):
 
 class _TakePlaces(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tokens: torch.Tensor, places: Places) -> torch.Tensor:
+    def forward(ctx: Any, tokens: torch.Tensor, places: PaddingIndex) -> torch.Tensor:
         ctx.places = places
         return tokens.index_select(0, places.of_place)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import get_scheduler
 
-from phasewise.training.packed.updates import Updates
+from phasewise.training.packed.run_optimizer import RunOptimizer
 
 Grads = list[torch.Tensor | None]
 _SHAPES = [(8, 384), (384, 8), (7, 5), (2, 4200), (384,), (3,), (1,)]
@@ -54,11 +54,13 @@ def _draw_grads(size: float) -> Iterator[Grads]:
         yield [size * torch.randn(shape, generator=generator) for shape in _SHAPES]
 
 
-def _step_both(steps: Sequence[Grads], *, max_norm: float = 1.0) -> tuple[Grads, Grads, Updates]:
-    """Returns the weights as ``Updates`` and as PyTorch leave them."""
+def _step_both(
+    steps: Sequence[Grads], *, max_norm: float = 1.0
+) -> tuple[Grads, Grads, RunOptimizer]:
+    """Returns the weights as ``RunOptimizer`` and as PyTorch leave them."""
     own, wanted = _make_weights(), _make_weights()
     optimizer = _make_optimizer(own, fused=True)
-    updates = Updates(optimizer, _make_schedule(optimizer), own, max_norm)
+    updates = RunOptimizer(optimizer, _make_schedule(optimizer), own, max_norm)
     reference = _make_optimizer(wanted, fused=True)
     schedule = _make_schedule(reference)
     for grads in steps:
@@ -123,7 +125,7 @@ def test_micro_batches_add_up(compiles: bool) -> None:
     runs = []
     for weights in (own, wanted):
         optimizer = _make_optimizer(weights, fused=True)
-        runs.append(Updates(optimizer, _make_schedule(optimizer), weights, 1.0))
+        runs.append(RunOptimizer(optimizer, _make_schedule(optimizer), weights, 1.0))
     first, second = _take(_draw_grads(0.01), 2)
     first[0], second[1] = None, None
     sums = [
@@ -154,7 +156,7 @@ def test_pytorch_steps_what_the_kernel_does_not(
 ) -> None:
     weights = _make_weights()
     optimizer = build(weights)
-    updates = Updates(optimizer, _make_schedule(optimizer), weights, 1.0)
+    updates = RunOptimizer(optimizer, _make_schedule(optimizer), weights, 1.0)
     assert updates._compiled is None
 
 
@@ -163,7 +165,7 @@ def test_pytorch_steps_what_the_kernel_does_not(
 def test_pytorch_steps_weights_of_another_kind(weight: torch.Tensor) -> None:
     weight.requires_grad_()
     optimizer = torch.optim.AdamW([weight], lr=1e-2, weight_decay=0.0)
-    updates = Updates(optimizer, _make_schedule(optimizer), [weight], 1.0)
+    updates = RunOptimizer(optimizer, _make_schedule(optimizer), [weight], 1.0)
     assert updates._compiled is None
     for _ in range(4):  # the first step's rate is 0
         updates.step([torch.ones_like(weight)])

@@ -1,4 +1,4 @@
-// What a pack's pass through blocks of BERT's kind is told, as kernels/trunk.py fills it.
+// What a pack's pass through blocks of BERT's kind is told, as kernels/fused_encoder.py fills it.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,7 @@ struct Member {
     const OwnPair* pairs;  // (blocks, LINEARS)
 };
 
-struct Trunk {
+struct Encoder {
     const Block* blocks;
     Member* members;
     const int64_t* lengths;  // of each row

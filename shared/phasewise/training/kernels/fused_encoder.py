@@ -1,4 +1,4 @@
-"""Blocks of BERT's kind, all of them in one compiled call each way (``trunk.cpp``)."""
+"""Blocks of BERT's kind, all of them in one compiled call each way (``fused_encoder.cpp``)."""
 
 import ctypes
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ class _Member(ctypes.Structure):
     )
 
 
-class _Trunk(ctypes.Structure):
+class _Encoder(ctypes.Structure):
     _fields_ = (
         *((name, _POINTER) for name in ("blocks", "members", "lengths")),
         *((name, _LONG) for name in ("block_count", "member_count", "row_count", "token_count")),
@@ -107,7 +107,7 @@ class MemberPairs(NamedTuple):
     pairs: "ctypes.Array[OwnPair]"
 
 
-class TrunkKernel:
+class FusedEncoderKernel:
     """The frozen blocks, their weights ordered for the kernels.
 
     Args:
@@ -127,7 +127,7 @@ class TrunkKernel:
 
     def describe(
         self, members: Sequence[MemberPairs], lengths: Sequence[int], *, trains: bool
-    ) -> "TrunkPass":
+    ) -> "FusedEncoderPass":
         """Returns a pass of some rows.
 
         Args:
@@ -144,14 +144,14 @@ class TrunkKernel:
         )
         hidden, weights = self._shape.hidden_dropout, self._shape.weights_dropout
         limits, factors = zip(find_limit(hidden), find_limit(weights), strict=True)
-        call = _Trunk(
+        call = _Encoder(
             *(ctypes.addressof(self._blocks), ctypes.addressof(own), ctypes.addressof(table)),
             *(len(self._blocks), len(members), len(lengths), sum(lengths)),
             *(*self._sizes, self._shape.heads),
             *(int(trains), limits[0], int(hidden > 0), limits[1], int(weights > 0)),
             *(*factors, self._shape.epsilon, self._shape.scale),
         )
-        return TrunkPass(self, call, members, own, (table, self._blocks))
+        return FusedEncoderPass(self, call, members, own, (table, self._blocks))
 
     def lend(self, size: int) -> torch.Tensor:
         """Returns memory, uint8 (size or more,): the last pass's, if it is enough and given back.
@@ -205,7 +205,7 @@ class TrunkKernel:
         return self._held[-1].data_ptr()
 
 
-class TrunkPass:
+class FusedEncoderPass:
     """One pass of a pack's rows, and its way back.
 
     Args:
@@ -218,8 +218,8 @@ class TrunkPass:
 
     def __init__(
         self,
-        kernel: TrunkKernel,
-        call: _Trunk,
+        kernel: FusedEncoderKernel,
+        call: _Encoder,
         members: Sequence[MemberPairs],
         own: Any,
         held: Any,
@@ -234,10 +234,10 @@ class TrunkPass:
         Args:
             states: (tokens or more, width), contiguous; the tokens of all rows.
         """
-        size = count("measure_trunk", states, ctypes.byref(self._call))
+        size = count("measure_encoder", states, ctypes.byref(self._call))
         self._memory = self._kernel.lend(size)
         out = states.new_empty(self._call.row_count, states.shape[1])
-        self._do("run_trunk", states, out)
+        self._do("run_encoder", states, out)
         for member, own in zip(self._members, self._own, strict=True):
             member.stream.put_back(int(own.place))
         if not self._call.trains:
@@ -251,7 +251,7 @@ class TrunkPass:
             states: As ``run`` had them.
             grad: Of what it returned, contiguous.
         """
-        self._do("differentiate_trunk", states, grad)
+        self._do("differentiate_encoder", states, grad)
         self._kernel.take_back(self._memory)
 
     def _do(self, name: str, *tensors: torch.Tensor) -> None:

@@ -16,7 +16,7 @@ from phasewise.training.auto_engine import AutoEngine, UnpackedRunWarning
 from phasewise.training.dropout import Stream
 from phasewise.training.interface import Engine, RunJob
 from phasewise.training.packed.layout import Member, build_layout, use_layout
-from phasewise.training.packed.quantised import QuantizedLinear
+from phasewise.training.packed.quantized import QuantizedLinear
 from phasewise.training.trainer_engine import TrainerEngine
 
 Jobs = Callable[..., RunJob]
@@ -79,7 +79,7 @@ def test_a_run_with_dropout_does_not_depend_on_its_company(job_of: Jobs) -> None
 
 
 @pytest.mark.parametrize("method", ["qlora", "int8_lora"])
-def test_no_run_copies_the_quantised_weights(job_of: Jobs, method: str) -> None:
+def test_no_run_copies_the_quantized_weights(job_of: Jobs, method: str) -> None:
     engine = AutoEngine(_MACHINE)
     job = job_of(method=method, target_modules="all")
     _train(engine, [job])

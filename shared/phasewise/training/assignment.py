@@ -19,11 +19,11 @@ class Work(NamedTuple):
     """Of all batches."""
 
 
-class Hand(NamedTuple):
+class WorkerLoad(NamedTuple):
     """What a worker has been given already."""
 
     works: Sequence[Work]
-    room: int
+    slots: int
     """Runs that it trains at once."""
     is_open: bool
     """Whether it takes one more now."""
@@ -35,45 +35,45 @@ def measure_work(job: RunJob) -> Work:
     return Work(hyperparameters.epochs / hyperparameters.batch_size, hyperparameters.epochs)
 
 
-def deal(waiting: Sequence[Work], hands: Sequence[Hand]) -> list[list[int]]:
-    """Deals runs to workers: the longest first, each to whom it leaves with the least to do.
+def assign_runs(waiting: Sequence[Work], loads: Sequence[WorkerLoad]) -> list[list[int]]:
+    """Assigns the longest run first, each to the worker that it leaves with the least to do.
 
-    A worker's runs advance together, one batch each a pass. So it makes as many passes as its
+    A worker's runs advance together, one batch per pass. So it makes as many passes as its
     longest run has batches, or more if not all of its runs have room at once, and a pass costs
     something beside its rows: ``_PASS_ROWS * passes + rows``.
 
     Args:
         waiting: Runs that no worker has.
-        hands: One a worker.
+        loads: One per worker.
 
     Returns:
         For each worker the indices of its runs, the longest first.
     """
-    loads = [list(hand.works) for hand in hands]
-    shares: list[list[int]] = [[] for _ in hands]
+    works = [list(load.works) for load in loads]
+    shares: list[list[int]] = [[] for _ in loads]
     for index in sorted(range(len(waiting)), key=waiting.__getitem__, reverse=True):
         work = waiting[index]
-        costs = [_cost([*load, work], hand.room) for load, hand in zip(loads, hands, strict=True)]
+        costs = [_cost([*own, work], load.slots) for own, load in zip(works, loads, strict=True)]
         chosen = costs.index(min(costs))
-        loads[chosen].append(work)
+        works[chosen].append(work)
         shares[chosen].append(index)
     return shares
 
 
-def choose(waiting: Sequence[Work], hands: Sequence[Hand]) -> tuple[int, int] | None:
+def choose(waiting: Sequence[Work], loads: Sequence[WorkerLoad]) -> tuple[int, int] | None:
     """Returns which worker starts which run now: of those that are open the one with fewest runs.
 
-    None: ``deal`` leaves all runs to workers that are full.
+    None: ``assign_runs`` leaves all runs to workers that are full.
     """
-    shares = deal(waiting, hands)
-    able = [place for place, hand in enumerate(hands) if hand.is_open and shares[place]]
+    shares = assign_runs(waiting, loads)
+    able = [place for place, load in enumerate(loads) if load.is_open and shares[place]]
     if not able:
         return None
-    place = min(able, key=lambda place: len(hands[place].works))
+    place = min(able, key=lambda place: len(loads[place].works))
     return place, shares[place][0]
 
 
-def _cost(works: Sequence[Work], room: int) -> float:
+def _cost(works: Sequence[Work], slots: int) -> float:
     passes = [work.passes for work in works]
     rows = sum(work.rows for work in works)
-    return _PASS_ROWS * max(*passes, sum(passes) / room) + rows
+    return _PASS_ROWS * max(*passes, sum(passes) / slots) + rows

@@ -15,18 +15,18 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from phasewise.training.dropout import find_limit
 from phasewise.training.kernels.elementwise import Gelu
-from phasewise.training.kernels.library import find_kernel
-from phasewise.training.kernels.pairs import can_read
-from phasewise.training.kernels.products import are_products_fast
-from phasewise.training.kernels.trunk import (
+from phasewise.training.kernels.fused_encoder import (
     FrozenBlock,
+    FusedEncoderKernel,
+    FusedEncoderPass,
     MemberPairs,
     OwnPair,
     Shape,
-    TrunkKernel,
-    TrunkPass,
 )
-from phasewise.training.packed.layout import Bypass, Layout, Member, current_layout
+from phasewise.training.kernels.library import find_kernel
+from phasewise.training.kernels.pairs import can_read
+from phasewise.training.kernels.products import are_products_fast
+from phasewise.training.packed.layout import DirectGradients, Layout, Member, current_layout
 from phasewise.training.products import OneDnnLinear
 
 #: Where a block of BERT's kind has its linear layers, in the order of a pass.
@@ -42,7 +42,7 @@ _KEYWORDS = {"attention_mask", "token_type_ids", "return_dict"}
 _PASS_BYTES = 256 * 4
 
 
-class Trunk:
+class FusedEncoder:
     """The blocks of a model, computed together where the kernels can, whoever the members are.
 
     Args:
@@ -53,15 +53,19 @@ class Trunk:
     """
 
     def __init__(
-        self, kernel: TrunkKernel, names: Sequence[str], later: Set[str], sample: torch.Tensor
+        self,
+        kernel: FusedEncoderKernel,
+        names: Sequence[str],
+        later: Set[str],
+        sample: torch.Tensor,
     ) -> None:
         self._kernel, self._later, self._sample = kernel, later, sample
         self._places = {name: place for place, name in enumerate(names)}
         self._parts = WeakKeyDictionary[Member, _Part | None]()
 
     @classmethod
-    def find(cls, model: Any, blocks: Sequence[nn.Module]) -> "Trunk | None":
-        """Returns the trunk of BERT-like blocks; None for others, or where there are no kernels.
+    def find(cls, model: Any, blocks: Sequence[nn.Module]) -> "FusedEncoder | None":
+        """Returns the encoder of BERT-like blocks; None for others, or where there are no kernels.
 
         Args:
             model: A pack's, of which the head reads the first token of each row only.
@@ -82,9 +86,9 @@ class Trunk:
             return None
         if any(linear.weight.dtype != weight.dtype for linear in linears):
             return None
-        if find_kernel("run_trunk", weight) is None or not are_products_fast(weight.dtype):
+        if find_kernel("run_encoder", weight) is None or not are_products_fast(weight.dtype):
             return None
-        kernel = TrunkKernel(found, shapes.pop())
+        kernel = FusedEncoderKernel(found, shapes.pop())
         pooler = getattr(model.base_model, "pooler", None)
         later = {names[id(module)] for module in (pooler.modules() if pooler else ())}
         return cls(kernel, [names[id(linear)] for linear in linears], later, weight)
@@ -105,7 +109,7 @@ class Trunk:
             layout, trains = current_layout(), backbone.training
             if not self._covers(layout, given, trains=trains):
                 for share in layout.shares:
-                    share.member.bypass = None
+                    share.member.direct = None
                 return whole(input_ids, **given)
             kinds = given.get("token_type_ids")
             padded = backbone.embeddings(input_ids=input_ids, token_type_ids=kinds)
@@ -127,7 +131,9 @@ class Trunk:
 
     def takes(self, member: Member) -> bool:
         """Whether it computes a member's passes."""
-        return find_kernel("run_trunk", self._sample) is not None and bool(self._find_part(member))
+        return find_kernel("run_encoder", self._sample) is not None and bool(
+            self._find_part(member)
+        )
 
     def _covers(self, layout: Layout, given: dict[str, Any], *, trains: bool) -> bool:
         """Whether the kernels can do all of a pass that is given these keywords."""
@@ -160,8 +166,8 @@ class Trunk:
             assert part is not None
             members.append(MemberPairs(member.stream, share.rows, share.tokens, part.pairs))
             if trains:
-                member.bypass = part.bypass
-                anchors += [] if part.bypass is None else [part.bypass.anchor]
+                member.direct = part.direct
+                anchors += [] if part.direct is None else [part.direct.anchor]
         done = self._kernel.describe(members, layout.lengths, trains=trains)
         out: torch.Tensor = _Pass.apply(rows, done, *anchors)  # type: ignore[no-untyped-call]
         return out
@@ -186,13 +192,13 @@ class _Part:
                 *(tensor.data_ptr() for tensor in (pair.down, pair.up, *own)),
                 *(len(pair.down), *_keep(pair.dropout), pair.scaling),
             )
-        self.bypass = Bypass(torch.empty(0, requires_grad=True), grads) if grads else None
+        self.direct = DirectGradients(torch.empty(0, requires_grad=True), grads) if grads else None
 
 
 class _Pass(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, rows: torch.Tensor, done: TrunkPass, *anchors: torch.Tensor
+        ctx: Any, rows: torch.Tensor, done: FusedEncoderPass, *anchors: torch.Tensor
     ) -> torch.Tensor:
         ctx.done, ctx.count = done, len(anchors)
         ctx.save_for_backward(rows)

@@ -9,8 +9,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from phasewise.methods.models import BaseModel
 from phasewise.training.dropout import Stream
-from phasewise.training.kernels.trunk import TrunkPass
-from phasewise.training.packed import trunk
+from phasewise.training.kernels.fused_encoder import FusedEncoderPass
+from phasewise.training.packed import fused_encoder
 from phasewise.training.packed.forward import find_gradients
 from phasewise.training.packed.layout import Member
 from phasewise.training.packed.low_rank import LowRank
@@ -32,7 +32,7 @@ _ALL = (
 
 @pytest.fixture(autouse=True)
 def _fast_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trunk, "are_products_fast", lambda dtype: True)
+    monkeypatch.setattr(fused_encoder, "are_products_fast", lambda dtype: True)
 
 
 def _base(family: str, width: int, dtype: torch.dtype) -> BaseModel:
@@ -96,9 +96,9 @@ class _Pack:
 
 def _count_runs(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Returns a list that grows whenever the blocks are computed together."""
-    runs, run = list[bool](), trunk.Trunk._run
+    runs, run = list[bool](), fused_encoder.FusedEncoder._run
     monkeypatch.setattr(
-        trunk.Trunk,
+        fused_encoder.FusedEncoder,
         "_run",
         lambda *args, trains: (runs.append(trains), run(*args, trains=trains))[1],
     )
@@ -121,7 +121,7 @@ def test_losses_gradients_and_random_streams(
     runs = _count_runs(monkeypatch)
     logits, grads, places = pack.step()
     assert runs == [True]
-    monkeypatch.setattr(trunk.Trunk, "_covers", lambda *_, **__: False)
+    monkeypatch.setattr(fused_encoder.FusedEncoder, "_covers", lambda *_, **__: False)
     wanted, wanted_grads, wanted_places = pack.step()
     assert places == wanted_places
     near = 2e-5 if dtype == torch.float32 else 6e-2
@@ -158,7 +158,7 @@ def test_scores_are_those_of_the_blocks_own_code(monkeypatch: pytest.MonkeyPatch
     with torch.inference_mode():
         found = pack.packed(pack.members, batch)
         assert runs == [False]
-        monkeypatch.setattr(trunk.Trunk, "_covers", lambda *_, **__: False)
+        monkeypatch.setattr(fused_encoder.FusedEncoder, "_covers", lambda *_, **__: False)
         torch.testing.assert_close(found, pack.packed(pack.members, batch), rtol=1e-5, atol=1e-6)
 
 
@@ -177,21 +177,23 @@ def test_nothing_goes_back_for_members_that_adapt_no_block(monkeypatch: pytest.M
     (head,) = member.heads.values()
     weights = [weight.requires_grad_() for weight in head.values()]
     calls = list[str]()
-    do = TrunkPass._do
+    do = FusedEncoderPass._do
     monkeypatch.setattr(
-        TrunkPass, "_do", lambda own, name, *args: (calls.append(name), do(own, name, *args))[1]
+        FusedEncoderPass,
+        "_do",
+        lambda own, name, *args: (calls.append(name), do(own, name, *args))[1],
     )
     batch = {"input_ids": _IDS, "attention_mask": (_IDS > 0).long()}
     logits = pack.packed([(member, len(_IDS))], batch)
     (grads,) = find_gradients(logits.square().sum(), [(member, weights)])
     assert all(grad is not None and grad.any() for grad in grads)
-    assert calls == ["run_trunk"]
+    assert calls == ["run_encoder"]
 
 
 @pytest.mark.parametrize("family", ["distilbert", "llama"])
 def test_blocks_of_other_kinds_are_left_alone(family: str) -> None:
     packed = PackedModel(_base(family, 32, torch.float32))
-    assert trunk.Trunk.find(packed._model, packed._blocks) is None
+    assert fused_encoder.FusedEncoder.find(packed._model, packed._blocks) is None
 
 
 def test_embeddings_that_are_called_otherwise_leave_the_blocks_alone(
@@ -212,7 +214,7 @@ def test_embeddings_that_are_called_otherwise_leave_the_blocks_alone(
 
 
 def test_a_slow_product_leaves_the_blocks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trunk, "are_products_fast", lambda dtype: False)
+    monkeypatch.setattr(fused_encoder, "are_products_fast", lambda dtype: False)
     pack, runs = _Pack(_base("bert", 32, torch.float32), _ALL), _count_runs(monkeypatch)
     pack.step()
     assert runs == []

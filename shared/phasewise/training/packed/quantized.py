@@ -16,9 +16,9 @@ from phasewise.training.packed.low_rank import read_weight
 
 
 class QuantizedLinear(nn.Module):
-    """A quantised layer's own product of all rows, and each member's pair on its own rows.
+    """A quantized layer's own product of all rows, and each member's pair on its own rows.
 
-    The weight is dequantised once per pass, whoever shares it, and never held.
+    The weight is dequantized once per pass, whoever shares it, and never held.
 
     Args:
         frozen: bitsandbytes' layer; no gradient of its weight is computed.
@@ -41,9 +41,9 @@ class QuantizedLinear(nn.Module):
 
 
 class _QuantizedProduct:
-    """A quantised layer's; see ``FrozenProduct``.
+    """A quantized layer's; see ``FrozenProduct``.
 
-    LLM.int8() looks for outliers over all rows it is given (but trains on dequantised weights on a
+    LLM.int8() looks for outliers over all rows it is given (but trains on dequantized weights on a
     CPU), so a member's rows go there alone.
 
     Args:

@@ -9,7 +9,7 @@
 
 #include "draws.h"
 #include "pairs.h"
-#include "trunk.h"
+#include "fused_encoder.h"
 
 // Hands out parts of one piece of memory; of none, it only counts.
 class Arena {
@@ -37,7 +37,7 @@ class Arena {
 // What one block's pass writes down. `count` rows go through all but keys and values: all tokens,
 // in the last block one of each row.
 template <typename T>
-struct Room {
+struct Buffers {
     long count;
     bool is_last;
     T *in, *own, *query, *key, *value, *attended, *first_sums, *middle, *raw, *active, *sums, *out;
@@ -48,12 +48,12 @@ struct Room {
     std::vector<long> starts[LINEARS];    // each pair's first row
 };
 
-// Makes the rooms of a pass, in the order of the blocks: the same ones for its way back.
+// Makes the buffers of a pass, in the order of the blocks: the same ones for its way back.
 template <typename T>
 class Planner {
   public:
     // `draws`: whether random numbers are drawn now, or lie in the arena since the pass forward.
-    Planner(const Trunk& all, Arena& arena, bool draws)
+    Planner(const Encoder& all, Arena& arena, bool draws)
         : all_(all), arena_(arena), draws_(draws && !arena.counts()) {
         shared_ = arena.take<T>(all.token_count * all.inner);
         if (all.trains) return;
@@ -63,44 +63,44 @@ class Planner {
     // (tokens, inner), for whoever needs it meanwhile.
     T* shared() const { return shared_; }
 
-    Room<T> make_room(long index, T* in) {
-        Room<T> room = {};
-        const bool last = room.is_last = index + 1 == all_.block_count;
-        room.count = last ? all_.row_count : all_.token_count;
-        const long tokens = all_.token_count * all_.width, own = room.count * all_.width;
-        room.in = room.own = in;
-        if (last) room.own = arena_.take<T>(own);
-        room.query = arena_.take<T>(own);
-        room.key = arena_.take<T>(tokens);
-        room.value = arena_.take<T>(tokens);
-        for (T** one : {&room.attended, &room.first_sums, &room.middle, &room.sums})
+    Buffers<T> make_buffers(long index, T* in) {
+        Buffers<T> buffers = {};
+        const bool last = buffers.is_last = index + 1 == all_.block_count;
+        buffers.count = last ? all_.row_count : all_.token_count;
+        const long tokens = all_.token_count * all_.width, own = buffers.count * all_.width;
+        buffers.in = buffers.own = in;
+        if (last) buffers.own = arena_.take<T>(own);
+        buffers.query = arena_.take<T>(own);
+        buffers.key = arena_.take<T>(tokens);
+        buffers.value = arena_.take<T>(tokens);
+        for (T** one : {&buffers.attended, &buffers.first_sums, &buffers.middle, &buffers.sums})
             *one = arena_.take<T>(own);
-        room.raw = arena_.take<T>(room.count * all_.inner);
+        buffers.raw = arena_.take<T>(buffers.count * all_.inner);
         const bool holds = all_.trains && is_adapted(index, DOWN);
-        room.active = holds ? arena_.take<T>(room.count * all_.inner) : shared_;
-        room.first_moments = arena_.take<Moments>(room.count);
-        room.moments = arena_.take<Moments>(room.count);
-        room.out = all_.trains ? arena_.take<T>(own) : turns_[index % 2];
+        buffers.active = holds ? arena_.take<T>(buffers.count * all_.inner) : shared_;
+        buffers.first_moments = arena_.take<Moments>(buffers.count);
+        buffers.moments = arena_.take<Moments>(buffers.count);
+        buffers.out = all_.trains ? arena_.take<T>(own) : turns_[index % 2];
         if (last) skip_pairs(index, QUERY, false);
-        else take_pairs(index, QUERY, false, room);
-        take_pairs(index, KEY, false, room);
-        take_pairs(index, VALUE, false, room);
+        else take_pairs(index, QUERY, false, buffers);
+        take_pairs(index, KEY, false, buffers);
+        take_pairs(index, VALUE, false, buffers);
         if (last) {
-            take_pairs(index, QUERY, true, room);
+            take_pairs(index, QUERY, true, buffers);
             skip_pairs(index, KEY, true);
             skip_pairs(index, VALUE, true);
         }
-        take_weights(room);
-        take_pairs(index, ATTENDED, last, room);
-        room.first_dropped = take_hidden(last);
-        take_pairs(index, UP, last, room);
-        take_pairs(index, DOWN, last, room);
-        room.dropped = take_hidden(last);
-        return room;
+        take_weights(buffers);
+        take_pairs(index, ATTENDED, last, buffers);
+        buffers.first_dropped = take_hidden(last);
+        take_pairs(index, UP, last, buffers);
+        take_pairs(index, DOWN, last, buffers);
+        buffers.dropped = take_hidden(last);
+        return buffers;
     }
 
   private:
-    const Trunk& all_;
+    const Encoder& all_;
     Arena& arena_;
     bool draws_;
     T *shared_, *turns_[2];  // of all blocks
@@ -125,8 +125,8 @@ class Planner {
         return false;
     }
 
-    // The pairs of a layer, their draws and the room for their lows.
-    void take_pairs(long index, Role role, bool is_narrow, Room<T>& room) {
+    // The pairs of a layer, their draws and room for their lows.
+    void take_pairs(long index, Role role, bool is_narrow, Buffers<T>& buffers) {
         long start = 0;
         for (long i = 0; i < all_.member_count; i++) {
             Member& member = all_.members[i];
@@ -139,10 +139,10 @@ class Planner {
                     draw(member, draws, rows * in);
                 }
                 float* low = arena_.take<float>(rows * round_up(own.rank));
-                room.pairs[role].push_back({nullptr, draws, own.down, own.up, low, nullptr,
+                buffers.pairs[role].push_back({nullptr, draws, own.down, own.up, low, nullptr,
                                              own.to_down, own.to_up, nullptr, nullptr, rows,
                                              long(own.rank), own.limit, own.factor, own.scaling});
-                room.starts[role].push_back(start);
+                buffers.starts[role].push_back(start);
             }
             start += rows;
         }
@@ -171,19 +171,19 @@ class Planner {
         return {draws, all_.hidden_limit, all_.hidden_factor};
     }
 
-    void take_weights(Room<T>& room) {
+    void take_weights(Buffers<T>& buffers) {
         if (!all_.trains || !all_.weights_drops) return;
         const int64_t* length = all_.lengths;
         for (long i = 0; i < all_.member_count; i++) {
             Member& member = all_.members[i];
             long count = 0;
             for (long row = 0; row < member.rows; row++)
-                count += all_.heads * (room.is_last ? 1 : length[row]) * length[row];
+                count += all_.heads * (buffers.is_last ? 1 : length[row]) * length[row];
             int16_t* next = arena_.take<int16_t>(count);
             draw(member, next, count);
             for (long row = 0; row < member.rows; row++, length++) {
-                room.weights.push_back(next);
-                if (next) next += all_.heads * (room.is_last ? 1 : *length) * *length;
+                buffers.weights.push_back(next);
+                if (next) next += all_.heads * (buffers.is_last ? 1 : *length) * *length;
             }
         }
     }
