@@ -4,6 +4,7 @@ Its modules ``import scipy`` and write ``scipy.stats.t``: SciPy loads such a par
 used, so that a controller which only takes means does not wait 0.6 s for it.
 """
 
+from phasewise.statistics.bounded import Bounds, bounded_difference, bounded_interval
 from phasewise.statistics.comparison import (
     Comparison,
     bootstrap_crossed,
@@ -15,7 +16,10 @@ from phasewise.statistics.comparison import (
 from phasewise.statistics.cost_model import TotalCost, predict_total
 from phasewise.statistics.designs import DESIGN_RUNS, balanced_design, smallest_design
 from phasewise.statistics.detectable import (
+    WORTHWHILE_SEEDS,
+    SeedsNeeded,
     detectable_difference,
+    estimate_seeds_needed,
     examples_to_resolve,
     planned_detectable,
     seeds_to_resolve,
@@ -56,23 +60,29 @@ from phasewise.statistics.superiority import (
 __all__ = [
     "DESIGN_RUNS",
     "TRUSTED_TRIALS",
+    "WORTHWHILE_SEEDS",
+    "Bounds",
     "Comparison",
     "ExpectedBest",
     "Interval",
     "ParameterImportance",
     "PartEffect",
     "PartEffects",
+    "SeedsNeeded",
     "TotalCost",
     "accuracy_standard_error",
     "balanced_design",
     "bootstrap_crossed",
     "bootstrap_interval",
+    "bounded_difference",
+    "bounded_interval",
     "compare_crossed",
     "compare_seeds",
     "correct_holm",
     "detectable_difference",
     "estimate_importance",
     "estimate_part_effects",
+    "estimate_seeds_needed",
     "examples_to_resolve",
     "expect_best",
     "expected_gap",

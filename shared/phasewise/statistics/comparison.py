@@ -8,6 +8,7 @@ import scipy
 from numpy.typing import NDArray
 
 from phasewise.errors import RecordError
+from phasewise.statistics.bounded import UNBOUNDED, Bounds, bounded_difference
 from phasewise.statistics.detectable import detectable_difference
 from phasewise.statistics.seeds import LEVEL, Interval, as_scores, sign_flip_p
 
@@ -25,6 +26,7 @@ class Comparison(NamedTuple):
     degrees_of_freedom: float | None  # Satterthwaite's degrees of freedom of the sum of both
     interval: Interval | None  # Student's t on that sum, at LEVEL
     p_value: float | None  # of the same t, two-sided
+    bounds: Bounds = UNBOUNDED  # of the metric; no interval goes beyond what they allow
 
     @property
     def seeds(self) -> int:
@@ -40,11 +42,15 @@ class Comparison(NamedTuple):
 
     @property
     def detectable(self) -> float | None:
-        """The true difference that studies of this size and noise find in 8 of 10 cases."""
+        """The true difference that studies of this size and noise find in 8 of 10 cases.
+
+        None if there is none: no two scores of the metric are so far apart.
+        """
         error = self.standard_error
-        return (
-            None if error is None else detectable_difference(error, self.degrees_of_freedom or 1.0)
-        )
+        if error is None:
+            return None
+        found = detectable_difference(error, self.degrees_of_freedom or 1.0)
+        return found if found <= self.bounds.width else None
 
     @property
     def sign_flip_p(self) -> float | None:
@@ -68,7 +74,7 @@ class Comparison(NamedTuple):
         return self._replace(mean=-self.mean, by_seed=by_seed, interval=interval)
 
 
-def compare_crossed(first: Array, second: Array) -> Comparison:
+def compare_crossed(first: Array, second: Array, *, bounds: Bounds = UNBOUNDED) -> Comparison:
     """Compares two configurations whose every example is known.
 
     Seeds and examples are crossed random effects: the variance of the mean of n x m differences
@@ -80,6 +86,7 @@ def compare_crossed(first: Array, second: Array) -> Comparison:
     Args:
         first: Value of each example, such as 1 for right and 0 for wrong: (seeds, examples).
         second: The same seeds and examples in the same order.
+        bounds: Of the metric.
 
     Raises:
         RecordError: The shapes differ, there is no seed or example, or a value is not finite.
@@ -94,19 +101,22 @@ def compare_crossed(first: Array, second: Array) -> Comparison:
     n, m = table.shape
     by_seed, by_example = table.mean(axis=1), table.mean(axis=0)
     if n < 2 or m < 2:
-        return _summarise(by_seed, m)
+        return _summarise(by_seed, m, bounds)
     residual = table - by_seed[:, None] - by_example + table.mean()
     noise = float((residual**2).sum()) / ((n - 1) * (m - 1)) / (n * m)
     spread = float(by_example.var(ddof=1)) / m
-    return _summarise(by_seed, m, spread=spread, noise=noise)
+    return _summarise(by_seed, m, bounds, spread=spread, noise=noise)
 
 
-def compare_seeds(first: Sequence[float], second: Sequence[float]) -> Comparison:
+def compare_seeds(
+    first: Sequence[float], second: Sequence[float], *, bounds: Bounds = UNBOUNDED
+) -> Comparison:
     """Compares two configurations by one score per seed; says nothing about other examples.
 
     Args:
         first: One score per seed, in seed order.
         second: The same seeds in the same order. Ties stay in.
+        bounds: Of the metric.
 
     Raises:
         RecordError: The lengths differ, there is no pair, or a score is not finite.
@@ -117,7 +127,7 @@ def compare_seeds(first: Sequence[float], second: Sequence[float]) -> Comparison
             f"paired scores: expected the same seeds on both sides and at least one, "
             f"got {len(left)} and {len(right)}"
         )
-    return _summarise(left - right, None)
+    return _summarise(left - right, None, bounds)
 
 
 def pool_comparisons(tasks: Sequence[Comparison]) -> Comparison:
@@ -136,8 +146,9 @@ def pool_comparisons(tasks: Sequence[Comparison]) -> Comparison:
     by_seed = [d * seeds / (count * each.seeds) for each in tasks for d in each.by_seed]
     sizes = [each.examples for each in tasks if each.examples is not None]
     examples = sum(sizes) if len(sizes) == count else None
+    bounds = Bounds(*(sum(ends) / count for ends in zip(*(e.bounds for e in tasks), strict=True)))
     if any(each.seed_variance is None for each in tasks):
-        return Comparison(mean, tuple(by_seed), examples, None, 0.0, None, None, None)
+        return Comparison(mean, tuple(by_seed), examples, None, 0.0, None, None, None, bounds)
     from_seeds = sum(each.seed_variance or 0.0 for each in tasks) / count**2
     from_examples = sum(each.example_variance for each in tasks) / count**2
     parts = [
@@ -147,7 +158,9 @@ def pool_comparisons(tasks: Sequence[Comparison]) -> Comparison:
     degrees_of_freedom = (
         (from_seeds + from_examples) ** 2 / below if below else float(seeds - count)
     )
-    return _judge(np.array(by_seed), examples, from_seeds, from_examples, degrees_of_freedom)
+    return _judge(
+        np.array(by_seed), examples, bounds, from_seeds, from_examples, degrees_of_freedom
+    )
 
 
 def bootstrap_crossed(tasks: Sequence[Array], *, resamples: int = 1999, seed: int = 0) -> Interval:
@@ -192,13 +205,18 @@ def correct_holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def _summarise(
-    by_seed: Array, examples: int | None, *, spread: float = 0.0, noise: float = 0.0
+    by_seed: Array,
+    examples: int | None,
+    bounds: Bounds,
+    *,
+    spread: float = 0.0,
+    noise: float = 0.0,
 ) -> Comparison:
     """``spread``: MS_example / nm; ``noise``: MS_residual / nm; by_seed: (seeds,) differences."""
     n = len(by_seed)
     if n < 2:
         return Comparison(
-            float(by_seed.mean()), _list(by_seed), examples, None, 0, None, None, None
+            float(by_seed.mean()), _list(by_seed), examples, None, 0, None, None, None, bounds
         )
     from_seeds = float(by_seed.var(ddof=1)) / n
     from_examples = max(0.0, spread - noise)
@@ -209,12 +227,13 @@ def _summarise(
     if from_examples and examples is not None:
         below += spread**2 / (examples - 1) + noise**2 / ((n - 1) * (examples - 1))
     degrees_of_freedom = (likely + from_examples) ** 2 / below if below else float(n - 1)
-    return _judge(by_seed, examples, from_seeds, from_examples, degrees_of_freedom)
+    return _judge(by_seed, examples, bounds, from_seeds, from_examples, degrees_of_freedom)
 
 
 def _judge(
     by_seed: Array,
     examples: int | None,
+    bounds: Bounds,
     from_seeds: float,
     from_examples: float,
     degrees_of_freedom: float,
@@ -225,9 +244,17 @@ def _judge(
         p = float(2 * scipy.stats.t.sf(abs(mean) / error, degrees_of_freedom))
     else:  # no spread to measure the noise by: no more than the signs count
         p = 1.0 if abs(mean) < 1e-12 else float(2.0 ** (1 - len(by_seed)))
-    interval = Interval(mean - half, mean + half)
+    interval = bounded_difference(Interval(mean - half, mean + half), bounds)
     return Comparison(
-        mean, _list(by_seed), examples, from_seeds, from_examples, degrees_of_freedom, interval, p
+        mean=mean,
+        by_seed=_list(by_seed),
+        examples=examples,
+        seed_variance=from_seeds,
+        example_variance=from_examples,
+        degrees_of_freedom=degrees_of_freedom,
+        interval=interval,
+        p_value=p,
+        bounds=bounds,
     )
 
 

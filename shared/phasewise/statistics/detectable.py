@@ -2,18 +2,30 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import scipy
 
 from phasewise.errors import ConfigError
 from phasewise.statistics.power import ALPHA, MOST_SEEDS, POWER
+from phasewise.statistics.seeds import LEVEL
 
 #: Beyond this many examples a wanted difference is called out of reach.
 MOST_EXAMPLES = 10_000_000
+#: More seeds than this are not worth their time: the difference is too small for the noise.
+WORTHWHILE_SEEDS = 100
 _MOST_FREEDOM = 1e4
 _NODES, _LEGENDRE = np.polynomial.legendre.leggauss(60)
 _QUANTILES, _WEIGHTS = (_NODES + 1) / 2, _LEGENDRE / 2
+
+
+class SeedsNeeded(NamedTuple):
+    """How many seeds a difference takes, as far as the seeds measured so far can tell."""
+
+    low: int | None  # None: more than WORTHWHILE_SEEDS
+    high: int | None
+    needs_examples: bool  # no number of seeds is enough
 
 
 def detectable_difference(standard_error: float, degrees_of_freedom: float) -> float:
@@ -56,6 +68,42 @@ def seeds_to_resolve(
         return planned_detectable(single, example_variance, n) <= abs(difference)
 
     return _first(reaches, MOST_SEEDS)
+
+
+def estimate_seeds_needed(
+    difference: float,
+    *,
+    seed_variance: float,
+    example_variance: float,
+    seeds: int,
+    level: float = LEVEL,
+) -> SeedsNeeded:
+    """Returns the range of seeds that make a difference detectable.
+
+    The variance over seeds is itself an estimate; the range follows its chi-square interval, which
+    from 2 seeds spans a factor of 5,000.
+
+    Args:
+        difference: Wanted; its sign does not matter.
+        seed_variance: Of the mean, from the seeds, as measured with ``seeds`` of them.
+        example_variance: Of the mean, from the examples; more seeds do not lessen it.
+        seeds: So many pairs were measured, at least 2.
+        level: Coverage of the variance's interval.
+    """
+    tails = [float(scipy.stats.chi2.ppf((1 + sign * level) / 2, seeds - 1)) for sign in (1, -1)]
+    singles = [seed_variance * seeds * (seeds - 1) / tail for tail in tails]
+
+    def needed(single: float) -> int | None:
+        return seeds_to_resolve(
+            difference, seed_variance=single, example_variance=example_variance, seeds=1
+        )
+
+    low, high = (_worthwhile(needed(single)) for single in singles)
+    return SeedsNeeded(low, high, needs_examples=needed(0.0) is None)
+
+
+def _worthwhile(seeds: int | None) -> int | None:
+    return seeds if seeds is not None and seeds <= WORTHWHILE_SEEDS else None
 
 
 def planned_detectable(single_variance: float, example_variance: float, seeds: int) -> float:

@@ -5,6 +5,7 @@ from scipy import stats
 from phasewise.errors import ConfigError
 from phasewise.statistics import (
     detectable_difference,
+    estimate_seeds_needed,
     examples_to_resolve,
     planned_detectable,
     seeds_to_resolve,
@@ -60,3 +61,29 @@ def test_no_number_of_examples_makes_up_for_noisy_seeds() -> None:
     assert more is not None
     assert planned_detectable(1e-4, 0.32 / more, 20) <= 0.05
     assert planned_detectable(1e-4, 0.32 / (more - 1), 20) > 0.05
+
+
+def test_seeds_needed_follow_the_interval_of_the_variance() -> None:
+    """By hand: 4 s^2 / chi2(0.975, 4) and 4 s^2 / chi2(0.025, 4) with s^2 = 5 * 1e-5."""
+    found = estimate_seeds_needed(0.02, seed_variance=1e-5, example_variance=0.0, seeds=5)
+    low, high = (4 * 5e-5 / tail for tail in (11.1433, 0.48442))
+    for needed, variance in ((found.low, low), (found.high, high)):
+        assert needed is not None
+        assert planned_detectable(variance, 0.0, needed) <= 0.02
+        assert planned_detectable(variance, 0.0, needed - 1) > 0.02
+    assert not found.needs_examples
+
+
+def test_two_seeds_say_little_of_the_seeds_needed() -> None:
+    found = estimate_seeds_needed(0.05, seed_variance=5e-4, example_variance=0.0, seeds=2)
+    assert found.low is not None
+    assert found.low < 10
+    assert found.high is None
+
+
+def test_seeds_that_are_not_worth_it_and_examples_that_no_seed_replaces() -> None:
+    hopeless = estimate_seeds_needed(0.001, seed_variance=1e-3, example_variance=0.0, seeds=5)
+    assert hopeless == (None, None, False)
+    assert estimate_seeds_needed(
+        0.002, seed_variance=1e-5, example_variance=1e-6, seeds=5
+    ).needs_examples

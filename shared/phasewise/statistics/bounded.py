@@ -1,0 +1,70 @@
+"""Intervals of scores on a scale with ends: an accuracy lies between 0 and 1, a loss above 0."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+
+from phasewise.statistics.seeds import LEVEL, Interval
+
+
+class Bounds(NamedTuple):
+    """The ends of a metric's scale; infinite where it has none."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def width(self) -> float:
+        """The largest difference that two scores can have."""
+        return self.high - self.low
+
+
+#: The scale of a metric without ends.
+UNBOUNDED = Bounds()
+
+
+def bounded_interval(
+    mean: float,
+    standard_error: float,
+    degrees_of_freedom: float,
+    bounds: Bounds,
+    level: float = LEVEL,
+) -> Interval:
+    """Returns Student's t interval of a mean, taken on a scale without ends and taken back.
+
+    Between two ends that is the logit of the score's place between them (Brown, Cai, DasGupta,
+    Statistical Science 16, 2001), above one end the logarithm of its distance; the
+    standard error there follows by the delta method. benchmarks/calibration.py shows the coverage.
+
+    Args:
+        mean: Within the bounds.
+        standard_error: Of the mean. Zero gives a point.
+        degrees_of_freedom: Of the standard error.
+        bounds: Of the metric; without ends it is the plain t interval.
+        level: Coverage.
+    """
+    half = float(scipy.stats.t.ppf((1 + level) / 2, degrees_of_freedom)) * standard_error
+    if half == 0 or not bounds.low < mean < bounds.high:
+        return Interval(mean, mean)
+    if math.isfinite(bounds.width):
+        place = (mean - bounds.low) / bounds.width
+        spread = half / bounds.width / (place * (1 - place))
+        ends = scipy.special.expit(scipy.special.logit(place) + np.array([-spread, spread]))
+        low, high = (bounds.low + bounds.width * float(end) for end in ends)
+        return Interval(low, high)
+    if math.isfinite(bounds.low):
+        above = mean - bounds.low
+        factor = math.exp(min(half / above, 700.0))  # e^710 is the largest float
+        return Interval(bounds.low + above / factor, bounds.low + above * factor)
+    return Interval(mean - half, mean + half)
+
+
+def bounded_difference(interval: Interval, bounds: Bounds) -> Interval:
+    """Returns the interval of a difference without the values that no two scores can have.
+
+    What is cut off cannot be the truth, so the coverage stays (Mandelkern, Statistical Science 17,
+    2002), and so does the agreement with the p-value.
+    """
+    return Interval(max(interval.low, -bounds.width), min(interval.high, bounds.width))
