@@ -73,8 +73,8 @@ def make_jobs(unit: UnitConfig, count: int, targets: str, folder: Path) -> list[
         RunJob(
             RunConfig(
                 unit_config=unit,
-                phase="phase1",
-                name=f"trial-{index:03}",
+                role="trial",
+                index=index,
                 hyperparameters=Hyperparameters(**values, target_modules=targets),
                 seeds=RunSeeds(init=index, order=index, subset=0),
                 opens_report_set=False,

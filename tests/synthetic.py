@@ -7,8 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from phasewise.errors import DataError
+from phasewise.model_files import fingerprint_model
 from phasewise.records import Evaluation, RunCost, RunRecord, RunStatus, TrainPoint, write_record
-from phasewise.runs import RunConfig, UnitConfig, UnitPaths, build_seeds, task_baselines_path
+from phasewise.runs import (
+    DataConfig,
+    RunConfig,
+    UnitConfig,
+    UnitPaths,
+    build_data,
+    build_seeds,
+    task_baselines_path,
+)
 from phasewise.seeding import derive_seed
 from phasewise.settings import Study
 from phasewise.statistics import summarise_scores
@@ -27,33 +37,45 @@ from phasewise.tasks.predictions import PREDICTIONS_FILE, write_predictions
 
 EPOCHS = 3
 STEPS = 30
-_PHASES = {"trial": "phase1", "confirm": "phase1", "seed": "phase2", "default": "phase0"}
+
+
+def _data(study: Study, task: str) -> DataConfig:
+    """The task's data; of a study whose files nobody wrote, a stand-in."""
+    try:
+        return build_data(study, task)
+    except DataError:
+        return DataConfig(
+            task=study.tasks[task],
+            split_seed=derive_seed(study.settings.seed, "split", task),
+            data_dir=None,
+            data_fingerprint="sha256:0123",
+        )
 
 
 def make_config(study: Study, task: str, method: str, name: str, **changes: Any) -> RunConfig:
     """A run named trial-003, confirm-003-1, seed-04 or default-1, with the seeds of its index."""
-    kind, _, rest = name.partition("-")
-    phase = _PHASES[kind]
-    index = 0 if kind == "trial" else int(rest.split("-")[-1])
+    role, *numbers = name.split("-")
+    repeat = int(numbers[1]) if len(numbers) > 1 else 0
     unit = UnitConfig(
         study=study.settings.name,
-        task=study.tasks[task],
+        data=_data(study, task),
         method=study.methods[method],
         model=study.settings.model,
+        model_fingerprint=fingerprint_model(study.settings.model),
         training=study.settings.training,
-        split_seed=derive_seed(study.settings.seed, "split", task),
-        data_dir=None,
-        data_fingerprint="sha256:0123",
         libraries={"torch": "2.13.0"},
     )
     default = study.default_hyperparameters(task, method)
+    stream = {"default": "phase0", "trial": "phase1", "seed": "phase2"}.get(role, role)
+    seeds = 0 if role == "trial" else int(numbers[-1])
     return RunConfig(
         unit_config=unit,
-        phase=phase,
-        name=name,
+        role=role,
+        index=int(numbers[0]),
+        repeat=repeat,
         hyperparameters=default.model_copy(update=changes),
-        seeds=build_seeds(study.settings.seed, kind if kind == "confirm" else phase, task, index),
-        opens_report_set=phase != "phase1",
+        seeds=build_seeds(study.settings.seed, stream, task, seeds),
+        opens_report_set=role in ("default", "seed"),
     )
 
 

@@ -50,8 +50,8 @@ def build_jobs(
         RunJob(
             RunConfig(
                 unit_config=unit,
-                phase="phase1",
-                name=f"trial-{index:03}",
+                role="trial",
+                index=index,
                 hyperparameters=Hyperparameters(**hyperparameters),
                 seeds=RunSeeds(init=index, order=index, subset=0),
                 opens_report_set=False,

@@ -3,10 +3,11 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
+from phasewise.model_files import fingerprint_model
 from phasewise.provenance import fingerprint_data, library_versions
 from phasewise.seeding import derive_seed
 from phasewise.settings import (
@@ -17,10 +18,32 @@ from phasewise.settings import (
     Study,
     TaskSettings,
     TrainingSettings,
+    describe_meaning,
+    no_effect,
 )
 
 #: final: a model trained for use after the study; none of the study's statistics count it.
 Phase = Literal["phase0", "phase1", "phase2", "final"]
+#: default: a method's published default. trial: a draw of a search. confirm: a trial's settings on
+#: fresh seeds. seed: the optimum on fresh seeds. final: a model for use. pilot: a short run that is
+#: only timed. live: a trial of the sampler benchmark.
+Role = Literal["default", "trial", "confirm", "seed", "final", "pilot", "live"]
+
+
+class _RoleRow(NamedTuple):
+    phase: Phase
+    folder: str  # format of a run's name, which is its folder's name too
+
+
+_ROLES: dict[Role, _RoleRow] = {
+    "default": _RoleRow("phase0", "default-{index}"),
+    "trial": _RoleRow("phase1", "trial-{index:03d}"),
+    "confirm": _RoleRow("phase1", "confirm-{index:03d}-{repeat}"),
+    "seed": _RoleRow("phase2", "seed-{index:02d}"),
+    "final": _RoleRow("final", "final-{index:02d}"),
+    "pilot": _RoleRow("phase1", "{variant}"),
+    "live": _RoleRow("phase1", "{variant}"),
+}
 
 
 class RunSeeds(Section):
@@ -31,23 +54,38 @@ class RunSeeds(Section):
     subset: int = Field(description="Which rows of the train pool are the train sample.")
 
 
-class UnitConfig(Section):
-    """What all runs of one (task, method) share."""
+class DataConfig(Section):
+    """A task's rows and how they are divided."""
 
-    study: str
     task: TaskSettings
-    method: MethodSettings
-    model: ModelSettings
-    training: TrainingSettings
-    split_seed: int = Field(description="Draws search set and carved report set; one a study.")
-    data_dir: Path | None = Field(description="Folder that replaces the hub; see StudySettings.")
+    split_seed: int = Field(description="Draws search set and carved report set; one per study.")
+    data_dir: Path | None = Field(
+        description="Folder that replaces the hub; see StudySettings.",
+        json_schema_extra=no_effect("data_fingerprint stands for the rows"),
+    )
     data_fingerprint: str
-    libraries: dict[str, str]
     all_data: bool = Field(
         False,
         description="Train on every row but the report set's: a final model. Scores on the search "
         "set are then of rows it was trained on.",
     )
+
+
+class UnitConfig(Section):
+    """What all runs of one (task, method) share."""
+
+    study: str = Field(json_schema_extra=no_effect("a label"))
+    data: DataConfig
+    method: MethodSettings
+    model: ModelSettings
+    model_fingerprint: str = Field(description="Of the base model's files; see model_files.")
+    training: TrainingSettings
+    libraries: dict[str, str]
+
+    @property
+    def task(self) -> TaskSettings:
+        """The task that the data are of."""
+        return self.data.task
 
     @property
     def unit(self) -> str:
@@ -59,37 +97,59 @@ class RunConfig(Section):
     """One training, completely described."""
 
     unit_config: UnitConfig
-    phase: Phase
-    name: str = Field(description="trial-003, confirm-003-1, seed-04, default-1.")
+    role: Role = Field(json_schema_extra=no_effect("why it is trained, not how"))
+    index: int = Field(
+        ge=0,
+        description="Of the trial, the confirmed trial or the seed.",
+        json_schema_extra=no_effect("the seeds are hashed"),
+    )
+    repeat: int = Field(
+        0,
+        ge=0,
+        description="confirm: which of several runs of the same settings.",
+        json_schema_extra=no_effect("the seeds are hashed"),
+    )
+    variant: str = Field(
+        "",
+        description="pilot, live: the name itself.",
+        json_schema_extra=no_effect("a label"),
+    )
+    origin: str = Field(
+        "",
+        description="trial: how it was drawn, such as default, sobol or model.",
+        json_schema_extra=no_effect("where the hyperparameters are from, not what they are"),
+    )
     hyperparameters: Hyperparameters
     seeds: RunSeeds
-    opens_report_set: bool = Field(description="Phase 0 and 2 score the report set at the end.")
-    keeps_model: bool = Field(False, description="Save the adapter (or model) beside the record.")
+    opens_report_set: bool = Field(
+        False, description="Phase 0 and 2 score the report set at the end."
+    )
+    keeps_model: bool = Field(
+        False,
+        description="Save the adapter (or model) beside the record.",
+        json_schema_extra=no_effect("what is kept, not what is trained"),
+    )
+
+    @property
+    def phase(self) -> Phase:
+        """The phase that trains it."""
+        return _ROLES[self.role].phase
+
+    @property
+    def name(self) -> str:
+        """trial-003, confirm-003-1, seed-04, default-1: unique in its phase, and its folder."""
+        parts = {"index": self.index, "repeat": self.repeat, "variant": self.variant}
+        return _ROLES[self.role].folder.format(**parts)
 
     @property
     def hash(self) -> str:
         """16 hex digits of everything that can change the result; neither names nor paths."""
-        unit = unit_meaning(self.unit_config)
-        content = {
-            "unit": unit,
-            "hyperparameters": _describe_draw(self.hyperparameters),
-            "seeds": self.seeds.model_dump(mode="json"),
-            "opens_report_set": self.opens_report_set,
-        }
-        return hash_content(content)
+        return hash_content(describe_meaning(self))
 
     @property
     def label(self) -> str:
         """``task/method name``, for messages."""
         return f"{self.unit_config.unit} {self.name}"
-
-
-def _describe_draw(hyperparameters: Hyperparameters) -> dict[str, Any]:
-    """Returns what was drawn; sampling only where it was, so that other runs' hashes stay."""
-    content = hyperparameters.model_dump(mode="json")
-    if content["sampling"] is None:
-        del content["sampling"]
-    return content
 
 
 def hash_content(content: object) -> str:
@@ -98,82 +158,71 @@ def hash_content(content: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def unit_meaning(unit: UnitConfig) -> dict[str, Any]:
-    """Returns the part of a unit that can change a result: no descriptions, no paths.
-
-    The source is left out, since ``data_fingerprint`` stands for what it holds; the method's
-    defaults too, since each run holds its own hyperparameters.
-    """
-    content = unit.model_dump(mode="json", exclude={"study", "data_dir"})
-    content["task"] = {
-        key: value
-        for key, value in content["task"].items()
-        if key not in {"description", "source", "expected_score"}
-    }
-    content["task"]["rows_from"] = unit.task.expected_score if _sized_by_error(unit.task) else None
-    keys = ("kind", "use_dora", "use_rslora", "use_loraplus", "quantization", "dtype", "peft")
-    content["method"] = {key: content["method"][key] for key in keys}
-    for key in ("save_adapters", "engine"):
-        del content["training"][key]
-    if not unit.all_data:  # says nothing of any run of a study
-        del content["all_data"]
-    return content
-
-
-def _sized_by_error(task: TaskSettings) -> bool:
-    return task.search_rows is None and task.search_fraction is None
-
-
-def build_unit(study: Study, task: str, method: str) -> UnitConfig:
-    """Returns the unit (task, method) of a study with its data fingerprinted.
+def build_data(study: Study, task: str) -> DataConfig:
+    """Returns a task of a study with its data fingerprinted.
 
     Raises:
         DataError: The task's local data are missing.
     """
     settings = study.settings
-    return UnitConfig(
-        study=settings.name,
+    return DataConfig(
         task=study.tasks[task],
-        method=study.methods[method],
-        model=settings.model,
-        training=settings.training,
         split_seed=derive_seed(settings.seed, "split", task),
         data_dir=settings.data_dir,
         data_fingerprint=fingerprint_data(study.tasks[task], settings.data_dir),
+    )
+
+
+def build_unit(study: Study, task: str, method: str) -> UnitConfig:
+    """Returns the unit (task, method) of a study with its data and base model fingerprinted.
+
+    Raises:
+        DataError: The task's local data are missing.
+        ConfigError: There is no such model, or its commit on the hub cannot be found out.
+    """
+    settings = study.settings
+    return UnitConfig(
+        study=settings.name,
+        data=build_data(study, task),
+        method=study.methods[method],
+        model=settings.model,
+        model_fingerprint=fingerprint_model(settings.model),
+        training=settings.training,
         libraries=library_versions(),
     )
 
 
 def task_hash(study: Study, task: str) -> str:
     """Returns the hash of all settings that a task's baselines depend on."""
-    unit = unit_meaning(build_unit(study, task, next(iter(study.methods))))
-    content = {key: unit[key] for key in ("task", "model", "data_fingerprint", "libraries")}
-    return hash_content({**content, "seed": study.settings.seed})
+    content = {
+        "data": build_data(study, task),
+        "model": study.settings.model,
+        "model_fingerprint": fingerprint_model(study.settings.model),
+        "libraries": library_versions(),
+        "seed": study.settings.seed,
+    }
+    return hash_content(describe_meaning(content))
 
 
 def phase_hash(study: Study, phase: Phase, task: str, method: str) -> str:
     """Returns the hash of all settings that a phase of a unit depends on.
 
-    Snakemake keeps it as the parameter of the rule: a changed meaning re-runs the phase, a
-    changed comment does not.
+    The phase's file carries it: a changed meaning re-runs the phase, a changed comment does not.
     """
     settings = study.settings
     content: dict[str, Any] = {
-        "unit": unit_meaning(build_unit(study, task, method)),
+        "unit": build_unit(study, task, method),
         "seed": settings.seed,
-        "default": study.default_hyperparameters(task, method).model_dump(mode="json"),
-        "baselines": settings.baselines.model_dump(mode="json"),
+        "default": study.default_hyperparameters(task, method),
+        "baselines": settings.baselines,
     }
     if phase != "phase0":
-        search = settings.search.model_dump(
-            mode="json", exclude={"retries", "space", "parallel_trials"}
-        )
-        space = {k: v.model_dump(mode="json") for k, v in study.parameters_of(method).items()}
-        content |= {"search": search, "parameters": space}
+        content["search"] = settings.search
+        content["parameters"] = study.parameters_of(method)
         content["constraints"] = study.constraints_of(method)
     if phase == "phase2":
-        content["validation"] = settings.validation.model_dump(mode="json")
-    return hash_content(content)
+        content["validation"] = settings.validation
+    return hash_content(describe_meaning(content))
 
 
 def build_seeds(study_seed: int, phase: str, task: str, index: int) -> RunSeeds:
@@ -203,7 +252,7 @@ class UnitPaths:
         self.storage = self.root / "phase1" / "journal.log"
         self.running_optimum = self.root / "phase1" / "optimal.yaml"
         self.optimum = study.settings.analysis_path / f"{task}_{method}_optimal.yaml"
-        self.ledger = study.settings.experiments_path / task / "report_set_ledger.jsonl"
+        self.ledger = ledger_path(study, task)
         self.lock = self.root / "controller.lock"
 
     def run(self, phase: Phase, name: str) -> Path:
@@ -218,3 +267,8 @@ class UnitPaths:
 def task_baselines_path(study: Study, task: str) -> Path:
     """Returns the file of a task's model-free and frozen-encoder baselines."""
     return study.settings.experiments_path / task / "baselines.json"
+
+
+def ledger_path(study: Study, task: str) -> Path:
+    """Returns the file that notes every opening of a task's report set."""
+    return study.settings.experiments_path / task / "report_set_ledger.jsonl"

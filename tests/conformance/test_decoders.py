@@ -109,8 +109,8 @@ def _run(engine: TrainerEngine, study: Study, folder: Path) -> tuple[RunRecord, 
     (task,), (method,) = study.tasks, study.methods
     config = RunConfig(
         unit_config=build_unit(study, task, method),
-        phase="phase0",
-        name="default-0",
+        role="default",
+        index=0,
         hyperparameters=Hyperparameters(
             learning_rate=3e-3 if method == "full_finetune" else 2e-2,
             batch_size=7,

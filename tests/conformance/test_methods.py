@@ -58,8 +58,8 @@ def _train(
     quick = {"learning_rate": rate, "batch_size": 8}
     config = RunConfig(
         unit_config=build_unit(study, _TASK, method),
-        phase="phase0",
-        name="default-0",
+        role="default",
+        index=0,
         hyperparameters=Hyperparameters(**{**default, **quick, "epochs": 5, "warmup_ratio": 0}),
         seeds=build_seeds(0, "phase0", _TASK, 0),
         opens_report_set=True,

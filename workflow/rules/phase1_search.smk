@@ -9,7 +9,8 @@ OUTPUTS: analysis/{task}_{method}_optimal.yaml, once it is final. Study storage,
 rule search:
     """Search a unit's hyperparameters and confirm the best on fresh seeds."""
     input:
-        baseline=PHASE0_SUMMARY,
+        settings=needed_by("search", SETTINGS),
+        baseline=needed_by("search", PHASE0_SUMMARY),
     output:
         report(
             OPTIMUM,
@@ -17,15 +18,13 @@ rule search:
             category="Optima",
             labels={"task": "{task}", "method": "{method}"},
         ),
-    log:
-        f"logs/phase1_optuna/{VM}/{{task}}_{{method}}.log",
+    params:
+        log=f"logs/phase1_optuna/{VM}/{{task}}_{{method}}.log",
     threads: STUDY.settings.machine.cores
     resources:
         gpu=resource("gpu"),
         mem_mb=resource("mem_mb"),
         runtime=resource("runtime"),
-    params:
-        settings=settings_of("phase1"),
     shell:
         "phasewise search --study {STUDY_FILE} --task {wildcards.task}"
-        " --method {wildcards.method} --log {log}"
+        " --method {wildcards.method} --log {params.log}"

@@ -8,10 +8,14 @@ OUTPUTS: analysis/report.html, analysis/RESULTS.md, analysis/tables/*.csv, analy
 rule write_report:
     """Write report.html, RESULTS.md and the tables from the records."""
     input:
-        task_files(TASK_BASELINES),
-        unit_files(PHASE0_SUMMARY),
-        unit_files(OPTIMUM),
-        unit_files(PHASE2_SUMMARY),
+        settings=needed_by("report", SETTINGS),
+        results=needed_by(
+            "report",
+            *task_files(TASK_BASELINES),
+            *unit_files(PHASE0_SUMMARY),
+            *unit_files(OPTIMUM),
+            *unit_files(PHASE2_SUMMARY),
+        ),
     output:
         report(
             REPORT,
@@ -43,8 +47,8 @@ rule write_report:
             )
             for name in ("scores", "costs")
         ],
-    log:
-        f"logs/report/{VM}.log",
     localrule: True
+    params:
+        log=f"logs/report/{VM}.log",
     shell:
-        "phasewise report --study {STUDY_FILE} --vm {VM} --log {log}"
+        "phasewise report --study {STUDY_FILE} --vm {VM} --log {params.log}"

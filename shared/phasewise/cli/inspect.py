@@ -13,10 +13,12 @@ from rich.table import Table
 from phasewise.cli.options import DEFAULT_STUDY, ShardOption, StudyOption
 from phasewise.errors import ConfigError
 from phasewise.extensions import recipe_constants
-from phasewise.records import iterate_records, write_json
-from phasewise.runs import UnitPaths
+from phasewise.records import write_json
+from phasewise.runs import task_hash
 from phasewise.settings import ALL_SHARD, REGISTRY, Study, load_study, read_yaml, registry_names
+from phasewise.steps import check_hash
 from phasewise.training.choice import EngineChoice, choose_engine
+from phasewise.unit_runs import read_runs
 
 DifferenceOption = Annotated[
     float, typer.Option(min=0.01, help="Difference to detect, in points of the metric.")
@@ -68,7 +70,8 @@ def check(
         for message in splits.messages:
             typer.echo(f"{task}: {message}")
     if output is not None:
-        write_json(output, rows)
+        hashes = {task: task_hash(loaded, task) for task in rows}
+        write_json(output, {"settings_hash": check_hash(hashes), "rows": rows})
     typer.echo(f"{study}: {len(rows)} tasks x {len(loaded.methods)} methods, all good")
 
 
@@ -171,14 +174,17 @@ def _status_table(study: Study, units: list[tuple[str, str]]) -> Table:
         best = "-" if unit.best is None else f"{unit.best:.3f}"
         left = "-" if unit.seconds_left is None else f"{unit.seconds_left / 60:.0f} min"
         running = "yes" if unit.running else "no"
-        table.add_row(unit.unit, unit.phase, f"{unit.done}/{unit.total}", best, running, left)
+        done = f"{unit.done}/{unit.total}"
+        for count, what in ((unit.others, "of other settings"), (unit.unreadable, "unreadable")):
+            done += f" (+{count} {what})" if count else ""
+        table.add_row(unit.unit, unit.phase, done, best, running, left)
     return table
 
 
 def _measured_seconds(study: Study, task: str, method: str) -> float | None:
     """Returns the mean seconds of a unit's Phase 0 runs; None before there is one."""
-    folder = UnitPaths(study, task, method).root / "phase0"
-    costs = [record.cost for _, record in iterate_records(folder) if record.cost is not None]
+    records = read_runs(study, task, method, phase="phase0").records
+    costs = [record.cost for record in records if record.cost is not None]
     return fmean(cost.total_seconds for cost in costs) if costs else None
 
 

@@ -59,7 +59,7 @@ def compute_history(
         Pruned trials have the score of their last evaluation and never become the best. Equal
         scores keep the earlier trial as best.
     """
-    ordered = sorted(trials, key=lambda record: trial_number(record.config.name))
+    ordered = sorted(trials, key=lambda record: record.config.index)
     scored = [(record, score) for record in ordered if (score := last_score(record)) is not None]
     if not scored:
         return SearchHistory("", (), (), len(ordered))
@@ -67,7 +67,7 @@ def compute_history(
     varied = _varied_names(ordered)
     points = tuple(
         TrialPoint(
-            number=trial_number(record.config.name),
+            number=record.config.index,
             score=score,
             status=record.status,
             origin=(origins or {}).get(record.config.name, "unknown"),
@@ -121,12 +121,6 @@ def name_origins(search: SearchSettings, trials: int) -> dict[str, Origin]:
     origins |= dict.fromkeys(names[1:start], "sobol")
     first: Origin = "default" if search.refine_from is None else "earlier"
     return origins | dict.fromkeys(names[:1], first)
-
-
-def trial_number(name: str) -> int:
-    """Returns 3 for ``trial-003``; 0 for a name without a number."""
-    digits = name.partition("-")[2].partition("-")[0]
-    return int(digits) if digits.isdigit() else 0
 
 
 def last_score(record: RunRecord) -> float | None:

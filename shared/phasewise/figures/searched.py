@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from phasewise.figures.history import last_score, trial_number
+from phasewise.figures.history import last_score
 from phasewise.records import RunRecord, RunStatus
 from phasewise.settings import FixedParameter, Parameter, RangeParameter, Scalar, applies
 from phasewise.tuning.edges import ordered_numbers
@@ -80,7 +80,7 @@ def collect_trials(
         Values that the space cannot hold, such as a published default beyond a range, keep their
         own place; a value that is not of its list counts as not active.
     """
-    ordered = sorted(records, key=lambda record: trial_number(record.config.name))
+    ordered = sorted(records, key=lambda record: record.config.index)
     if not ordered:
         return SearchedTrials("", True, (), (), None)
     task = ordered[0].config.unit_config.task
@@ -88,9 +88,7 @@ def collect_trials(
     return SearchedTrials(
         metric=task.metric,
         maximize=task.direction == "maximize",
-        trials=tuple(
-            SearchedTrial(trial_number(r.config.name), r.status, last_score(r)) for r in ordered
-        ),
+        trials=tuple(SearchedTrial(r.config.index, r.status, last_score(r)) for r in ordered),
         parameters=tuple(
             _place(name, parameter, ordered)
             for name, parameter in parameters.items()

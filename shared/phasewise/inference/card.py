@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phasewise.methods.sources import PACKAGE_PREFIX, resolve_model_path
+from phasewise.methods.sources import resolve_model_path
+from phasewise.model_files import PACKAGE_PREFIX
 from phasewise.records import RunRecord, write_atomically
 from phasewise.settings import HubSource
 from phasewise.statistics import Interval

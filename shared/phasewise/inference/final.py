@@ -10,7 +10,7 @@ from typing import Any
 from phasewise.errors import ConfigError, PhasewiseError
 from phasewise.inference.card import CardFacts, write_card
 from phasewise.methods.models import load_tokenizer
-from phasewise.methods.sources import PACKAGE_PREFIX
+from phasewise.model_files import PACKAGE_PREFIX
 from phasewise.records import RunRecord, read_matching_record, write_json, write_record
 from phasewise.runs import RunConfig, build_seeds
 from phasewise.settings import ModelSettings, Study, TaskSettings
@@ -95,16 +95,17 @@ def _make_plan(study: Study, optimum_file: Path, all_data: bool) -> _Plan:
     optimum = _read_final(study, optimum_file)
     unit = Unit(study, optimum.task, optimum.method)
     config = RunConfig(
-        unit_config=unit.config.model_copy(update={"all_data": all_data}),
-        phase="final",
-        name="final-00",
+        unit_config=unit.config.model_copy(
+            update={"data": unit.config.data.model_copy(update={"all_data": all_data})}
+        ),
+        role="final",
+        index=0,
         hyperparameters=chosen_hyperparameters(unit, optimum, optimum_file),
         seeds=build_seeds(study.settings.seed, "final", unit.task, 0),
-        opens_report_set=False,
         keeps_model=True,
     )
-    rows = len(load_splits(config.unit_config, config.seeds.subset).train)
-    searched = len(load_splits(unit.config, config.seeds.subset).train)
+    rows = len(load_splits(config.unit_config.data, config.seeds.subset).train)
+    searched = len(load_splits(unit.config.data, config.seeds.subset).train)
     return _Plan(unit, optimum, config, rows, searched)
 
 
@@ -128,7 +129,7 @@ def _read_final(study: Study, path: Path) -> Optimum:
 
 def _make_job(plan: _Plan, index: int, folder: Path) -> RunJob:
     seeds = build_seeds(plan.unit.study.settings.seed, "final", plan.unit.task, index)
-    config = plan.config.model_copy(update={"name": f"final-{index:02d}", "seeds": seeds})
+    config = plan.config.model_copy(update={"index": index, "seeds": seeds})
     return RunJob(config, folder.with_name(f".{folder.name}.training"), plan.unit.paths.ledger)
 
 
@@ -154,7 +155,7 @@ def _warn_of_steps(plan: _Plan, say: Say) -> None:
 
 def _train_one(engine: TrainerEngine, plan: _Plan, job: RunJob, folder: Path, say: Say) -> None:
     name, metric = job.config.name, plan.unit.metric
-    set_name = "rows it trains on" if job.config.unit_config.all_data else "the search set"
+    set_name = "rows it trains on" if job.config.unit_config.data.all_data else "the search set"
 
     def report(progress: Progress) -> Decision:
         score = progress.evaluation.metrics.get(metric)

@@ -9,7 +9,7 @@ from pydantic import Field
 from phasewise.errors import ConfigError
 from phasewise.inference.loading import LoadedModel
 from phasewise.inference.running import count_truncated, run_model, tokenise
-from phasewise.runs import UnitConfig, UnitPaths, build_unit
+from phasewise.runs import DataConfig, build_data, ledger_path
 from phasewise.settings import GENERATED_METRICS, Section, Study, TaskSettings
 from phasewise.tasks.data import load_task_data, open_report_data
 from phasewise.tasks.examples import EvalSet, ExamplePrediction, Scored
@@ -77,13 +77,12 @@ def score_report_set(
             f"{model.source.folder}: its classes ({', '.join(model.source.labels)}) are not those "
             f"of task '{task}' ({', '.join(settings.labels)})"
         )
-    method = next(iter(study.methods))  # any: it has no part in the data
-    unit = build_unit(study, task, method)
-    threshold = _fit_threshold(model, unit, batch_size)
+    data = build_data(study, task)
+    threshold = _fit_threshold(model, data, batch_size)
     eval_set = open_report_data(
-        unit,
+        data,
         model.tokenizer,
-        ledger=UnitPaths(study, task, method).ledger,
+        ledger=ledger_path(study, task),
         run_label=str(model.source.folder),
         reason="phasewise evaluate",
     )
@@ -93,15 +92,15 @@ def score_report_set(
     return _summarise(model, settings, name, eval_set, scored), eval_set, scored.predictions
 
 
-def _fit_threshold(model: LoadedModel, unit: UnitConfig, batch_size: int) -> float | None:
+def _fit_threshold(model: LoadedModel, config: DataConfig, batch_size: int) -> float | None:
     """Returns the no-answer threshold: the record's, else fitted on the search set."""
-    if unit.task.kind != "extractive_qa":
+    if config.task.kind != "extractive_qa":
         return None
     if model.source.record is not None and model.source.record.threshold is not None:
         return model.source.record.threshold
-    data = load_task_data(unit, model.tokenizer, subset_seed=0)
-    outputs = run_model(model, unit.task, data.search, batch_size)
-    return data.kind.score(unit.task, data.search, outputs).threshold
+    data = load_task_data(config, model.tokenizer, subset_seed=0)
+    outputs = run_model(model, config.task, data.search, batch_size)
+    return data.kind.score(config.task, data.search, outputs).threshold
 
 
 def _summarise(

@@ -7,7 +7,7 @@ import typer
 
 from phasewise.cli.inspect import plan
 from phasewise.cli.searching import search_unit
-from phasewise.runs import build_seeds, build_unit
+from phasewise.runs import build_data, build_seeds
 from phasewise.settings import ALL_SHARD, Study, load_study
 
 
@@ -23,14 +23,14 @@ def tell_data(study: Study) -> None:
     from phasewise.tasks.data import check_task_data, load_task_data
 
     for name, task in study.tasks.items():
-        unit = build_unit(study, name, next(iter(study.methods)))
-        messages = check_task_data(task, unit.data_dir, unit.split_seed).messages
+        data = build_data(study, name)
+        messages = check_task_data(task, data.data_dir, data.split_seed).messages
         if task.kind == "instruction":
             from phasewise.methods.models import load_tokenizer
 
             seeds = build_seeds(study.settings.seed, "phase0", name, 0)
             tokenizer = load_tokenizer(study.settings.model)
-            messages = load_task_data(unit, tokenizer, seeds.subset).messages
+            messages = load_task_data(data, tokenizer, seeds.subset).messages
         for message in messages:
             typer.echo(f"{name}: {message}")
 

@@ -10,6 +10,7 @@ from phasewise.report.content import ReportContent, gather_content
 from phasewise.report.page import render_html, render_markdown
 from phasewise.report.verdict_table import render_verdicts
 from phasewise.settings import Study
+from phasewise.steps import mark_report, report_hash
 
 #: Which figures are also written as files, for papers: each takes a third of a second.
 FigureFiles = Literal["none", "main", "all"]
@@ -39,7 +40,9 @@ def build_report(
     _write_tables(content, folder / "tables")
     write_atomically(folder / "paper" / "methods.tex", content.paper.methods_latex + "\n")
     write_atomically(folder / "paper" / "references.bib", content.paper.bibtex)
-    write_atomically(folder / "RESULTS.md", render_markdown(content))
+    write_atomically(
+        folder / "RESULTS.md", mark_report(render_markdown(content), report_hash(study, units))
+    )
     page = folder / "report.html"
     write_atomically(page, render_html(content))
     _write_figures(content, folder / "figures", figures)

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from phasewise.errors import ConfigError, RecordError
-from phasewise.records import RECORD_FILE, RunRecord, read_record
+from phasewise.records import RunRecord
 from phasewise.report.example_values import SeedKey, Values, read_example_values
-from phasewise.runs import Phase, UnitPaths, task_baselines_path, unit_meaning
-from phasewise.seeding import derive_seed
+from phasewise.runs import Phase, UnitPaths, task_baselines_path
 from phasewise.settings import Study
 from phasewise.statistics import summarise_scores
 from phasewise.summaries import (
@@ -24,6 +23,7 @@ from phasewise.summaries import (
     read_task_baselines,
 )
 from phasewise.tasks.ledger import read_ledger
+from phasewise.unit_runs import read_runs
 
 _T = TypeVar("_T")
 
@@ -48,12 +48,12 @@ class UnitEvidence:
     @property
     def trials(self) -> tuple[RunRecord, ...]:
         """The trials of Phase 1."""
-        return _named(self.records["phase1"], "trial-")
+        return tuple(r for r in self.records["phase1"] if r.config.role == "trial")
 
     @property
     def confirmations(self) -> tuple[RunRecord, ...]:
         """The runs of Phase 1 that repeat its best trials on fresh seeds."""
-        return _named(self.records["phase1"], "confirm-")
+        return tuple(r for r in self.records["phase1"] if r.config.role == "confirm")
 
     @cached_property
     def default_search(self) -> ScoreSummary:
@@ -144,7 +144,7 @@ def _gather_task(study: Study, task: str, methods: Sequence[str]) -> TaskEvidenc
     ledger = _try(lambda: read_ledger(UnitPaths(study, task, methods[0]).ledger), notes)
     units = tuple(_gather_unit(study, task, method) for method in methods)
     records = [r for unit in units for phase in PHASES for r in unit.records[phase]]
-    if len({record.config.unit_config.data_fingerprint for record in records}) > 1:
+    if len({record.config.unit_config.data.data_fingerprint for record in records}) > 1:
         notes.append(f"{task}: the runs read different data (several fingerprints)")
     settings = study.tasks[task]
     maximize = settings.direction == "maximize"
@@ -154,7 +154,7 @@ def _gather_task(study: Study, task: str, methods: Sequence[str]) -> TaskEvidenc
 
 def _gather_unit(study: Study, task: str, method: str) -> UnitEvidence:
     paths, notes = UnitPaths(study, task, method), list[str]()
-    records = {phase: _read_records(study, paths.root / phase, notes) for phase in PHASES}
+    records = {phase: _read_records(study, task, method, phase, notes) for phase in PHASES}
     optimum = _try(lambda: read_optimum(paths.optimum), notes)
     return UnitEvidence(
         task=task,
@@ -170,48 +170,18 @@ def _gather_unit(study: Study, task: str, method: str) -> UnitEvidence:
     )
 
 
-def _read_records(study: Study, folder: Path, notes: list[str]) -> tuple[RunRecord, ...]:
-    """Reads the records of one phase; a run's folder lies directly in the phase's."""
-    found: list[RunRecord] = []
-    others: list[str] = []
-    for path in sorted(folder.glob(f"*/{RECORD_FILE}")):
-        record = _try(lambda run=path.parent: read_record(run), notes)  # type: ignore[misc]
-        if record is None:
-            continue
-        if _is_of_study(study, record):
-            found.append(record)
-        else:
-            others.append(record.config.name)
-    if others:
-        runs = ", ".join(others)
-        notes.append(f"{len(others)} records belong to other settings and were left out: {runs}")
-    return tuple(found)
-
-
-def _is_of_study(study: Study, record: RunRecord) -> bool:
-    """Whether a record was made under the study's present settings.
-
-    Data and library versions are taken from the record: the machine that builds the report need
-    not have either. Both are printed.
-    """
-    then = record.config.unit_config
-    task, method = then.task.name, then.method.name
-    if task not in study.tasks or method not in study.methods:
-        return False
-    now = then.model_copy(
-        update={
-            "task": study.tasks[task],
-            "method": study.methods[method],
-            "model": study.settings.model,
-            "training": study.settings.training,
-            "split_seed": derive_seed(study.settings.seed, "split", task),
-        }
-    )
-    return unit_meaning(now) == unit_meaning(then)
-
-
-def _named(records: Sequence[RunRecord], prefix: str) -> tuple[RunRecord, ...]:
-    return tuple(record for record in records if record.config.name.startswith(prefix))
+def _read_records(
+    study: Study, task: str, method: str, phase: Phase, notes: list[str]
+) -> tuple[RunRecord, ...]:
+    """Reads the records of one phase; notes what was left out."""
+    found = read_runs(study, task, method, phase=phase)
+    notes += found.unreadable
+    if found.others:
+        runs = ", ".join(found.others)
+        notes.append(
+            f"{len(found.others)} records belong to other settings and were left out: {runs}"
+        )
+    return found.records
 
 
 def _try(read: Callable[[], _T], notes: list[str]) -> _T | None:

@@ -50,7 +50,8 @@ def describe_reproduction(study: Study, tasks: Sequence[TaskEvidence]) -> Reprod
         (name, _count_values([r.environment[name] for r in records if name in r.environment]))
         for name in names
     ]
-    data = {r.config.unit_config.task.name: r.config.unit_config.data_fingerprint for r in records}
+    configs = [record.config.unit_config.data for record in records]
+    data = {config.task.name: config.data_fingerprint for config in configs}
     model = study.settings.model
     revision = f" at {model.revision}" if model.revision else ""
     return Reproduction(

@@ -1,29 +1,23 @@
 """Where every unit of a study stands, from files only and without training libraries."""
 
 import fcntl
-import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
 from phasewise.errors import ConfigError, RecordError
-from phasewise.records import RECORD_FILE
-from phasewise.runs import Phase, UnitPaths
+from phasewise.records import RunRecord
+from phasewise.runs import Phase, Role, UnitPaths
 from phasewise.settings import Study
 from phasewise.summaries import Optimum, read_optimum
+from phasewise.unit_runs import read_runs
 
 UnitPhase = Literal["waiting", "phase0", "phase1", "phase2", "done"]
-
-#: How the folders of a unit's runs begin, and the phase that they lie in.
-_KINDS: dict[str, Phase] = {
-    "default-": "phase0",
-    "trial-": "phase1",
-    "confirm-": "phase1",
-    "seed-": "phase2",
-}
+_PHASES: tuple[Phase, ...] = ("phase0", "phase1", "phase2")
 
 
 @dataclass(frozen=True)
@@ -41,6 +35,8 @@ class UnitStatus:
     confirmations_total: int
     seeds_done: int
     seeds_total: int
+    others: int  # records of other settings, which count for nothing
+    unreadable: int  # record files that no run can be read from
     best: float | None  # best raw score so far, search set
     running: bool  # whether a controller holds the unit's lock
     seconds_left: float | None  # runs left x mean seconds of the runs so far; None before one
@@ -64,39 +60,42 @@ class UnitStatus:
 def collect_status(study: Study, units: Sequence[tuple[str, str]]) -> list[UnitStatus]:
     """Returns the progress of units in the order given.
 
-    A record counts as soon as it is written, whatever became of the run; a file that cannot be
-    read counts as absent, since `build_report` names it.
+    A record counts as soon as it is written, whatever became of the run; one of other settings is
+    counted apart, and so is a file that cannot be read, which `build_report` names.
     """
     return [_collect_unit(study, task, method) for task, method in units]
 
 
 def _collect_unit(study: Study, task: str, method: str) -> UnitStatus:
     paths, settings = UnitPaths(study, task, method), study.settings
-    runs = {name: _list_runs(paths, phase, name) for name, phase in _KINDS.items()}
+    found = [read_runs(study, task, method, phase=phase) for phase in _PHASES]
+    records = [record for runs in found for record in runs.records]
+    counts = Counter(record.config.role for record in records)
     optimum = _read_optimum(paths)
     searched = optimum is not None and optimum.final
     confirm = min(settings.search.confirm_top, settings.search.trials)
-    counts = {name: len(found) for name, found in runs.items()}
-    totals = {
-        "default-": settings.baselines.seeds,
-        "trial-": counts["trial-"] if searched else settings.search.trials,
-        "confirm-": counts["confirm-"] if searched else confirm * settings.search.confirm_seeds,
-        "seed-": settings.validation.seeds,
+    totals: dict[Role, int] = {
+        "default": settings.baselines.seeds,
+        "trial": counts["trial"] if searched else settings.search.trials,
+        "confirm": counts["confirm"] if searched else confirm * settings.search.confirm_seeds,
+        "seed": settings.validation.seeds,
     }
-    left = sum(max(0, totals[name] - counts[name]) for name in totals)
-    seconds = [each for found in runs.values() for each in found if each is not None]
+    left = sum(max(0, total - counts[role]) for role, total in totals.items())
+    seconds = [_measure_seconds(record) for record in records]
     return UnitStatus(
         task=task,
         method=method,
-        phase=_name_phase(paths, searched=searched, started=any(counts.values())),
-        defaults_done=counts["default-"],
-        defaults_total=totals["default-"],
-        trials_done=counts["trial-"],
-        trials_total=totals["trial-"],
-        confirmations_done=counts["confirm-"],
-        confirmations_total=totals["confirm-"],
-        seeds_done=counts["seed-"],
-        seeds_total=totals["seed-"],
+        phase=_name_phase(paths, searched=searched, started=bool(records)),
+        defaults_done=counts["default"],
+        defaults_total=totals["default"],
+        trials_done=counts["trial"],
+        trials_total=totals["trial"],
+        confirmations_done=counts["confirm"],
+        confirmations_total=totals["confirm"],
+        seeds_done=counts["seed"],
+        seeds_total=totals["seed"],
+        others=sum(len(runs.others) for runs in found),
+        unreadable=sum(len(runs.unreadable) for runs in found),
         best=None if optimum is None else optimum.best_value,
         running=_is_locked(paths.lock),
         seconds_left=left * fmean(seconds) if seconds else None,
@@ -113,24 +112,11 @@ def _name_phase(paths: UnitPaths, *, searched: bool, started: bool) -> UnitPhase
     return "phase0" if started else "waiting"
 
 
-def _list_runs(paths: UnitPaths, phase: Phase, prefix: str) -> list[float | None]:
-    """Returns the seconds of each run that has a record; None where it does not say."""
-    folder = paths.root / phase
-    return [_run_seconds(path) for path in folder.glob(f"{prefix}*/{RECORD_FILE}")]
-
-
-def _run_seconds(path: Path) -> float | None:
-    """Reads the times only: checking whole records would make a large study's status slow.
-
-    Runs that train together overlap; their cost holds each one's share.
-    """
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if content["cost"] is not None:
-            return float(content["cost"]["total_seconds"])
-        span = datetime.fromisoformat(content["ended"]) - datetime.fromisoformat(content["started"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _measure_seconds(record: RunRecord) -> float:
+    """Returns a run's seconds: its share, where runs overlap because they train together."""
+    if record.cost is not None:
+        return record.cost.total_seconds
+    span = datetime.fromisoformat(record.ended) - datetime.fromisoformat(record.started)
     return span.total_seconds()
 
 

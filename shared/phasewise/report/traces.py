@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from phasewise.records import RECORD_FILE, RunRecord
 from phasewise.report.evidence import PHASES, TaskEvidence, UnitEvidence
-from phasewise.runs import Phase, UnitPaths, task_baselines_path
+from phasewise.runs import Phase, UnitPaths, ledger_path, task_baselines_path
 from phasewise.settings import Study
 
 #: Kinds of runs of a unit, each a group of the report's Records section.
@@ -179,7 +179,7 @@ def _trace_run(study: Study, unit: UnitEvidence, record: RunRecord) -> RunRow:
 
 
 def _task_files(study: Study, task: str) -> dict[str, Path]:
-    ledger = UnitPaths(study, task, next(iter(study.methods))).ledger
+    ledger = ledger_path(study, task)
     return {"cheap baselines": task_baselines_path(study, task), "report-set ledger": ledger}
 
 

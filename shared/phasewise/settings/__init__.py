@@ -1,6 +1,13 @@
 """Settings: strict, typed, checked before anything is planned; imports no torch."""
 
-from phasewise.settings.base import Section, merge_mappings, read_yaml
+from phasewise.settings.base import (
+    Section,
+    describe_meaning,
+    is_marked,
+    merge_mappings,
+    no_effect,
+    read_yaml,
+)
 from phasewise.settings.expressions import expression_names, is_true
 from phasewise.settings.hyperparameters import Hyperparameters, Sampling, Schedule
 from phasewise.settings.loading import (
@@ -99,14 +106,17 @@ __all__ = [
     "TrainingSettings",
     "ValidationSettings",
     "applies",
+    "describe_meaning",
     "direction_of",
     "expression_names",
     "group_as_documented",
+    "is_marked",
     "is_true",
     "load_space",
     "load_study",
     "load_task",
     "merge_mappings",
+    "no_effect",
     "parse_objective",
     "placeholders",
     "read_yaml",

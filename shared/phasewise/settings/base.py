@@ -1,19 +1,60 @@
 """What every settings section shares: strict, frozen pydantic models and YAML 1.2 numbers."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
 
 from phasewise.errors import ConfigError
+
+_NO_EFFECT = "no_effect"
 
 
 class Section(BaseModel):
     """A settings section: unknown keys are refused and values never change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def no_effect(why: str) -> dict[str, Any]:
+    """Marks a field that cannot change a result, and so is no part of a run's hash.
+
+    Every other field of every section is: one that is forgotten here costs a needless training, one
+    that is forgotten in a list of what counts would hand out results of other settings.
+
+    Args:
+        why: The reason, for the reader of the declaration.
+
+    Returns:
+        What ``Field(json_schema_extra=...)`` takes.
+    """
+    return {_NO_EFFECT: why}
+
+
+def describe_meaning(value: Any) -> Any:
+    """Returns what a value means as plain JSON: sections without the fields that have no effect."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return {
+            name: describe_meaning(getattr(value, name))
+            for name, field in fields.items()
+            if not is_marked(field)
+        }
+    if isinstance(value, Mapping):
+        return {str(key): describe_meaning(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [describe_meaning(each) for each in value]
+    return value
+
+
+def is_marked(field: FieldInfo) -> bool:
+    """Whether a field is declared as one that has no effect on results."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and _NO_EFFECT in extra
 
 
 class _Loader(yaml.SafeLoader):

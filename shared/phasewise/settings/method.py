@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, field_validator, model_validator
 
 from phasewise.errors import suggest_nearest
-from phasewise.settings.base import Section
+from phasewise.settings.base import Section, no_effect
 from phasewise.settings.hyperparameters import ADAPTER_HYPERPARAMETERS
 from phasewise.settings.target_modules import parse_target_modules
 
@@ -46,8 +46,16 @@ _KINDS: dict[MethodKind, KindTraits] = {
 class MethodSettings(Section):
     """One file in ``shared/methods/``; a study may override any key under ``methods:``."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$", description="The file's name.")
-    description: str = Field("", description="One sentence for `phasewise list`; no effect.")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$",
+        description="The file's name.",
+        json_schema_extra=no_effect("a label"),
+    )
+    description: str = Field(
+        "",
+        description="One sentence for `phasewise list`; no effect.",
+        json_schema_extra=no_effect("words"),
+    )
     kind: MethodKind = Field(
         description="full: every weight trains. lora: low-rank adapters. peft: any adapter of "
         "PEFT. bias: bias vectors and the head (arXiv 2106.10199). frozen: the head only."
@@ -69,12 +77,20 @@ class MethodSettings(Section):
     )
     space: str = Field(
         description="Section of the search-space file that this method uses; where the file has "
-        "none of that name, its section `default`."
+        "none of that name, its section `default`.",
+        json_schema_extra=no_effect("the ranges themselves are hashed"),
     )
-    source: str = Field(description="Where the published default comes from.")
-    defaults: dict[str, Any] = Field(description="Published default (see Hyperparameters).")
+    source: str = Field(
+        description="Where the published default comes from.", json_schema_extra=no_effect("words")
+    )
+    defaults: dict[str, Any] = Field(
+        description="Published default (see Hyperparameters).",
+        json_schema_extra=no_effect("each run holds its own hyperparameters"),
+    )
     defaults_by_task: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="What the publication changes for a named task."
+        default_factory=dict,
+        description="What the publication changes for a named task.",
+        json_schema_extra=no_effect("each run holds its own hyperparameters"),
     )
 
     @field_validator("peft")

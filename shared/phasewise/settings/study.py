@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from phasewise.pruners import pruner_kind
 from phasewise.samplers import sampler_kind
-from phasewise.settings.base import Section
+from phasewise.settings.base import Section, no_effect
 from phasewise.settings.objective import parse_objective
 
 #: The shard that holds every task; built in, so that one machine needs no ``shards:``.
@@ -34,8 +34,13 @@ class ModelSettings(Section):
     source: str = Field(
         min_length=1,
         description="Hub id, package:NAME, or a folder, relative to the YAML that names it.",
+        json_schema_extra=no_effect("model_fingerprint stands for the files"),
     )
-    revision: str | None = Field(None, description="Commit hash on the hub; pin it.")
+    revision: str | None = Field(
+        None,
+        description="Commit hash on the hub; pin it.",
+        json_schema_extra=no_effect("model_fingerprint stands for the files"),
+    )
     dtype: Literal["float32", "bfloat16", "auto"] = Field(
         "auto",
         description="Precision of the products. auto: bfloat16 where the device computes in it "
@@ -63,7 +68,11 @@ class SearchSettings(Section):
     )
     pruner: PrunerName = Field("median", description="Stops unpromising trials early.")
     pruning_factor: int = Field(3, ge=2, description="Reduction factor of asha and hyperband.")
-    space: str = Field("recommended", description="File in shared/spaces/, without .yaml.")
+    space: str = Field(
+        "recommended",
+        description="File in shared/spaces/, without .yaml.",
+        json_schema_extra=no_effect("the ranges themselves are hashed"),
+    )
     fixed: dict[str, Any] = Field(
         default_factory=dict, description="Hyperparameters held at a value in every unit."
     )
@@ -86,12 +95,18 @@ class SearchSettings(Section):
     memory_constraint_gb: float | None = Field(
         None, gt=0, description="Peak of a run, 1e9 bytes; trials above it cannot win."
     )
-    retries: int = Field(2, ge=0, description="New attempts for a trial whose worker died.")
+    retries: int = Field(
+        2,
+        ge=0,
+        description="New attempts for a trial whose worker died.",
+        json_schema_extra=no_effect("how trials are run, not what they are"),
+    )
     parallel_trials: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto",
         description="Trials under way while the sampler draws from what ended ones taught; those "
         "that depend on no result (default, Sobol, grid, random) are not limited. auto: a fifth "
         "of all trials, at least 2.",
+        json_schema_extra=no_effect("how trials are run, not what they are"),
     )
 
     @model_validator(mode="after")
@@ -123,6 +138,7 @@ class TrainingSettings(Section):
         description="packed: runs of a unit train together over one base model. trainer: one by "
         "one through transformers' Trainer. auto: packed where it can, else trainer (`plan` says "
         "why). The numbers are the same but for what dropout draws, so a run's hash leaves it out.",
+        json_schema_extra=no_effect("both engines compute the same"),
     )
     evaluations_per_epoch: int = Field(1, ge=1, description="Scores on the search set.")
     evaluation_batch_size: int = Field(32, ge=1)
@@ -132,7 +148,11 @@ class TrainingSettings(Section):
         ge=1,
         description="Rows per forward pass; null: the whole batch, halved on out-of-memory.",
     )
-    save_adapters: bool = Field(True, description="Keep the adapters of Phase 2's runs.")
+    save_adapters: bool = Field(
+        True,
+        description="Keep the adapters of Phase 2's runs.",
+        json_schema_extra=no_effect("what is kept, not what is trained"),
+    )
 
 
 class MachineSettings(Section):
@@ -189,38 +209,58 @@ class TrackingSettings(Section):
 class StudySettings(Section):
     """One study file, for instance ``shared/config.yaml``."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    description: str = ""
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", json_schema_extra=no_effect("a label")
+    )
+    description: str = Field("", json_schema_extra=no_effect("words"))
     seed: int = Field(0, ge=0, description="All random streams derive from it.")
     model: ModelSettings
     tasks: dict[str, dict[str, Any]] = Field(
-        min_length=1, description="Task name to what this study changes in its YAML."
+        min_length=1,
+        description="Task name to what this study changes in its YAML.",
+        json_schema_extra=no_effect("hashed as they are resolved"),
     )
     methods: dict[str, dict[str, Any]] = Field(
-        min_length=1, description="Method name to what this study changes in its YAML."
+        min_length=1,
+        description="Method name to what this study changes in its YAML.",
+        json_schema_extra=no_effect("hashed as they are resolved"),
     )
     shards: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
         description="VM name to its tasks. Each task on one VM; 'all' is built in.",
+        json_schema_extra=no_effect("which machine runs what"),
     )
     baselines: BaselineSettings = BaselineSettings()
     search: SearchSettings = SearchSettings()
     validation: ValidationSettings = ValidationSettings()
     training: TrainingSettings = TrainingSettings()
-    machine: MachineSettings = MachineSettings()
-    tracking: TrackingSettings = TrackingSettings()
+    machine: MachineSettings = Field(
+        MachineSettings(), json_schema_extra=no_effect("results do not depend on it")
+    )
+    tracking: TrackingSettings = Field(TrackingSettings(), json_schema_extra=no_effect("a mirror"))
     resources: ResourceSettings = Field(
         default_factory=ResourceSettings,
         description="For every job, unless resources_by names its task or method.",
+        json_schema_extra=no_effect("what a cluster is asked for"),
     )
     resources_by: dict[str, dict[str, int]] = Field(
-        default_factory=dict, description="Task or method name to what differs for its jobs."
+        default_factory=dict,
+        description="Task or method name to what differs for its jobs.",
+        json_schema_extra=no_effect("what a cluster is asked for"),
     )
     data_dir: Path | None = Field(
-        None, description="Folder that replaces hub sources: <dir>/<task>/<split>.jsonl."
+        None,
+        description="Folder that replaces hub sources: <dir>/<task>/<split>.jsonl.",
+        json_schema_extra=no_effect("data_fingerprint stands for the rows"),
     )
-    experiments_dir: Path = Field(Path("experiments"), description="<dir>/<study>/… is written.")
-    analysis_dir: Path | None = Field(None, description="null: analysis/<study>.")
+    experiments_dir: Path = Field(
+        Path("experiments"),
+        description="<dir>/<study>/… is written.",
+        json_schema_extra=no_effect("a place"),
+    )
+    analysis_dir: Path | None = Field(
+        None, description="null: analysis/<study>.", json_schema_extra=no_effect("a place")
+    )
 
     @property
     def analysis_path(self) -> Path:

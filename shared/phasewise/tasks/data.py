@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from phasewise.provenance import fingerprint_data
-from phasewise.runs import UnitConfig, hash_content, unit_meaning
-from phasewise.settings import TaskSettings
+from phasewise.runs import DataConfig, hash_content
+from phasewise.settings import TaskSettings, describe_meaning
 from phasewise.tasks.cache import CACHE_FORMAT, load_or_build
 from phasewise.tasks.examples import EvalSet, Example, Feature
 from phasewise.tasks.instruction import Instruction
@@ -54,12 +54,12 @@ class TaskData:
 
 
 def load_task_data(
-    unit: UnitConfig, tokenizer: Any, subset_seed: int, train_length: int | None = None
+    config: DataConfig, tokenizer: Any, subset_seed: int, train_length: int | None = None
 ) -> TaskData:
-    """Returns the tokenised train sample and search set of a unit, from the cache if it is there.
+    """Returns the tokenised train sample and search set of a task, from the cache if it is there.
 
     Args:
-        unit: Names task, data and split seed.
+        config: Names task, rows and split seed.
         tokenizer: The model's; its hash is part of the cache key.
         subset_seed: ``RunSeeds.subset``: draws the train sample.
         train_length: Tokens of a training example; None: the task's ``max_length``, which the
@@ -68,10 +68,10 @@ def load_task_data(
     Raises:
         DataError: The data are missing, malformed, too few, or shared between sets.
     """
-    kind, task, key = get_kind(unit.task), unit.task, _cache_key(unit, tokenizer)
+    kind, task, key = get_kind(config.task), config.task, _cache_key(config, tokenizer)
 
     def _build_train() -> EvalSet:
-        examples = load_splits(unit, subset_seed).train
+        examples = load_splits(config, subset_seed).train
         length = train_length or task.max_length
         shortened = task.model_copy(update={"max_length": length})
         features = kind.tokenise_train(examples, tokenizer, shortened)
@@ -83,30 +83,30 @@ def load_task_data(
         )
 
     def _build_search() -> EvalSet:
-        splits = load_splits(unit, subset_seed)
+        splits = load_splits(config, subset_seed)
         eval_set = kind.tokenise_eval(splits.search, tokenizer, task)
         cuts = _describe_cuts(task, "search set", splits.search, tokenizer)
         return replace(eval_set, notes=(*splits.messages, *cuts))
 
     search = load_or_build(f"{key}-search", _build_search)
     at_length = "" if train_length is None else f"-{train_length}"
-    train = load_or_build(f"{key}-{_train_name(unit, subset_seed)}{at_length}", _build_train)
+    train = load_or_build(f"{key}-{_train_name(config, subset_seed)}{at_length}", _build_train)
     return TaskData(kind, train.features, train.examples, search, (*search.notes, *train.notes))
 
 
-def load_train_eval(unit: UnitConfig, tokenizer: Any, subset_seed: int, rows: int) -> EvalSet:
+def load_train_eval(config: DataConfig, tokenizer: Any, subset_seed: int, rows: int) -> EvalSet:
     """Returns the train sample's first rows as a set to score, for ``Evaluation.train_metrics``."""
 
     def _build() -> EvalSet:
-        examples = load_splits(unit, subset_seed).train[:rows]
-        return get_kind(unit.task).tokenise_eval(examples, tokenizer, unit.task)
+        examples = load_splits(config, subset_seed).train[:rows]
+        return get_kind(config.task).tokenise_eval(examples, tokenizer, config.task)
 
-    name = _train_name(unit, subset_seed)
-    return load_or_build(f"{_cache_key(unit, tokenizer)}-{name}-eval-{rows}", _build)
+    name = _train_name(config, subset_seed)
+    return load_or_build(f"{_cache_key(config, tokenizer)}-{name}-eval-{rows}", _build)
 
 
 def open_report_data(
-    unit: UnitConfig, tokenizer: Any, *, ledger: Path, run_label: str, reason: str
+    config: DataConfig, tokenizer: Any, *, ledger: Path, run_label: str, reason: str
 ) -> EvalSet:
     """Returns the tokenised report set and notes the access in the ledger.
 
@@ -115,30 +115,30 @@ def open_report_data(
     """
 
     def _build() -> EvalSet:
-        examples = _read_report(unit)
-        eval_set = get_kind(unit.task).tokenise_eval(examples, tokenizer, unit.task)
-        cuts = _describe_cuts(unit.task, "report set", examples, tokenizer)
+        examples = _read_report(config)
+        eval_set = get_kind(config.task).tokenise_eval(examples, tokenizer, config.task)
+        cuts = _describe_cuts(config.task, "report set", examples, tokenizer)
         return replace(eval_set, notes=cuts)
 
-    report = load_or_build(f"{_cache_key(unit, tokenizer)}-report", _build)
+    report = load_or_build(f"{_cache_key(config, tokenizer)}-report", _build)
     rows = len(report.examples)
-    append_access(ledger, task=unit.task.name, run=run_label, reason=reason, rows=rows)
+    append_access(ledger, task=config.task.name, run=run_label, reason=reason, rows=rows)
     return report
 
 
-def load_splits(unit: UnitConfig, subset_seed: int) -> Splits:
+def load_splits(config: DataConfig, subset_seed: int) -> Splits:
     """Returns train sample and search set as text, everything checked.
 
     Raises:
         DataError: The data are missing, malformed, too few, or shared between sets.
     """
     return _split(
-        unit.task,
-        unit.data_dir,
-        unit.data_fingerprint,
-        unit.split_seed,
+        config.task,
+        config.data_dir,
+        config.data_fingerprint,
+        config.split_seed,
         subset_seed,
-        all_data=unit.all_data,
+        all_data=config.all_data,
     )
 
 
@@ -209,18 +209,18 @@ def _carve_checked(
     return carve_rows(task, read["train"], group_of, split_seed)
 
 
-def _read_report(unit: UnitConfig) -> list[Example]:
+def _read_report(config: DataConfig) -> list[Example]:
     """Returns the report set unlogged; its callers write the ledger."""
-    task = unit.task
+    task = config.task
     if task.splits.report is None:
-        train = _read_examples(unit, task.splits.train)
-        return carve_report_set(task, train, get_kind(task).group_of, unit.split_seed)
-    return limit_report_rows(task, _read_examples(unit, task.splits.report), unit.split_seed)
+        train = _read_examples(config, task.splits.train)
+        return carve_report_set(task, train, get_kind(task).group_of, config.split_seed)
+    return limit_report_rows(task, _read_examples(config, task.splits.report), config.split_seed)
 
 
-def _read_examples(unit: UnitConfig, split: str) -> tuple[Example, ...]:
-    text = unit.task.model_dump_json()
-    return _parse_split(text, split, unit.data_dir, unit.data_fingerprint)
+def _read_examples(config: DataConfig, split: str) -> tuple[Example, ...]:
+    text = config.task.model_dump_json()
+    return _parse_split(text, split, config.data_dir, config.data_fingerprint)
 
 
 @lru_cache(maxsize=3)  # a worker draws many train samples of one task, one after the other
@@ -232,27 +232,24 @@ def _parse_split(
     return tuple(get_kind(task).parse(task, split, read_split(task, split, data_dir)))
 
 
-def _train_name(unit: UnitConfig, subset_seed: int) -> str:
+def _train_name(config: DataConfig, subset_seed: int) -> str:
     """Returns what names a train sample in the cache; all data are the same for every seed."""
-    return "train-all" if unit.all_data else f"train-{subset_seed}"
+    return "train-all" if config.all_data else f"train-{subset_seed}"
 
 
-def _cache_key(unit: UnitConfig, tokenizer: Any) -> str:
+def _cache_key(config: DataConfig, tokenizer: Any) -> str:
     """Returns a name for what tokenised data depend on: task, rows, split, tokenizer, code."""
-    meaning = unit_meaning(unit)
     content = {
         "format": CACHE_FORMAT,
-        "task": meaning["task"],
-        "data": unit.data_fingerprint,
-        "split_seed": unit.split_seed,
+        "data": config.model_copy(update={"all_data": False}),
         "tokenizer": _hash_tokenizer(tokenizer),
     }
-    return f"{unit.task.name}-{hash_content(content)}"
+    return f"{config.task.name}-{hash_content(describe_meaning(content))}"
 
 
 @lru_cache(maxsize=1)  # 40 ms for a vocabulary of 30,000; a tokenizer is not changed once loaded
 def _hash_tokenizer(tokenizer: Any) -> str:
-    """Returns a hash of vocabulary, merges and rules; not of the padding last asked for."""
+    """Returns a hash of all that tokens depend on; not of the padding last asked for."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         content: Any = sorted(tokenizer.get_vocab().items())
@@ -261,5 +258,7 @@ def _hash_tokenizer(tokenizer: Any) -> str:
         content.pop("padding", None)
         content.pop("truncation", None)
     chat = getattr(tokenizer, "chat_template", None)
-    text = json.dumps([type(tokenizer).__name__, content, tokenizer.truncation_side, chat])
+    special = tokenizer.special_tokens_map
+    rules = [type(tokenizer).__name__, content, tokenizer.truncation_side, chat, special]
+    text = json.dumps(rules, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

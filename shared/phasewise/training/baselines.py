@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasewise.runs import (
-    UnitConfig,
-    UnitPaths,
+    DataConfig,
+    build_data,
     build_seeds,
-    build_unit,
+    ledger_path,
     task_baselines_path,
     task_hash,
 )
@@ -23,14 +23,14 @@ from phasewise.tasks.examples import EvalSet, Example
 class _Sets(NamedTuple):
     """What every baseline is fitted and scored on."""
 
-    unit: UnitConfig
+    config: DataConfig
     data: TaskData
     report: EvalSet
 
     @property
     def task(self) -> TaskSettings:
         """The task that the sets are of."""
-        return self.unit.task
+        return self.config.task
 
 
 def write_task_baselines(study: Study, task: str) -> TaskBaselines:
@@ -68,19 +68,18 @@ def write_task_baselines(study: Study, task: str) -> TaskBaselines:
 def _load_sets(study: Study, task: str) -> _Sets:
     from phasewise.methods.models import load_tokenizer
 
-    method = next(iter(study.methods))  # names a unit; nothing here depends on it
-    unit = build_unit(study, task, method)
+    config = build_data(study, task)
     tokenizer = load_tokenizer(study.settings.model)
     seeds = build_seeds(study.settings.seed, "phase0", task, 0)
-    data = load_task_data(unit, tokenizer, seeds.subset)
+    data = load_task_data(config, tokenizer, seeds.subset)
     report = open_report_data(
-        unit,
+        config,
         tokenizer,
-        ledger=UnitPaths(study, task, method).ledger,
+        ledger=ledger_path(study, task),
         run_label=f"{task}/baselines",
         reason="Phase 0: scores of the baselines",
     )
-    return _Sets(unit, data, report)
+    return _Sets(config, data, report)
 
 
 def _compute(study: Study, sets: _Sets) -> list[Baseline]:
@@ -193,7 +192,7 @@ def _untuned(study: Study, sets: _Sets) -> Baseline:
     from phasewise.training.untuned import score_untuned
 
     both = (sets.data.search, sets.report)
-    search, report = score_untuned(sets.unit, both, _device(study))
+    search, report = score_untuned(study.settings, sets.task, both, _device(study))
     return Baseline(
         name="zero_shot",
         search_score=search.metrics[sets.task.metric],

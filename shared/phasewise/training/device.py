@@ -58,14 +58,17 @@ def choose_device(machine: MachineSettings) -> torch.device:
 
 
 def choose_precision(
-    model: ModelSettings, method: MethodSettings, device: torch.device
+    model: ModelSettings, method: MethodSettings | None, device: torch.device
 ) -> Precision:
-    """Returns the data types for a model; ``auto`` is bfloat16 where the device computes in it."""
-    dtype = method.dtype or model.dtype
+    """Returns the data types for a model; ``auto`` is bfloat16 where the device computes in it.
+
+    Without a method the model is used as it was pretrained.
+    """
+    dtype = (method.dtype if method else None) or model.dtype
     half = dtype == "bfloat16" or (dtype == "auto" and _has_bfloat16(device))
     products = torch.bfloat16 if half else torch.float32
     # Only weights that never train may lie in bfloat16: an update can be smaller than its step.
-    frozen = half and method.trains_adapter
+    frozen = half and method is not None and method.trains_adapter
     return Precision(torch.bfloat16 if frozen else torch.float32, products)
 
 

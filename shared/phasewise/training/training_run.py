@@ -156,7 +156,7 @@ class TrainingRun:
         config, last = self.job.config, self.watch.last_scored
         assert last is not None
         report_set = open_report_data(
-            config.unit_config,
+            config.unit_config.data,
             self._warm.tokenizer(config.unit_config),
             ledger=self.job.ledger,
             run_label=config.label,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from phasewise.methods.models import load_base_model, load_tokenizer
-from phasewise.runs import UnitConfig
+from phasewise.settings import StudySettings, TaskSettings
 from phasewise.tasks.collation import build_collator
 from phasewise.tasks.examples import EvalSet, Scored
 from phasewise.tasks.kinds import get_kind
@@ -16,12 +16,13 @@ from phasewise.training.responses import answer_prompts
 
 
 def score_untuned(
-    unit: UnitConfig, eval_sets: Sequence[EvalSet], device: torch.device
+    study: StudySettings, task: TaskSettings, eval_sets: Sequence[EvalSet], device: torch.device
 ) -> list[Scored]:
     """Returns the base model's scores on each set, with every metric that the task asks for.
 
     Args:
-        unit: Names task and model; the method does not matter.
+        study: Names the model, its precision and the rows of a pass.
+        task: The task.
         eval_sets: From ``Instruction.tokenise_eval``.
         device: Where the model runs; weights in float32, products as in the runs.
 
@@ -29,16 +30,16 @@ def score_untuned(
         ConfigError: The model cannot be loaded.
         InfeasibleRunError: Its loss is not finite.
     """
-    kind, tokenizer = get_kind(unit.task), load_tokenizer(unit.model)
+    kind, tokenizer = get_kind(task), load_tokenizer(study.model)
     model = load_base_model(
-        unit.model,
+        study.model,
         auto_class=kind.auto_class,
-        kwargs=kind.model_kwargs(unit.task),
+        kwargs=kind.model_kwargs(task),
         device=device,
         pad_token_id=tokenizer.pad_token_id,
     ).model
     context: Callable[[], Any] = partial(
-        autocast, device, choose_precision(unit.model, unit.method, device)
+        autocast, device, choose_precision(study.model, None, device)
     )
     scores = []
     for eval_set in eval_sets:
@@ -47,11 +48,11 @@ def score_untuned(
             eval_set.features,
             build_collator(tokenizer),
             tokenizer,
-            unit.task,
+            task,
             writes=True,
-            batch_size=unit.training.evaluation_batch_size,
+            batch_size=study.training.evaluation_batch_size,
             device=device,
             context=context,
         )
-        scores.append(kind.score(unit.task, eval_set, outputs))
+        scores.append(kind.score(task, eval_set, outputs))
     return scores

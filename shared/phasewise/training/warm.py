@@ -76,8 +76,8 @@ class WarmParts:
             while len(self._data) >= _DATA_ENTRIES:
                 self._data.pop(next(iter(self._data)))
             tokenizer = self.tokenizer(unit)
-            train_eval = load_train_eval(unit, tokenizer, seed, TRAIN_EVAL_ROWS)
-            self._data[key] = (load_task_data(unit, tokenizer, seed, length), train_eval)
+            train_eval = load_train_eval(unit.data, tokenizer, seed, TRAIN_EVAL_ROWS)
+            self._data[key] = (load_task_data(unit.data, tokenizer, seed, length), train_eval)
         return self._data[key]
 
     def base(self, unit: UnitConfig, auto_class: str, kwargs: dict[str, Any]) -> BaseModel:

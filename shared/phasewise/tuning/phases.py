@@ -50,8 +50,8 @@ def run_defaults(
     unit = Unit(study, task, method)
     jobs = [
         unit.job(
-            "phase0",
-            f"default-{index}",
+            "default",
+            index,
             unit.default,
             build_seeds(study.settings.seed, "phase0", task, index),
             opens_report_set=True,
@@ -92,8 +92,8 @@ def validate_unit(
     keeps_model = study.settings.training.save_adapters and study.methods[method].trains_adapter
     jobs = [
         unit.job(
-            "phase2",
-            f"seed-{index:02d}",
+            "seed",
+            index,
             hyperparameters,
             build_seeds(study.settings.seed, "phase2", task, index),
             opens_report_set=True,

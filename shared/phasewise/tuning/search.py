@@ -239,8 +239,7 @@ class _Search:
 
     def _confirmation(self, trial: EndedTrial, index: int) -> RunJob:
         seeds = build_seeds(self._unit.study.settings.seed, "confirm", self._unit.task, index)
-        name = f"confirm-{trial.number:03d}-{index}"
-        return self._unit.job("phase1", name, trial.hyperparameters, seeds)
+        return self._unit.job("confirm", trial.number, trial.hyperparameters, seeds, repeat=index)
 
     def _count(
         self, number: int, job: RunJob, record: RunRecord, scores: dict[int, list[float]]

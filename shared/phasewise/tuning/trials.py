@@ -52,11 +52,6 @@ class EndedTrial(NamedTuple):
     within_limits: bool = True  # of memory
 
 
-def trial_name(number: int) -> str:
-    """Returns ``trial-003``."""
-    return f"trial-{number:03d}"
-
-
 class TrialStore:
     """The unit's study: give the next trial, take the record of an ended one.
 
@@ -113,7 +108,7 @@ class TrialStore:
 
     def _learn_memory(self) -> None:
         for trial in self.ended():
-            record = read_record(self._unit.paths.run("phase1", trial_name(trial.number)))
+            record = read_record(self._unit.paths.run("phase1", f"trial-{trial.number:03d}"))
             if record is not None:
                 self._memory.learn(record)
 
@@ -184,10 +179,11 @@ class TrialStore:
         """Returns the run of a trial; all trials share their seeds, so that settings compare."""
         settings = self._unit.study.settings
         return self._unit.job(
-            "phase1",
-            trial_name(trial.number),
+            "trial",
+            trial.number,
             Hyperparameters.model_validate(trial.user_attrs[_HYPERPARAMETERS]),
             build_seeds(settings.seed, "phase1", self._unit.task, 0),
+            origin=trial.user_attrs[ORIGIN_KEY],
         )
 
     def tell(self, trial: optuna.Trial, record: RunRecord, seconds: float) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -14,6 +14,7 @@ from phasewise.errors import ConfigError
 from phasewise.records import RECORD_FILE, RunRecord, read_matching_record, read_record
 from phasewise.runs import (
     Phase,
+    Role,
     RunConfig,
     RunSeeds,
     UnitConfig,
@@ -21,9 +22,8 @@ from phasewise.runs import (
     build_unit,
     hash_content,
     phase_hash,
-    unit_meaning,
 )
-from phasewise.settings import Hyperparameters, Study
+from phasewise.settings import Hyperparameters, Study, describe_meaning
 from phasewise.training.choice import EngineChoice, choose_engine, find_shared_cost
 from phasewise.training.hardware import describe_crowding
 from phasewise.training.interface import RunJob
@@ -123,12 +123,10 @@ class Unit:
         search = self.study.settings.search
         return hash_content(
             {
-                "unit": unit_meaning(self.config),
+                "unit": describe_meaning(self.config),
                 "seed": self.study.settings.seed,
-                "default": self.default.model_dump(mode="json"),
-                "parameters": {
-                    k: v.model_dump(mode="json") for k, v in self.space.parameters.items()
-                },
+                "default": describe_meaning(self.default),
+                "parameters": describe_meaning(self.space.parameters),
                 "constraints": self.space.constraints,
                 "sampler": search.sampler,
                 "pruner": [search.pruner, search.pruning_factor],
@@ -139,25 +137,22 @@ class Unit:
 
     def job(
         self,
-        phase: Phase,
-        name: str,
+        role: Role,
+        index: int,
         hyperparameters: Hyperparameters,
         seeds: RunSeeds,
-        *,
-        opens_report_set: bool = False,
-        keeps_model: bool = False,
+        **more: Any,
     ) -> RunJob:
-        """Returns one run of the unit with its folder."""
+        """Returns one run of the unit with its folder; ``more`` are other fields of its config."""
         config = RunConfig(
             unit_config=self.config,
-            phase=phase,
-            name=name,
+            role=role,
+            index=index,
             hyperparameters=hyperparameters,
             seeds=seeds,
-            opens_report_set=opens_report_set,
-            keeps_model=keeps_model,
+            **more,
         )
-        return RunJob(config, self.paths.run(phase, name), self.paths.ledger)
+        return RunJob(config, self.paths.run(config.phase, config.name), self.paths.ledger)
 
 
 @dataclass(frozen=True)

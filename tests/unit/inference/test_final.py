@@ -28,7 +28,7 @@ def test_all_data_are_trained_on_but_the_report_set_stays_closed(
     record = read_record(trained("lora"))
     assert record is not None
     assert record.config.phase == "final"
-    assert record.config.unit_config.all_data
+    assert record.config.unit_config.data.all_data
     assert record.evaluations[-1].step == 12  # 90 of 120 rows by 8
     assert not record.report_metrics
     assert not UnitPaths(topics, "topics", "lora").ledger.exists()

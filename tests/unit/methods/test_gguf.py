@@ -82,8 +82,8 @@ def test_a_cut_model_in_four_bits_learns_and_its_adapter_reloads(
     study = write_study(model=model, tasks={"sums": sums}, methods={"qlora": {}})
     config = RunConfig(
         unit_config=build_unit(study, "sums", "qlora"),
-        phase="phase0",
-        name="default-0",
+        role="default",
+        index=0,
         hyperparameters=Hyperparameters(
             learning_rate=1e-3, batch_size=4, epochs=3, target_modules="all"
         ),

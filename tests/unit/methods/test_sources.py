@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from phasewise import model_files
 from phasewise.errors import ConfigError
-from phasewise.methods import sources
 from phasewise.methods.sources import resolve_model_path
 from phasewise.settings import ModelSettings
 
@@ -48,7 +48,7 @@ def test_a_hub_that_does_not_answer_is_told_after_one_probe(
 ) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE")
     asked = []
-    monkeypatch.setattr(sources, "answers", lambda endpoint: bool(asked.append(endpoint)))
+    monkeypatch.setattr(model_files, "answers", lambda endpoint: bool(asked.append(endpoint)))
     with pytest.raises(ConfigError, match="does not answer; work offline"):
         _resolve("org/never-downloaded")
     assert len(asked) == 1

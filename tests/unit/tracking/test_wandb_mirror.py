@@ -28,12 +28,12 @@ def record(write_study: Callable[..., Study]) -> RunRecord:
 def test_id_is_stable_and_tells_runs_apart(record: RunRecord) -> None:
     again = RunRecord.model_validate_json(record.model_dump_json())
     assert run_id(record) == run_id(again)
-    renamed = record.config.model_copy(update={"name": "trial-004"})
+    renamed = record.config.model_copy(update={"index": 4})
     other = record.config.unit_config.model_copy(update={"study": "other"})
     changes = [
         {"config": renamed},
         {"config": record.config.model_copy(update={"unit_config": other})},
-        {"config": record.config.model_copy(update={"phase": "phase2"})},
+        {"config": record.config.model_copy(update={"role": "seed"})},
         {"hash": "0" * 16},
     ]
     ids = {run_id(record.model_copy(update=change)) for change in changes}

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from phasewise.cli.inspect import plan
-from phasewise.runs import build_unit, phase_hash, unit_meaning
-from phasewise.settings import MethodSettings, Study, TrainingSettings
+from phasewise.runs import build_unit, phase_hash
+from phasewise.settings import MethodSettings, Study, TrainingSettings, describe_meaning
 from phasewise.training.choice import choose_engine
 from phasewise.tuning.units import Unit
 
@@ -62,7 +62,7 @@ def test_the_engine_and_its_slots_are_no_part_of_a_run_s_identity(
 ) -> None:
     def identity(**changes: Any) -> tuple[Any, ...]:
         study = write_study(**changes)
-        meaning = unit_meaning(build_unit(study, "rotten_tomatoes", "lora"))
+        meaning = describe_meaning(build_unit(study, "rotten_tomatoes", "lora"))
         return meaning, phase_hash(study, "phase1", "rotten_tomatoes", "lora")
 
     search = {"trials": 4, "space": "demo"}

@@ -29,8 +29,9 @@ def job_of(write_study: Callable[..., Study], tmp_path: Path) -> Jobs:
     def build(name: str) -> RunJob:
         config = RunConfig(
             unit_config=unit,
-            phase="phase1",
-            name=name,
+            role="pilot",
+            index=0,
+            variant=name,
             hyperparameters=study.default_hyperparameters("rotten_tomatoes", "lora"),
             seeds=build_seeds(0, "phase1", "rotten_tomatoes", 0),
             opens_report_set=False,

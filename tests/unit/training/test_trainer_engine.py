@@ -50,8 +50,9 @@ def job_of(
         values = {"learning_rate": 1e-3, "batch_size": 8, "epochs": 2, "lora_rank": 4}
         config = RunConfig(
             unit_config=build_unit(study, next(iter(tasks)), method),
-            phase="phase0",
-            name="run",
+            role="pilot",
+            index=0,
+            variant="run",
             hyperparameters=Hyperparameters(**{**values, **hyperparameters}),
             seeds=RunSeeds(**{**_SEEDS, **(seeds or {})}),
             opens_report_set=opens_report_set,

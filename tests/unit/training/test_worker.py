@@ -42,8 +42,8 @@ def job(
     study = write_study(model=model)
     config = RunConfig(
         unit_config=build_unit(study, "rotten_tomatoes", "lora"),
-        phase="phase1",
-        name="trial-000",
+        role="trial",
+        index=0,
         hyperparameters=study.default_hyperparameters("rotten_tomatoes", "lora"),
         seeds=build_seeds(0, "phase1", "rotten_tomatoes", 0),
         opens_report_set=False,

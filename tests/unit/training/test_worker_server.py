@@ -91,8 +91,8 @@ def _job(study: Study, folder: Path, **changes: Any) -> RunJob:
     default = study.default_hyperparameters("rotten_tomatoes", "lora")
     config = RunConfig(
         unit_config=build_unit(study, "rotten_tomatoes", "lora"),
-        phase="phase1",
-        name="trial-000",
+        role="trial",
+        index=0,
         hyperparameters=default.model_copy(update=changes),
         seeds=build_seeds(0, "phase1", "rotten_tomatoes", 0),
         opens_report_set=False,

@@ -122,7 +122,7 @@ def search_costs(tmp_path: Path) -> Callable[..., tuple[Optimum, list[RunRecord]
         study = write_tuning_study(tmp_path, confirm_top=1, **search)
         unit = Unit(study, "toy", "lora")
         jobs = [
-            unit.job("phase0", f"default-{i}", unit.default, build_seeds(0, "phase0", "toy", i))
+            unit.job("default", i, unit.default, build_seeds(0, "phase0", "toy", i))
             for i in range(2)
         ]
         for job in jobs:

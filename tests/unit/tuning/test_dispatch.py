@@ -21,10 +21,11 @@ def jobs(tmp_path: Path) -> list[RunJob]:
     sizes = {"short": (1, 16), "long": (4, 4), "middle": (4, 16), "same": (1, 16)}
     return [
         unit.job(
-            "phase1",
-            name,
+            "pilot",
+            index,
             unit.default.model_copy(update={"epochs": epochs, "batch_size": batch_size}),
             build_seeds(0, "phase1", "toy", index),
+            variant=name,
         )
         for index, (name, (epochs, batch_size)) in enumerate(sizes.items())
     ]

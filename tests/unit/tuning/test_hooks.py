@@ -15,7 +15,7 @@ from phasewise.tuning.units import Unit
 
 def test_hanging_listener_is_left_behind(tuning_study: Callable[..., Study]) -> None:
     unit = Unit(tuning_study(), "toy", "lora")
-    job = unit.job("phase1", "trial-000", unit.default, build_seeds(0, "phase1", "toy", 0))
+    job = unit.job("trial", 0, unit.default, build_seeds(0, "phase1", "toy", 0))
     release = threading.Event()
     lines: list[str] = []
 

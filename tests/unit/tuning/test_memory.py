@@ -25,7 +25,7 @@ def measured(tmp_path: Path) -> Any:
     def build(rank: int, batch: int, length: int | None = None) -> RunRecord:
         update = {"lora_rank": rank, "batch_size": batch, "max_length": length}
         chosen = unit.default.model_copy(update=update)
-        job = unit.job("phase1", "trial-000", chosen, build_seeds(0, "phase1", "toy", 0))
+        job = unit.job("trial", 0, chosen, build_seeds(0, "phase1", "toy", 0))
         weights = 1_000_000 * rank
         peak = FIXED_GB + 16 * weights / 1e9 + TOKEN_GB * batch * (length or LENGTH)
         cost = RunCost(

@@ -215,7 +215,7 @@ def test_changed_space_is_moved_aside_and_not_mixed(tmp_path: Path) -> None:
 def test_foreign_record_in_a_trial_folder_is_moved_not_overwritten(tmp_path: Path) -> None:
     study = write_tuning_study(tmp_path, trials=4)
     unit = Unit(study, "toy", "lora")
-    job = unit.job("phase1", "trial-000", unit.default, _other_seeds())
+    job = unit.job("trial", 0, unit.default, _other_seeds())
     folder = unit.paths.run("phase1", "trial-000")
     folder.mkdir(parents=True)
     text = build_record(job.config, "finished").model_dump_json()

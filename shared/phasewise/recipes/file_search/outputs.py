@@ -20,7 +20,6 @@ from phasewise.figures import (
     compute_importance,
     draw_history,
 )
-from phasewise.figures.history import trial_number
 from phasewise.figures.static import write_static
 from phasewise.recipes.trials import read_trials
 from phasewise.records import RunRecord, write_atomically, write_json
@@ -49,8 +48,7 @@ def write_search_outputs(
     write_atomically(folder / BEST_FILE, _describe_best(optimum))
     write_atomically(folder / SUMMARY_FILE, _tabulate(records))
     for record in records:
-        number = trial_number(record.config.name)
-        _write_trial(folder / TRIALS_FOLDER / f"trial_{number}", record)
+        _write_trial(folder / TRIALS_FOLDER / f"trial_{record.config.index}", record)
     style = assign_styles([method])[method]
     figure = draw_history(compute_history(records), style)
     write_static(figure, folder / PLOT_STEM, title=f"Search of {task}/{method}")
@@ -119,7 +117,7 @@ def _tabulate(records: Sequence[RunRecord]) -> str:
 
 def _describe_trial(record: RunRecord) -> dict[str, Any]:
     cost = record.cost
-    row: dict[str, Any] = {"trial": trial_number(record.config.name), "status": record.status}
+    row: dict[str, Any] = {"trial": record.config.index, "status": record.status}
     row |= record.search_metrics
     for section, values in _documented(record).items():
         row |= {f"{section}.{name}": value for name, value in values.items()}

@@ -132,18 +132,20 @@ def _job(
     rows = {"train_rows": train, "search_rows": scored, "search_fraction": None}
     config = unit.config.model_copy(
         update={
-            "task": unit.config.task.model_copy(update=rows),
+            "data": unit.config.data.model_copy(
+                update={"task": unit.config.task.model_copy(update=rows)}
+            ),
             "training": unit.config.training.model_copy(update={"engine": "trainer"}),
         }
     )
     seeds = build_seeds(unit.study.settings.seed, "pilot", unit.task, repeat)
     run = RunConfig(
         unit_config=config,
-        phase="phase1",
-        name=f"pilot-{name}",
+        role="pilot",
+        index=0,
+        variant=f"pilot-{name}",
         hyperparameters=hyperparameters.model_copy(update={"epochs": 1.0}),
         seeds=seeds.model_copy(update={"subset": 0}),  # one sample, tokenised once
-        opens_report_set=False,
     )
     return RunJob(run, folder / run.name, unit.paths.ledger)
 

@@ -1,16 +1,15 @@
 """What each module is worth: effects of a balanced design, and their ratio to its weights."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from phasewise.errors import RecordError
-from phasewise.records import RunRecord, iterate_records
-from phasewise.runs import UnitPaths
+from phasewise.records import RunRecord
 from phasewise.settings import Study
 from phasewise.settings.target_modules import LLAMA_NAMES, join_roles, roles_of
 from phasewise.statistics import PartEffects, estimate_part_effects, split_linearly
+from phasewise.unit_runs import read_runs
 
 _MILLION = 1e6
 _ONE_SEED = "; all runs share one seed, so the effects hold for its sample of the data"
@@ -122,14 +121,14 @@ def _row(subset: str, parts: tuple[str, ...]) -> list[bool]:
 
 def _collect(study: Study, task: str, method: str) -> dict[str, dict[str, RunRecord]]:
     """Returns target modules to seed to run; only of configurations with a score on every seed."""
-    root: Path = UnitPaths(study, task, method).run("phase1", "")
     found: dict[str, dict[str, RunRecord]] = {}
-    for _, record in iterate_records(root):
-        kind, _, *rest = record.config.name.split("-")
-        if record.status != "finished" or record.search_score is None:
-            continue
-        subset = record.config.hyperparameters.target_modules
-        found.setdefault(subset, {})["-".join([kind, *rest])] = record
+    for role in ("trial", "confirm"):
+        for record in read_runs(study, task, method, phase="phase1", role=role).records:
+            if record.status != "finished" or record.search_score is None:
+                continue
+            subset = record.config.hyperparameters.target_modules
+            key = role if role == "trial" else f"{role}-{record.config.repeat}"
+            found.setdefault(subset, {})[key] = record
     found = {subset: runs for subset, runs in found.items() if "trial" in runs}
     if len(found) < 2:
         raise RecordError(f"{task}/{method}: {len(found)} configurations of modules have a score")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from phasewise.errors import ConfigError
-from phasewise.records import RunRecord, iterate_records
+from phasewise.records import RunRecord
 from phasewise.runs import UnitPaths
 from phasewise.settings import (
     CategoricalParameter,
@@ -27,6 +27,7 @@ from phasewise.settings import (
 from phasewise.summaries import Optimum, RangeFlag, RefinedFrom, read_optimum
 from phasewise.tuning.edges import ordered_numbers
 from phasewise.tuning.narrowing import Refinement
+from phasewise.unit_runs import read_runs
 
 #: The best trials that ranges are narrowed to: this share of the finished ones, at least FEWEST.
 BEST_SHARE = 0.25
@@ -47,7 +48,7 @@ def refine(study: Study, task: str, method: str) -> Refinement | None:
     source = load_study(study.path.parent / name)
     optimum = _read_source_optimum(study, source, task, method)
     ranked = _rank_trials(source, task, method)
-    winner = next(record for record in ranked if _number(record) == optimum.best_trial)
+    winner = next(record for record in ranked if record.config.index == optimum.best_trial)
     records = ranked[: max(FEWEST, round(BEST_SHARE * len(ranked)))]
     chosen = [record.config.hyperparameters for record in records]
     flags = {flag.parameter: flag for flag in optimum.range_flags}
@@ -59,7 +60,7 @@ def refine(study: Study, task: str, method: str) -> Refinement | None:
     origin = RefinedFrom(
         study=source.settings.name,
         best_trial=optimum.best_trial,
-        trials=tuple(sorted(map(_number, records))),
+        trials=tuple(sorted(record.config.index for record in records)),
         ranges={k: _describe(v) for k, v in narrowed.items() if not isinstance(v, FixedParameter)},
     )
     return Refinement(narrowed, winner.config.hyperparameters, origin)
@@ -154,13 +155,12 @@ def _drawn_values(
 
 def _rank_trials(source: Study, task: str, method: str) -> list[RunRecord]:
     """Returns the records of the finished trials that could win, best first."""
-    root = UnitPaths(source, task, method).run("phase1", "")
-    found = [record for _, record in iterate_records(root) if record.status == "finished"]
-    trials = [r for r in found if r.config.name.startswith("trial-") and r.search_score is not None]
+    found = read_runs(source, task, method, phase="phase1", role="trial").records
+    trials = [r for r in found if r.status == "finished" and r.search_score is not None]
     limit = source.settings.search.memory_constraint_gb
     trials = [r for r in trials if limit is None or _peak_gb(r) <= limit]
     sign = -1.0 if source.tasks[task].direction == "maximize" else 1.0
-    trials.sort(key=lambda record: (sign * (record.search_score or 0.0), _number(record)))
+    trials.sort(key=lambda record: (sign * (record.search_score or 0.0), record.config.index))
     return trials
 
 
@@ -168,10 +168,6 @@ def _peak_gb(record: RunRecord) -> float:
     """Returns the measured peak; 0 where the device could tell none, as the search had it."""
     peak = None if record.cost is None else record.cost.peak_memory_mb
     return 0.0 if peak is None else peak / 1e3
-
-
-def _number(record: RunRecord) -> int:
-    return int(record.config.name.rpartition("-")[2])
 
 
 def _check_source(study: Study, source: Study, task: str, method: str) -> str:

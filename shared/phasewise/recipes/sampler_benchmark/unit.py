@@ -1,6 +1,7 @@
 """The benchmark of samplers on one unit: its space, its measured trials, or trainings of its own.
 
 Searches that have ended are kept beside the unit's records, so a call that was cut off goes on
+from phasewise.unit_runs import read_runs
 from the next one; with ``live`` the trainings of the one cut off are on record too.
 """
 
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 from phasewise.recipes.sampler_benchmark.searches import BenchmarkSearch, Score, run_search
 from phasewise.recipes.sampler_benchmark.section import benchmark_settings
 from phasewise.recipes.sampler_benchmark.surrogate import Fit, Surrogate
-from phasewise.records import RunRecord, iterate_records, write_json
+from phasewise.records import RunRecord, write_json
 from phasewise.runs import RunConfig, build_seeds, hash_content
 from phasewise.seeding import derive_seed
 from phasewise.settings import Hyperparameters, SamplerName, Study
@@ -20,6 +21,7 @@ from phasewise.tuning.dispatch import PoolFactory
 from phasewise.tuning.progress import ProgressLog
 from phasewise.tuning.samplers import require_sampler
 from phasewise.tuning.units import Session, Unit, find_record, finite_score, open_session
+from phasewise.unit_runs import read_runs
 
 FOLDER = "sampler_benchmark"
 
@@ -135,8 +137,10 @@ def _fit_surrogate(unit: Unit) -> tuple[Surrogate, str]:
     """Returns the stand-in and the hash of what it was fitted to."""
     records = [
         record
-        for folder, record in iterate_records(unit.paths.root / "phase1")
-        if folder.name.startswith("trial-") and record.status == "finished"
+        for record in read_runs(
+            unit.study, unit.task, unit.method, phase="phase1", role="trial"
+        ).records
+        if record.status == "finished"
     ]
     measured = {
         record.hash: score for record in records if (score := _score(unit, record)) is not None
@@ -156,16 +160,15 @@ def _train_live(unit: Unit, session: Session) -> Score:
     """Returns a score that trains; equal settings of one seed are trained once."""
 
     def score(chosen: Hyperparameters, seed: int) -> float | None:
-        name = f"live-{seed:02d}-{hash_content(chosen.model_dump(mode='json'))}"
         config = RunConfig(
             unit_config=unit.config,
-            phase="phase1",
-            name=name,
+            role="live",
+            index=seed,
+            variant=f"live-{seed:02d}-{hash_content(chosen.model_dump(mode='json'))}",
             hyperparameters=chosen,
             seeds=build_seeds(unit.study.settings.seed, "phase1", unit.task, seed),
-            opens_report_set=False,
         )
-        job = RunJob(config, unit.paths.root / FOLDER / "runs" / name, unit.paths.ledger)
+        job = RunJob(config, unit.paths.root / FOLDER / "runs" / config.name, unit.paths.ledger)
         record = find_record(job, again=True) or _train(job, session)
         return _score(unit, record)
 

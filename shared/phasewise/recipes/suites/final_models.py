@@ -6,11 +6,11 @@ from pathlib import Path
 from phasewise.inference.final import train_final
 from phasewise.recipes.suites.settings import Experiment, Suite
 from phasewise.recipes.suites.study import find_experiment
-from phasewise.records import iterate_records
 from phasewise.runs import UnitPaths
 from phasewise.settings import ALL_SHARD, Study
 from phasewise.statistics import summarise_scores
 from phasewise.summaries import Optimum, read_optimum, write_optimum
+from phasewise.unit_runs import read_runs
 
 MODELS_FOLDER = "output"
 MODEL_FOLDER = "final_model"
@@ -48,10 +48,17 @@ def _describe_experiment(
     suite: Suite, study: Study, optimum: Optimum, experiment: Experiment
 ) -> Optimum:
     """Returns what the unit's optimum would be if only this experiment had been run."""
-    root = UnitPaths(study, optimum.task, optimum.method).run("phase1", "")
-    records = [r for _, r in iterate_records(root) if find_experiment(suite, r) == experiment]
-    trials = [r for r in records if r.config.name.startswith("trial-")]
-    seeds = [r.search_score for r in records if r not in trials and r.search_score is not None]
+    trials, confirmations = (
+        [
+            record
+            for record in read_runs(
+                study, optimum.task, optimum.method, phase="phase1", role=role
+            ).records
+            if find_experiment(suite, record) == experiment
+        ]
+        for role in ("trial", "confirm")
+    )
+    seeds = [r.search_score for r in confirmations if r.search_score is not None]
     confirmed = summarise_scores(seeds)
     score = next((r.search_score for r in trials if r.search_score is not None), None)
     return optimum.model_copy(
@@ -61,7 +68,7 @@ def _describe_experiment(
                 **experiment.hyperparameters,
             },
             "best_value": float("nan") if score is None else score,
-            "best_trial": int(trials[0].config.name.rpartition("-")[2]) if trials else -1,
+            "best_trial": trials[0].config.index if trials else -1,
             "n_trials": len(trials),
             "confirmed_value": confirmed.mean,
             "confirmed_standard_error": confirmed.standard_error,

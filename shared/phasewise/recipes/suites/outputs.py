@@ -16,11 +16,11 @@ from phasewise.recipes.suites.figures import (
 from phasewise.recipes.suites.findings import default_reference, describe_findings
 from phasewise.recipes.suites.settings import Suite
 from phasewise.recipes.suites.study import find_experiment
-from phasewise.records import RunRecord, iterate_records, write_atomically
+from phasewise.records import RunRecord, write_atomically
 from phasewise.report.columns import Column, Table, render_markdown_table
-from phasewise.runs import UnitPaths
 from phasewise.settings import Study
 from phasewise.statistics import Interval
+from phasewise.unit_runs import read_runs
 
 RESULTS_FILE = "RESULTS.md"
 PLOTS_FOLDER = "plots"
@@ -64,13 +64,12 @@ def collect_runs(suite: Suite, study: Study, task: str) -> dict[str, dict[str, R
     """Returns a task's runs by experiment and seed, experiments in the suite's order."""
     runs: dict[str, dict[str, RunRecord]] = {each.name: {} for each in suite.experiments}
     for method in study.methods:
-        root = UnitPaths(study, task, method).run("phase1", "")
-        for _, record in iterate_records(root):
-            experiment = find_experiment(suite, record)
-            if experiment is not None:
-                kind, _, rest = record.config.name.partition("-")
-                seed = "trial" if kind == "trial" else f"seed {rest.rpartition('-')[2]}"
-                runs[experiment.name][seed] = record
+        for role in ("trial", "confirm"):
+            for record in read_runs(study, task, method, phase="phase1", role=role).records:
+                experiment = find_experiment(suite, record)
+                if experiment is not None:
+                    seed = role if role == "trial" else f"seed {record.config.repeat}"
+                    runs[experiment.name][seed] = record
     return runs
 
 

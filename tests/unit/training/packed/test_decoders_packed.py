@@ -117,8 +117,9 @@ def job_of(
         values = {"learning_rate": 5e-3, "batch_size": 5, "epochs": 2, "lora_rank": 4}
         config = RunConfig(
             unit_config=build_unit(study, "t", method),
-            phase="phase0",
-            name=name,
+            role="pilot",
+            index=0,
+            variant=name,
             hyperparameters=Hyperparameters(**{**values, **hyperparameters}),
             seeds=RunSeeds(init=seed, order=seed + 1, subset=3),
             opens_report_set=keeps,
