@@ -6,8 +6,8 @@ from typing import NamedTuple
 from phasewise.settings import Hyperparameters
 from phasewise.statistics import summarise_scores
 from phasewise.summaries import ScoreSummary
+from phasewise.tuning.ended_trials import EndedTrial
 from phasewise.tuning.objectives import Objective, pareto_front
-from phasewise.tuning.trials import EndedTrial
 
 
 class Candidate(NamedTuple):

@@ -11,8 +11,8 @@ from phasewise.summaries import FrontPoint, Optimum, PhaseSummary, read_phase_su
 from phasewise.tuning.candidates import Candidate, rank_candidates, rank_trials
 from phasewise.tuning.criteria import SearchState, check_criteria, measure_noise
 from phasewise.tuning.edges import flag_edges
+from phasewise.tuning.ended_trials import EndedTrial, count_states
 from phasewise.tuning.objectives import Objective
-from phasewise.tuning.trials import EndedTrial, count_states
 from phasewise.tuning.units import Unit
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 
 import optuna
 from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial, TrialState
 
 from phasewise.pruners import STAGES, pruner_kind
 from phasewise.records import Evaluation
@@ -60,12 +61,17 @@ class TrialPruner:
         """Drops the scores of a trial's earlier attempt, since it starts again."""
         self._reports.pop(number, None)
 
-    def decide(self, trial: optuna.Trial, evaluation: Evaluation, epochs: float) -> Decision:
+    def decide(
+        self, trial: optuna.Trial | FrozenTrial, evaluation: Evaluation, epochs: float
+    ) -> Decision:
         """Returns whether the trial goes on.
 
         It always does without a finite score (the engine will call it diverged), at a stage that
-        was judged already, and at the end of its training.
+        was judged already, and at the end of its training. A frozen trial was judged before: it
+        ends where it ended then.
         """
+        if isinstance(trial, FrozenTrial):
+            return _repeat_decision(trial, stage_of(evaluation.epoch, epochs))
         score = self._score(evaluation.metrics)
         stage = stage_of(evaluation.epoch, epochs)
         reports = self._reports.setdefault(trial.number, {})
@@ -76,7 +82,7 @@ class TrialPruner:
             return "continue"
         return "prune"
 
-    def _loses(self, trial: optuna.trial.FrozenTrial) -> bool:
+    def _loses(self, trial: FrozenTrial) -> bool:
         with warnings.catch_warnings():  # Wilcoxon warns of stages that the best trial skipped
             warnings.simplefilter("ignore", UserWarning)
             return self._study.pruner.prune(self._study, trial)
@@ -92,7 +98,7 @@ class TrialPruner:
             if at not in stored:  # a trial that was cut off has reported before
                 trial.report(value, at)
 
-    def _frozen(self, number: int, reports: dict[int, float] | None) -> optuna.trial.FrozenTrial:
+    def _frozen(self, number: int, reports: dict[int, float] | None) -> FrozenTrial:
         """Returns the stored trial; with ``reports``, as if it had reported only these."""
         frozen = self._study.get_trials(deepcopy=False)[number]
         if reports is None:
@@ -100,3 +106,10 @@ class TrialPruner:
         current = copy.copy(frozen)
         current.intermediate_values = dict(reports)
         return current
+
+
+def _repeat_decision(ended: FrozenTrial, stage: int) -> Decision:
+    """Returns prune at the stage that a pruned trial had come to; diverged ones were not pruned."""
+    pruned = ended.state == TrialState.PRUNED and not ended.constraints.keys() - {"memory_gb"}
+    last = max(ended.intermediate_values, default=0)
+    return "prune" if pruned and 0 < last <= stage else "continue"

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import optuna
 from rich.console import Console
 
 from phasewise.errors import ConfigError, PhasewiseError
@@ -19,6 +18,7 @@ from phasewise.summaries import Optimum, PhaseSummary, write_optimum
 from phasewise.training.interface import Decision, RunJob
 from phasewise.tuning.candidates import build_candidates, rank_trials
 from phasewise.tuning.dispatch import PoolFactory
+from phasewise.tuning.ended_trials import EndedTrial, count_states
 from phasewise.tuning.hooks import OnRecord
 from phasewise.tuning.memory import build_memory_model
 from phasewise.tuning.objectives import build_objective
@@ -28,7 +28,7 @@ from phasewise.tuning.pruners import TrialPruner
 from phasewise.tuning.samplers import require_sampler
 from phasewise.tuning.spaces import place_first
 from phasewise.tuning.startup import sobol_draws
-from phasewise.tuning.trials import ORIGIN_KEY, EndedTrial, TrialStore, count_states
+from phasewise.tuning.trials import OpenTrial, TrialStore
 from phasewise.tuning.units import Session, Unit, find_record, open_session
 
 _SECONDS_PER_HOUR = 3600.0
@@ -110,7 +110,7 @@ class _Search:
         pruner = self._settings.pruner
         self._pruner = TrialPruner(self._store.study, pruner, self._objective.value_during)
         self._clock = Clock(self._store.seconds)
-        self._open: dict[str, optuna.Trial] = {}
+        self._open: dict[str, OpenTrial] = {}
 
     def run_trials(self) -> None:
         """Runs trials until as many have ended as the study asks for, or time is up."""
@@ -120,7 +120,7 @@ class _Search:
             ended=self._end_job,
             evaluated=self._evaluate,
             started=lambda job: self._show_start(self._open[job.config.name]),
-            restarted=lambda job: self._pruner.forget(self._open[job.config.name].number),
+            restarted=lambda job: self._pruner.forget(job.config.index),
             is_known=self._store.is_next_known,
         )
 
@@ -147,16 +147,16 @@ class _Search:
             self._say(f"trial 0 is the published default but for the space: {', '.join(notes)}")
 
     def _next_job(self) -> RunJob | None:
-        while (trial := self._draw()) is not None:
-            job = self._store.job(trial)
-            self._open[job.config.name] = trial
+        while (opened := self._draw()) is not None:
+            job = opened.job
+            self._open[job.config.name] = opened
             record = find_record(job, again=False)
             if record is None:
                 return job
             self._end_job(job, record)  # it ended, and the controller died before it was told
         return None
 
-    def _draw(self) -> optuna.Trial | None:
+    def _draw(self) -> OpenTrial | None:
         if not self._store.may_draw(len(self._open)):
             return None
         hours = self._settings.time_budget_hours
@@ -167,25 +167,24 @@ class _Search:
         return self._store.next()
 
     def _evaluate(self, job: RunJob, evaluation: Evaluation) -> Decision:
-        trial = self._open[job.config.name]
+        trial = self._open[job.config.name].trial
         return self._pruner.decide(trial, evaluation, job.config.hyperparameters.epochs)
 
     def _end_job(self, job: RunJob, record: RunRecord) -> None:
-        trial = self._open.pop(job.config.name)
-        self._store.tell(trial, record, self._clock.seconds)
+        opened = self._open.pop(job.config.name)
+        self._store.tell(opened.trial, record, self._clock.seconds)
         self._session.hook.tell(record, job.folder)
         ended = self._store.ended()
         best = rank_trials(ended, self._objective)
         if best:
             optimum = self._describe(ended, best[:1], {}, final=False)
             write_optimum(self._unit.paths.running_optimum, optimum)
-        self._show(trial.number, record, ended, best)
+        self._show(job.config.index, record, ended, best)
 
-    def _show_start(self, trial: optuna.Trial) -> None:
-        drawn = ", ".join(f"{k} {_short(v)}" for k, v in trial.params.items())
-        self._say(
-            f"trial {trial.number} starts ({trial.user_attrs[ORIGIN_KEY]}) · {drawn}", style="dim"
-        )
+    def _show_start(self, opened: OpenTrial) -> None:
+        drawn = ", ".join(f"{k} {_short(v)}" for k, v in opened.trial.params.items())
+        config = opened.job.config
+        self._say(f"trial {config.index} starts ({config.origin}) · {drawn}", style="dim")
 
     def _show(
         self, number: int, record: RunRecord, ended: list[EndedTrial], best: list[EndedTrial]

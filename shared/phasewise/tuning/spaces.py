@@ -13,6 +13,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.trial import FrozenTrial
 
 from phasewise.settings import (
     CategoricalParameter,
@@ -143,18 +144,19 @@ def build_distribution(parameter: RangeParameter | CategoricalParameter) -> Base
         return FloatDistribution(parameter.min, parameter.max, step=parameter.step)
 
 
-def suggest(trial: optuna.Trial, space: Space) -> dict[str, Scalar]:
+def suggest(trial: optuna.Trial | FrozenTrial, space: Space) -> dict[str, Scalar]:
     """Returns a value for every parameter that applies; those the trial already holds are kept.
 
     Args:
-        trial: An open trial; each new value is written to the storage at once.
+        trial: An open trial, whose new values are written to the storage at once; or an ended
+            one, which holds them all.
         space: A method's space; a fixed parameter gives its value and is not stored.
     """
     return space.fill(lambda name, parameter: suggest_one(trial, name, parameter))
 
 
 def suggest_one(
-    trial: optuna.Trial, name: str, parameter: RangeParameter | CategoricalParameter
+    trial: optuna.Trial | FrozenTrial, name: str, parameter: RangeParameter | CategoricalParameter
 ) -> Any:
     """Returns a trial's value of one searched parameter."""
     distribution = build_distribution(parameter)

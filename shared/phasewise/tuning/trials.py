@@ -3,22 +3,25 @@
 A trial that was cut off stays RUNNING in the storage and is trained again under its own number
 with its own values; what it had drawn is never drawn again. A trial is told only after its record
 is on disk, so one that is RUNNING with a matching record ended and was never told: it is told.
+
+The records are the truth. The storage holds what Optuna draws from: values, draws, states and
+constraints. A trial that ended there and whose record is gone is trained again as it was drawn.
 """
 
 import warnings
-from collections import Counter
 from dataclasses import replace
 from typing import NamedTuple
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from phasewise.records import RunRecord, RunStatus, read_record
+from phasewise.records import RunRecord, read_matching_record
 from phasewise.runs import build_seeds
 from phasewise.samplers import SamplerSize, sampler_kind
 from phasewise.seeding import derive_seed
 from phasewise.settings import Hyperparameters
 from phasewise.training.interface import RunJob
+from phasewise.tuning.ended_trials import EndedTrial, peak_gb, read_outcome
 from phasewise.tuning.memory import MemoryModel
 from phasewise.tuning.objectives import Objective
 from phasewise.tuning.pruners import build_pruner
@@ -28,28 +31,17 @@ from phasewise.tuning.startup import Draw, plan_startup
 from phasewise.tuning.storage import Say, open_study
 from phasewise.tuning.units import Unit
 
-#: Trial attribute: how it was drawn, see ``Origin``.
-ORIGIN_KEY = "origin"
-_STATUS = "status"
-_MESSAGE = "message"
-_SEARCH_ROWS = "search_rows"
+#: Trial attribute: how it was drawn, see ``Origin``; a record has it from here.
+_ORIGIN = "origin"
+#: Study attribute.
 _SECONDS = "search_seconds"
-_HYPERPARAMETERS = "hyperparameters"
-_WITHIN_LIMITS = "within_limits"
 
 
-class EndedTrial(NamedTuple):
-    """What the choice of the optimum needs to know of a trial."""
+class OpenTrial(NamedTuple):
+    """A trial under way and its run."""
 
-    number: int
-    status: RunStatus
-    value: float | None  # on the search set; of finished trials only
-    hyperparameters: Hyperparameters
-    origin: str
-    search_rows: int
-    message: str
-    values: tuple[float, ...] = ()  # one an objective of a front, else the value alone
-    within_limits: bool = True  # of memory
+    trial: optuna.Trial | FrozenTrial  # frozen: told before, only its record is made anew
+    job: RunJob
 
 
 class TrialStore:
@@ -85,10 +77,14 @@ class TrialStore:
             say=say,
         )
         self._enqueue_startup()
-        if self._limit is not None:
-            self._learn_memory()
         cut_off = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._cut_off = [trial for trial in cut_off if trial.number < search.trials]
+        self._ended: dict[int, EndedTrial] = {}
+        self._lost: list[FrozenTrial] = []
+        self._read_records()
+        if self._lost:
+            numbers = ", ".join(str(trial.number) for trial in self._lost)
+            say(f"trials without a record are trained again, as they were drawn: {numbers}")
 
     @property
     def seconds(self) -> float:
@@ -106,11 +102,23 @@ class TrialStore:
             return min(self._search.trials, len(self._startup))
         return self._search.trials
 
-    def _learn_memory(self) -> None:
-        for trial in self.ended():
-            record = read_record(self._unit.paths.run("phase1", f"trial-{trial.number:03d}"))
-            if record is not None:
-                self._memory.learn(record)
+    def _read_records(self) -> None:
+        """Takes the records of the trials that have ended; the journal repeats none of it."""
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.state.is_finished():
+                job = self._job(trial)
+                record = read_matching_record(job.folder, job.config)
+                if record is None:
+                    self._lost.append(trial)
+                else:
+                    self._take(record)
+
+    def _take(self, record: RunRecord) -> EndedTrial:
+        if self._limit is not None:
+            self._memory.learn(record)
+        ended = read_outcome(record, self._objective, self._limit)
+        self._ended[ended.number] = ended
+        return ended
 
     def _fits(self, chosen: Hyperparameters) -> bool:
         """Whether a configuration is expected to keep the limit; True while nothing is known."""
@@ -121,7 +129,7 @@ class TrialStore:
         """Trial k is start-up draw k, so a creation that was cut off is completed by counting."""
         known = len(self.study.get_trials(deepcopy=False))
         for draw in self._startup[known:]:
-            self.study.enqueue_trial(draw.values, user_attrs={ORIGIN_KEY: draw.origin})
+            self.study.enqueue_trial(draw.values, user_attrs={_ORIGIN: draw.origin})
 
     def is_next_known(self) -> bool:
         """Whether the next trial may be drawn before its turn: it follows from no result.
@@ -131,7 +139,7 @@ class TrialStore:
         """
         if self._limit is not None or self._search.time_budget_hours is not None:
             return False
-        return bool(self._cut_off) or self._next_number() < len(self._startup)
+        return bool(self._lost or self._cut_off) or self._next_number() < len(self._startup)
 
     def may_draw(self, under_way: int) -> bool:
         """Whether ``next`` may be asked while so many trials are under way.
@@ -139,13 +147,19 @@ class TrialStore:
         It always may for draws that depend on no result. Others wait until few enough trials are
         under way, and until their sampler has results to draw from, if any will still come.
         """
-        if self._cut_off or under_way == 0 or self._next_number() < self._independent:
+        if self._lost or self._cut_off or under_way == 0 or self._next_number() < self._independent:
             return True
         ready = draws_from_model(self._search.sampler, self.study, self._size)
         return ready and under_way < parallel_limit(self._search)
 
-    def next(self) -> optuna.Trial | None:
-        """Returns an open trial: one that was cut off, else a new one; None if all are drawn."""
+    def next(self) -> OpenTrial | None:
+        """Returns a trial to train: one that lost its record or was cut off, else a new one.
+
+        None if all are drawn.
+        """
+        if self._lost:
+            lost = self._lost.pop(0)
+            return OpenTrial(lost, self._job(lost))
         if self._cut_off:
             frozen = self._cut_off.pop(0)
             return self._open(frozen.number, frozen)
@@ -156,7 +170,7 @@ class TrialStore:
         trials = self.study.get_trials(deepcopy=False)
         return sum(trial.state != TrialState.WAITING for trial in trials)
 
-    def _open(self, number: int, frozen: FrozenTrial | None) -> optuna.Trial:
+    def _open(self, number: int, frozen: FrozenTrial | None) -> OpenTrial:
         name = self._search.sampler
         draw_seed = derive_seed(self._seed, "draw", number)
         self.study.sampler = build_sampler(name, seed=draw_seed, size=self._size, space=self._space)
@@ -167,27 +181,26 @@ class TrialStore:
                 trial = self.study.ask()
             else:  # ask() gives new trials only; the id is stable and public in storages
                 trial = optuna.Trial(self.study, frozen._trial_id)
-            if ORIGIN_KEY not in trial.user_attrs:
-                trial.set_user_attr(ORIGIN_KEY, "model" if modelled else "random")
-            drawn = suggest(trial, self._space)
+            if _ORIGIN not in trial.user_attrs:
+                trial.set_user_attr(_ORIGIN, "model" if modelled else "random")
+            job = self._job(trial)
         assert trial.number == number
-        chosen = merge_hyperparameters(self._unit.default, drawn)
-        trial.set_user_attr(_HYPERPARAMETERS, chosen.model_dump(mode="json"))
-        return trial
+        return OpenTrial(trial, job)
 
-    def job(self, trial: optuna.Trial) -> RunJob:
+    def _job(self, trial: optuna.Trial | FrozenTrial) -> RunJob:
         """Returns the run of a trial; all trials share their seeds, so that settings compare."""
+        drawn = suggest(trial, self._space)
         settings = self._unit.study.settings
         return self._unit.job(
             "trial",
             trial.number,
-            Hyperparameters.model_validate(trial.user_attrs[_HYPERPARAMETERS]),
+            merge_hyperparameters(self._unit.default, drawn),
             build_seeds(settings.seed, "phase1", self._unit.task, 0),
-            origin=trial.user_attrs[ORIGIN_KEY],
+            origin=trial.user_attrs[_ORIGIN],
         )
 
-    def tell(self, trial: optuna.Trial, record: RunRecord, seconds: float) -> None:
-        """Writes a trial's end into the storage.
+    def tell(self, trial: optuna.Trial | FrozenTrial, record: RunRecord, seconds: float) -> None:
+        """Takes an ended trial and writes its values and state into the storage.
 
         Finished trials are COMPLETE, pruned ones PRUNED. Diverged and infeasible ones are PRUNED
         with a violated constraint, which makes TPE avoid their surroundings; Optuna's samplers
@@ -195,63 +208,26 @@ class TrialStore:
         A measured peak above the limit is a violated constraint as well, whatever the status.
 
         Args:
-            trial: The open trial.
+            trial: The open trial; a frozen one was told before.
             record: Its record, on disk.
             seconds: Time searched so far, over all sessions.
         """
-        values = self._objective.told(record)
-        status, message = record.status, record.message
-        if status == "finished" and values is None:
-            status, message = "failed", f"no finite {self._objective.name}"
-        message = self._check_memory(trial, record) or message
-        trial.set_user_attr(_STATUS, status)
-        trial.set_user_attr(_MESSAGE, message)
-        trial.set_user_attr(_SEARCH_ROWS, record.search_rows)
+        ended = self._take(record)
         self.save_seconds(seconds)
-        if status == "finished":
-            self.study.tell(trial, values)
-        elif status == "failed":
+        if isinstance(trial, FrozenTrial):
+            return
+        peak = peak_gb(record)
+        if self._limit is not None and peak is not None:
+            trial.set_constraint("memory_gb", peak - self._limit)
+        if ended.status == "finished":
+            self.study.tell(trial, list(ended.values))
+        elif ended.status == "failed":
             self.study.tell(trial, state=TrialState.FAIL)
         else:
-            if status != "pruned":
-                trial.set_constraint(status, 1.0)
+            if ended.status != "pruned":
+                trial.set_constraint(ended.status, 1.0)
             self.study.tell(trial, state=TrialState.PRUNED)
-
-    def _check_memory(self, trial: optuna.Trial, record: RunRecord) -> str:
-        """Tells the sampler how far a peak is above the limit; returns why the trial cannot win."""
-        self._memory.learn(record)
-        if self._limit is None or record.cost is None or record.cost.peak_memory_mb is None:
-            return ""
-        peak = record.cost.peak_memory_mb / 1e3
-        trial.set_constraint("memory_gb", peak - self._limit)
-        trial.set_user_attr(_WITHIN_LIMITS, peak <= self._limit)
-        if peak <= self._limit:
-            return ""
-        return f"peak {peak:.2f} GB, above memory_constraint_gb {self._limit:g}"
 
     def ended(self) -> list[EndedTrial]:
         """Returns all ended trials in the order of their numbers."""
-        trials = self.study.get_trials(deepcopy=False)
-        return [_as_ended(trial) for trial in trials if trial.state.is_finished()]
-
-
-def count_states(trials: list[EndedTrial]) -> dict[str, int]:
-    """Returns status to number of trials, for the statuses that occur."""
-    return dict(sorted(Counter(trial.status for trial in trials).items()))
-
-
-def _as_ended(trial: FrozenTrial) -> EndedTrial:
-    attributes = trial.user_attrs
-    status: RunStatus = attributes[_STATUS]
-    values = tuple(trial.values or ()) if status == "finished" else ()
-    return EndedTrial(
-        number=trial.number,
-        status=status,
-        value=values[0] if values else None,
-        hyperparameters=Hyperparameters.model_validate(attributes[_HYPERPARAMETERS]),
-        origin=attributes[ORIGIN_KEY],
-        search_rows=attributes[_SEARCH_ROWS],
-        message=attributes[_MESSAGE],
-        values=values,
-        within_limits=attributes.get(_WITHIN_LIMITS, True),
-    )
+        return [self._ended[number] for number in sorted(self._ended)]

@@ -6,7 +6,7 @@ import pytest
 
 from phasewise.settings import Hyperparameters
 from phasewise.tuning.candidates import build_candidates, rank_candidates, rank_finished
-from phasewise.tuning.trials import EndedTrial
+from phasewise.tuning.ended_trials import EndedTrial
 
 SETTINGS = Hyperparameters(learning_rate=1e-3, batch_size=8, epochs=1)
 

@@ -9,7 +9,7 @@ from phasewise.settings import Hyperparameters
 from phasewise.summaries import Criterion
 from phasewise.tuning.candidates import build_candidates
 from phasewise.tuning.criteria import Noise, SearchState, check_criteria, measure_noise
-from phasewise.tuning.trials import EndedTrial
+from phasewise.tuning.ended_trials import EndedTrial
 
 SETTINGS = Hyperparameters(learning_rate=1e-3, batch_size=8, epochs=1)
 NOISE = Noise(sampling_error=0.02, seed_sd=0.01)

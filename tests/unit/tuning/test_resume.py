@@ -1,6 +1,7 @@
 """A search killed anywhere ends as if it had not been: same trials, none lost, none doubled."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -184,6 +185,46 @@ def test_records_alone_bring_a_lost_storage_back(
     _search(study, again)
     assert again.started == []
     _check_complete(study, uninterrupted)
+
+
+def test_a_lost_record_is_made_again_as_it_was_drawn(
+    tmp_path: Path, uninterrupted: list[dict[str, Any]]
+) -> None:
+    study = _fresh(tmp_path / "lost")
+    first = _search(study, FakePool())
+    paths = Unit(study, "toy", "lora").paths
+    states = [trial.state for trial in _stored(study)]
+    for number in (1, 4):
+        shutil.rmtree(paths.run("phase1", f"trial-{number:03d}"))
+    again = FakePool()
+    lines = tmp_path / "search.log"
+    second = search_unit(study, "toy", "lora", pool_factory=lambda: again, log=lines)
+    assert again.started == ["trial-001", "trial-004"]
+    assert "trained again, as they were drawn: 1, 4" in lines.read_text(encoding="utf-8")
+    assert [trial.state for trial in _stored(study)] == states
+    assert second.model_dump(exclude={"provenance"}) == first.model_dump(exclude={"provenance"})
+    _check_complete(study, uninterrupted)
+
+
+def test_a_lost_record_of_a_pruned_trial_is_pruned_where_it_was(tmp_path: Path) -> None:
+    study = write_tuning_study(tmp_path, trials=20, pruner="median", sampler="random")
+    first = _search(study, FakePool())
+    root = Unit(study, "toy", "lora").paths.run("phase1", "x").parent
+    pruned = {f: r for f in root.glob("trial-*") if (r := read_record(f)) and r.status == "pruned"}
+    assert len(pruned) >= 2
+    for folder in pruned:
+        shutil.rmtree(folder)
+    assert _search(study, FakePool()).trial_states == first.trial_states
+    for folder, record in pruned.items():
+        made_anew = read_record(folder)
+        assert made_anew is not None
+        assert (made_anew.hash, made_anew.status) == (record.hash, "pruned")
+
+
+def test_the_journal_repeats_nothing_that_records_say(tmp_path: Path) -> None:
+    study = _fresh(tmp_path / "plain")
+    _search(study, FakePool(fate=lambda config: "failed" if config.index == 2 else "finished"))
+    assert {key for trial in _stored(study) for key in trial.user_attrs} == {"origin"}
 
 
 def test_more_trials_continue_the_search(tmp_path: Path) -> None:
