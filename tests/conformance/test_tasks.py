@@ -11,11 +11,11 @@ import torch
 from phasewise.provenance import fingerprint_data
 from phasewise.runs import DataConfig
 from phasewise.settings import (
-    KIND_METRICS,
     REGISTRY,
     HubSource,
     PackageSource,
     TaskSettings,
+    metrics_of,
     placeholders,
     read_yaml,
     registry_names,
@@ -114,7 +114,7 @@ def unit(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 def test_settings_are_complete(name: str) -> None:
     task = load_settings(name)
     kind = get_kind(task)
-    assert task.metric in KIND_METRICS[task.kind]
+    assert task.metric in metrics_of(task.kind)
     assert task.description
     assert kind.auto_class.startswith("AutoModelFor")
     if isinstance(task.source, HubSource):
@@ -165,7 +165,7 @@ def test_outputs_are_scored(unit: DataConfig, tokenizer: Any) -> None:
             right[0][row, feature["start_positions"]] = 9
             right[1][row, feature["end_positions"]] = 9
     scored = kind.score(unit.task, eval_set, guesses)
-    assert set(KIND_METRICS[unit.task.kind]) <= set(scored.metrics)
+    assert set(metrics_of(unit.task.kind)) <= set(scored.metrics)
     assert 0 <= scored.metrics[unit.task.metric] < 1
     assert len(scored.predictions) == len(eval_set.examples)
     assert kind.score(unit.task, eval_set, right).metrics[unit.task.metric] == 1

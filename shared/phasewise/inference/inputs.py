@@ -10,10 +10,10 @@ from phasewise.inference.loading import ModelFolder
 from phasewise.methods.models import load_tokenizer
 from phasewise.settings import (
     FilesSource,
-    MetricName,
     PromptSettings,
     TaskKind,
     TaskSettings,
+    metrics_of,
     placeholders,
 )
 from phasewise.tasks.examples import Example
@@ -28,11 +28,6 @@ _KINDS: dict[str, TaskKind] = {
     "AutoModelForSequenceClassification": "classification",
     "AutoModelForQuestionAnswering": "extractive_qa",
     "AutoModelForCausalLM": "instruction",
-}
-_FIRST_METRIC: dict[TaskKind, MetricName] = {
-    "classification": "accuracy",
-    "extractive_qa": "f1",
-    "instruction": "eval_loss",
 }
 #: Columns of question answering where no record or flag names others.
 _QA_COLUMNS = ("question", "context")
@@ -161,7 +156,7 @@ def _build_task(source: ModelFolder, text: Sequence[str]) -> TaskSettings:
         text=() if asks else tuple(text),
         labels=source.labels,
         prompt=_build_prompt(source, text) if asks else None,
-        metric=_FIRST_METRIC[kind],
+        metric=metrics_of(kind)[0],
         max_length=_DEFAULT_LENGTH,
     )
 

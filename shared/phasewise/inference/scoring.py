@@ -10,14 +10,11 @@ from phasewise.errors import ConfigError
 from phasewise.inference.loading import LoadedModel
 from phasewise.inference.running import count_truncated, run_model, tokenise
 from phasewise.runs import DataConfig, build_data, ledger_path
-from phasewise.settings import GENERATED_METRICS, Section, Study, TaskSettings
+from phasewise.settings import METRICS, Section, Study, TaskSettings, metrics_of
 from phasewise.tasks.data import load_task_data, open_report_data
 from phasewise.tasks.examples import EvalSet, ExamplePrediction, Scored
 from phasewise.tasks.files import read_file
 from phasewise.tasks.kinds import get_kind
-
-#: Metrics that are means of a value of each example, so that a standard error is its spread.
-_OWN_VALUES = ("accuracy", "exact")
 
 
 class SetScores(Section):
@@ -124,14 +121,19 @@ def _summarise(
 def _spread_values(task: TaskSettings, scored: Scored) -> dict[str, NDArray[np.float64]]:
     """Returns (examples,) values whose spread gives a metric's standard error."""
     said = scored.predictions
-    correct, overlap = np.array([p.correct for p in said]), np.array([p.f1 for p in said])
+    found = {}
+    for name in metrics_of(task.kind):
+        field = METRICS[name].kinds[task.kind]
+        if field is not None and _is_of(task, name, field):
+            found[name] = np.array([getattr(each, field) for each in said])
     if task.kind != "instruction":
-        own = dict.fromkeys(_OWN_VALUES, correct)
-        return {**own, "f1": overlap} if task.kind == "extractive_qa" else own
-    found = {"rouge_l": overlap}
-    if task.metric in GENERATED_METRICS:
-        found[task.metric] = correct
+        return found
     losses, tokens = np.array([p.logits for p in said]).T
     # A ratio of two means (Cochran 1977, Sampling Techniques, section 2.11).
     found["eval_loss"] = (losses - scored.metrics["eval_loss"] * tokens) / tokens.mean()
     return found
+
+
+def _is_of(task: TaskSettings, metric: str, field: str) -> bool:
+    """Whether a field holds a metric's values; an instruction task has one ``correct`` for all."""
+    return task.kind != "instruction" or field != "correct" or metric == task.metric

@@ -7,7 +7,7 @@ from typing import Literal
 from phasewise.formatting import join_words
 from phasewise.report.evidence import PHASES, TaskEvidence
 from phasewise.report.verdicts import Verdict
-from phasewise.settings import Study
+from phasewise.settings import METRICS, Study
 from phasewise.settings.space import Parameter
 from phasewise.settings.task import FilesSource, HubSource
 
@@ -86,7 +86,9 @@ def _answer_splits(study: Study, tasks: Sequence[TaskEvidence]) -> ChecklistItem
 
 def _answer_metric(tasks: Sequence[TaskEvidence]) -> ChecklistItem:
     words = [
-        f"{t.task}: {t.metric}, {'higher' if t.maximize else 'lower'} is better" for t in tasks
+        f"{t.task}: {t.metric} ({METRICS[t.metric].words}), "
+        f"{'higher' if t.maximize else 'lower'} is better"
+        for t in tasks
     ]
     return ChecklistItem("Measures defined", "yes", "; ".join(words))
 

@@ -6,8 +6,7 @@ from typing import Literal
 from phasewise.errors import DataError
 from phasewise.provenance import source_files
 from phasewise.report.evidence import TaskEvidence
-from phasewise.report.example_values import EXAMPLE_FIELDS
-from phasewise.settings import Study, TaskSettings
+from phasewise.settings import METRICS, Study, TaskSettings
 from phasewise.statistics import (
     examples_to_resolve,
     planned_detectable,
@@ -56,7 +55,7 @@ def find_detection(study: Study, task: TaskEvidence, wanted: float = WANTED) -> 
         wanted: Difference to detect, on the metric's scale.
     """
     settings, seeds = study.tasks[task.task], study.settings.validation.seeds
-    if (settings.kind, task.metric) not in EXAMPLE_FIELDS or not task.maximize:
+    if METRICS[task.metric].kinds[settings.kind] is None or not task.maximize:
         return None
     groups = [unit.default_report.scores for unit in task.units]
     scores = [score for group in groups for score in group]

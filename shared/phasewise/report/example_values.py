@@ -9,18 +9,9 @@ from numpy.typing import NDArray
 
 from phasewise.errors import RecordError
 from phasewise.records import RunRecord
+from phasewise.settings import METRICS
 from phasewise.tasks.predictions import PREDICTIONS_FILE, read_predictions
 
-#: Metrics that are a mean over examples, by the kind of task: which field of a prediction it is.
-EXAMPLE_FIELDS = {
-    ("classification", "accuracy"): "correct",
-    ("extractive_qa", "exact"): "correct",
-    ("extractive_qa", "f1"): "f1",
-    ("instruction", "eval_loss"): "correct",
-    ("instruction", "exact_answer"): "correct",
-    ("instruction", "function_match"): "correct",
-    ("instruction", "rouge_l"): "correct",
-}
 #: More than rounding between a record's score and the mean of its predictions.
 _TOLERANCE = 1e-6
 
@@ -45,7 +36,7 @@ def read_example_values(
     values: dict[SeedKey, Values] = {}
     for key, record in runs.items():
         task = record.config.unit_config.task
-        field = EXAMPLE_FIELDS.get((task.kind, task.metric))
+        field = METRICS[task.metric].kinds[task.kind]
         if field is None:
             return {}, f"{task.metric} is no mean over examples"
         path = folder / record.config.phase / record.config.name / PREDICTIONS_FILE

@@ -9,8 +9,8 @@ from phasewise.report.gaps import describe_gaps
 from phasewise.report.pair_traces import name_pair
 from phasewise.report.sentences import describe_verdict, list_cautions
 from phasewise.report.traces import SEEDS, name_unit
-from phasewise.report.verdicts import ALL_TASKS, SHARES, Verdict
-from phasewise.settings import Study
+from phasewise.report.verdicts import ALL_TASKS, Verdict
+from phasewise.settings import Study, is_in_points
 from phasewise.statistics import interquartile_mean
 
 
@@ -54,7 +54,7 @@ def find_task(study: Study, task: TaskEvidence, verdicts: Sequence[Verdict]) -> 
 
 def find_overall(tasks: Sequence[TaskEvidence], verdicts: Sequence[Verdict]) -> TaskFinding | None:
     """Says what holds over all tasks whose metric is a share; None if fewer than two are."""
-    shares = [task for task in tasks if task.metric in SHARES]
+    shares = [task for task in tasks if is_in_points(task.metric)]
     if len(shares) < 2:
         return None
     others = [task.task for task in tasks if task not in shares]

@@ -7,16 +7,13 @@ from phasewise.formatting import MISSING, show_score
 from phasewise.report.columns import Column, Table
 from phasewise.report.evidence import TaskEvidence
 from phasewise.report.traces import name_task
-from phasewise.settings import Study
+from phasewise.settings import METRICS, Study
 from phasewise.statistics import (
     accuracy_standard_error,
     expected_gap,
     pooled_sd,
     smallest_detectable_difference,
 )
-
-#: Metrics that are shares of examples, for which the binomial standard error holds.
-_SHARES = {"accuracy", "exact", "exact_answer", "function_match"}
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ def _build_row(study: Study, task: TaskEvidence) -> NoiseRow:
 
 def _share_error(metric: str, scores: Sequence[float], rows: int | None) -> float | None:
     """The binomial error at the mean score; None for metrics that are no share, or without rows."""
-    if metric not in _SHARES or not scores or not rows:
+    if not METRICS[metric].share or not scores or not rows:
         return None
     mean = sum(scores) / len(scores)
     return accuracy_standard_error(mean, rows) if 0 <= mean <= 1 else None

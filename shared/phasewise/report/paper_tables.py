@@ -6,7 +6,8 @@ from phasewise.report.columns import Column, Table
 from phasewise.report.latex import escape_latex, render_latex
 from phasewise.report.unit_table import UNIT_COLUMNS, UnitRow
 from phasewise.report.verdict_table import build_verdict_table
-from phasewise.report.verdicts import SHARES, Verdict
+from phasewise.report.verdicts import Verdict
+from phasewise.settings import is_in_points
 
 _TIED = r"$^{\dagger}$"
 _SCORES = (
@@ -98,8 +99,7 @@ def _read_score(method: str, marks: Mapping[tuple[str, str], str]) -> Callable[[
 def _score_cell(row: UnitRow | None, mark: str) -> str:
     if row is None or row.validation.mean is None:
         return "--"
-    size = 100.0 if row.metric in SHARES else 1.0
-    digits = 1 if row.metric in SHARES else 3
+    size, digits = (100.0, 1) if is_in_points(row.metric) else (1.0, 3)
 
     def show(value: float) -> str:
         return f"{size * value:.{digits}f}"

@@ -2,7 +2,7 @@
 
 from phasewise.formatting import join_words, show_p, show_score
 from phasewise.report.verdicts import ALL_TASKS, Verdict
-from phasewise.settings import DIRECTIONS
+from phasewise.settings import METRICS
 from phasewise.statistics import Comparison, Interval, seeds_to_resolve
 
 
@@ -52,9 +52,8 @@ def describe_verdict(verdict: Verdict, comparisons: int) -> str:
         )
     shown += f" {scale.show_interval(found.interval)}"
     if verdict.beats:
-        less = (
-            "" if DIRECTIONS.get(verdict.metric, "maximize") == "maximize" else ", lower is better"
-        )
+        metric = METRICS.get(verdict.metric)  # none where several are pooled
+        less = ", lower is better" if metric and metric.direction == "minimize" else ""
         return f"{verdict.first} beats {verdict.second} {where} by {shown}{less}."
     if (found.standard_error or 0.0) < 1e-12:
         return _describe_constant(verdict, where, scale)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from phasewise.report.evidence import TaskEvidence
 from phasewise.report.example_values import SeedKey, Values, tabulate
+from phasewise.settings import is_in_points
 from phasewise.statistics import (
     Comparison,
     Interval,
@@ -26,17 +27,6 @@ from phasewise.statistics import (
 ALL_TASKS = "all tasks"
 LEVEL = 0.05
 Array = NDArray[np.float64]
-#: Metrics between 0 and 1, which are shown, and pooled over tasks, in points.
-SHARES = {
-    "accuracy",
-    "f1",
-    "macro_f1",
-    "matthews",
-    "exact",
-    "exact_answer",
-    "function_match",
-    "rouge_l",
-}
 
 
 @dataclass(frozen=True)
@@ -62,8 +52,8 @@ class Verdict:
 
     @property
     def in_points(self) -> bool:
-        """Whether the metric is a share, shown times 100."""
-        return self.metric in SHARES
+        """Whether the metric is shown times 100."""
+        return is_in_points(self.metric)
 
 
 @dataclass(frozen=True)
@@ -150,7 +140,7 @@ def _compare(first: _Side, second: _Side) -> tuple[Comparison | None, Array | No
 
 def _pool_tasks(tasks: Sequence[TaskEvidence], single: Sequence[_Judged]) -> list[Verdict]:
     """Returns the pairs that were compared on every task whose metric is a share."""
-    names = [task.task for task in tasks if task.metric in SHARES]
+    names = [task.task for task in tasks if is_in_points(task.metric)]
     if len(names) < 2:
         return []
     pairs: dict[tuple[str, str], list[_Judged]] = {}

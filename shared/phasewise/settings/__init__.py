@@ -19,9 +19,16 @@ from phasewise.settings.loading import (
     registry_names,
 )
 from phasewise.settings.method import MethodKind, MethodSettings
+from phasewise.settings.metrics import (
+    GENERATED_METRICS,
+    METRICS,
+    Metric,
+    MetricName,
+    is_in_points,
+    metrics_of,
+)
 from phasewise.settings.objective import COSTS, ObjectiveKind, direction_of, parse_objective
 from phasewise.settings.prompt import (
-    GENERATED_METRICS,
     GenerationSettings,
     PromptSettings,
     placeholders,
@@ -51,24 +58,20 @@ from phasewise.settings.study import (
     ValidationSettings,
 )
 from phasewise.settings.task import (
-    DIRECTIONS,
-    KIND_METRICS,
     FilesSource,
     HubSource,
-    MetricName,
     PackageSource,
     Source,
     SplitSettings,
-    TaskKind,
     TaskSettings,
 )
+from phasewise.settings.task_kinds import TaskKind
 
 __all__ = [
     "ALL_SHARD",
     "COSTS",
-    "DIRECTIONS",
     "GENERATED_METRICS",
-    "KIND_METRICS",
+    "METRICS",
     "REGISTRY",
     "BaselineSettings",
     "CategoricalParameter",
@@ -80,6 +83,7 @@ __all__ = [
     "MachineSettings",
     "MethodKind",
     "MethodSettings",
+    "Metric",
     "MetricName",
     "ModelSettings",
     "ObjectiveKind",
@@ -110,12 +114,14 @@ __all__ = [
     "direction_of",
     "expression_names",
     "group_as_documented",
+    "is_in_points",
     "is_marked",
     "is_true",
     "load_space",
     "load_study",
     "load_task",
     "merge_mappings",
+    "metrics_of",
     "no_effect",
     "parse_objective",
     "placeholders",

@@ -3,7 +3,8 @@
 from typing import Literal, NamedTuple
 
 from phasewise.errors import suggest_nearest
-from phasewise.settings.task import DIRECTIONS, KIND_METRICS, TaskKind
+from phasewise.settings.metrics import METRICS, Direction, metrics_of
+from phasewise.settings.task_kinds import TaskKind
 
 ObjectiveKind = Literal["metric", "multi", "pareto"]
 
@@ -44,13 +45,13 @@ def check_objective_names(names: tuple[str, ...], kind: TaskKind) -> None:
     Raises:
         ValueError: One is neither its metric nor a cost.
     """
-    known = (*KIND_METRICS[kind], *COSTS)
+    known = (*metrics_of(kind), *COSTS)
     for name in names:
         if name not in known:
             near = suggest_nearest(name, known)
             raise ValueError(f"'{name}' is neither a metric of {kind} nor a cost{near}")
 
 
-def direction_of(name: str) -> Literal["maximize", "minimize"]:
+def direction_of(name: str) -> Direction:
     """Returns which way a metric or cost is better."""
-    return "minimize" if name in COSTS else DIRECTIONS[name]
+    return "minimize" if name in COSTS else METRICS[name].direction

@@ -6,9 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from phasewise.settings.base import Section
-
-#: Metrics of responses that the model writes itself.
-GENERATED_METRICS = ("exact_answer", "function_match", "rouge_l")
+from phasewise.settings.metrics import GeneratedMetric
 
 ChatName = Literal["none", "model", "chatml", "mistral", "zephyr"]
 
@@ -85,7 +83,7 @@ class GenerationSettings(Section):
     """Responses that the model writes itself, greedily; slow, so only where a metric needs them."""
 
     max_new_tokens: int = Field(128, ge=1, description="Longest response, tokens.")
-    report_metrics: tuple[Literal["exact_answer", "function_match", "rouge_l"], ...] = Field(
+    report_metrics: tuple[GeneratedMetric, ...] = Field(
         (),
         description="Metrics of written responses on the report set, beside the task's metric.",
     )

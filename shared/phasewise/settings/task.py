@@ -6,42 +6,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from phasewise.settings.base import Section, no_effect
-from phasewise.settings.prompt import GENERATED_METRICS, GenerationSettings, PromptSettings
-
-TaskKind = Literal["classification", "extractive_qa", "instruction"]
-MetricName = Literal[
-    "accuracy",
-    "f1",
-    "macro_f1",
-    "matthews",
-    "exact",
-    "eval_loss",
-    "perplexity",
-    "exact_answer",
-    "function_match",
-    "rouge_l",
-]
-
-#: Which way is better, for every metric that a task may name.
-DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
-    "accuracy": "maximize",
-    "f1": "maximize",
-    "macro_f1": "maximize",
-    "matthews": "maximize",
-    "exact": "maximize",
-    "eval_loss": "minimize",
-    "perplexity": "minimize",
-    "exact_answer": "maximize",
-    "function_match": "maximize",
-    "rouge_l": "maximize",
-}
-
-#: The metrics each kind of task computes; the first is its default.
-KIND_METRICS: dict[str, tuple[str, ...]] = {
-    "classification": ("accuracy", "f1", "macro_f1", "matthews", "eval_loss"),
-    "extractive_qa": ("f1", "exact"),
-    "instruction": ("eval_loss", "perplexity", *GENERATED_METRICS),
-}
+from phasewise.settings.metrics import METRICS, Direction, MetricName, metrics_of
+from phasewise.settings.prompt import GenerationSettings, PromptSettings
+from phasewise.settings.task_kinds import TaskKind
 
 
 class HubSource(Section):
@@ -185,8 +152,8 @@ class TaskSettings(Section):
 
     @model_validator(mode="after")
     def _check_kind(self) -> "TaskSettings":
-        if self.metric not in KIND_METRICS[self.kind]:
-            known = ", ".join(KIND_METRICS[self.kind])
+        if self.metric not in metrics_of(self.kind):
+            known = ", ".join(metrics_of(self.kind))
             raise ValueError(f"metric '{self.metric}' is not one of {self.kind}: {known}")
         if self.kind == "classification" and (not self.text or len(self.labels) < 2):
             raise ValueError("classification needs 'text' (1 or 2 columns) and 2 or more 'labels'")
@@ -201,6 +168,6 @@ class TaskSettings(Section):
         return self
 
     @property
-    def direction(self) -> Literal["maximize", "minimize"]:
+    def direction(self) -> Direction:
         """Which way the task's metric is better."""
-        return DIRECTIONS[self.metric]
+        return METRICS[self.metric].direction

@@ -9,6 +9,7 @@ from scipy.special import log_softmax
 
 from phasewise.errors import DataError, InfeasibleRunError
 from phasewise.settings import TaskSettings
+from phasewise.tasks.class_rules import score_classes
 from phasewise.tasks.examples import (
     EvalSet,
     Example,
@@ -80,7 +81,7 @@ class Classification:
         outputs: Outputs,
         threshold: float | None = None,
     ) -> Scored:
-        """Returns accuracy, f1, macro_f1, matthews, eval_loss; ``threshold`` is not used."""
+        """Returns the metrics of ``CLASS_RULES`` and eval_loss; ``threshold`` is not used."""
         logits = np.asarray(outputs, dtype=np.float64)  # (examples, classes)
         expected = (len(eval_set.examples), len(task.labels))
         assert logits.shape == expected, f"logits {logits.shape}, expected {expected}"
@@ -91,30 +92,6 @@ class Classification:
         loss = -log_softmax(logits, axis=1)[np.arange(len(gold)), gold].mean()
         metrics = {**score_classes(gold, predicted, len(task.labels)), "eval_loss": float(loss)}
         return Scored(metrics, _describe_predictions(task, eval_set.examples, predicted, logits))
-
-
-def score_classes(gold: NDArray[Any], predicted: NDArray[Any], classes: int) -> dict[str, float]:
-    """Returns the metrics that need no logits.
-
-    Args:
-        gold: int (examples,).
-        predicted: int (examples,).
-        classes: Number of classes. With two, f1 is that of class 1 (GLUE's); else the macro mean.
-            A class that occurs nowhere has an f1 of 0; matthews is 0 where it is not defined.
-    """
-    # scikit-learn's import, with scipy.stats, is an eighth of a worker's start, and its checks of
-    # the arguments are most of its time: these are its results.
-    pairs = np.bincount(gold * classes + predicted, minlength=classes**2).reshape(classes, classes)
-    hits, gold_of, predicted_of = pairs.diagonal(), pairs.sum(axis=1), pairs.sum(axis=0)
-    rows, f1_of = len(gold), 2 * hits / np.maximum(gold_of + predicted_of, 1)
-    spread = float(rows**2 - gold_of @ gold_of) * float(rows**2 - predicted_of @ predicted_of)
-    covariance = rows * hits.sum() - gold_of @ predicted_of
-    return {
-        "accuracy": float(hits.sum() / rows),
-        "f1": float(f1_of[1] if classes == 2 else f1_of.mean()),
-        "macro_f1": float(f1_of.mean()),
-        "matthews": float(covariance / np.sqrt(spread)) if spread else 0.0,
-    }
 
 
 def _describe_predictions(

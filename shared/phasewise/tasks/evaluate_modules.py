@@ -10,7 +10,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from phasewise.tasks.classification import score_classes
+from phasewise.tasks.class_rules import score_classes
 from phasewise.tasks.squad_rules import score_answer
 
 _DESCRIPTION = "Scores as a Phasewise study computes them."

@@ -52,7 +52,7 @@ class TaskKind(Protocol):
         outputs: Outputs,
         threshold: float | None = None,
     ) -> Scored:
-        """Returns metrics of ``settings.KIND_METRICS``, the task's among them, and predictions.
+        """Returns metrics of ``settings.metrics_of``, the task's among them, and predictions.
 
         Args:
             task: The task.

@@ -7,8 +7,9 @@ from scipy.special import softmax
 from sklearn import metrics as reference
 
 from phasewise.errors import InfeasibleRunError
-from phasewise.settings import KIND_METRICS, TaskSettings
-from phasewise.tasks.classification import Classification, score_classes
+from phasewise.settings import TaskSettings, metrics_of
+from phasewise.tasks.class_rules import score_classes
+from phasewise.tasks.classification import Classification
 from phasewise.tasks.examples import EvalSet, Example
 from phasewise.tasks.table import RowTable
 
@@ -30,7 +31,7 @@ def test_scores_by_hand(classification_task: Callable[..., TaskSettings]) -> Non
     assert scored.metrics["matthews"] == pytest.approx((2 * 1 - 1 * 1) / np.sqrt(3 * 3 * 2 * 2))
     losses = [np.log1p(np.exp(x)) for x in (-1, -2, 3, 1, -1)]
     assert scored.metrics["eval_loss"] == pytest.approx(np.mean(losses))
-    assert set(scored.metrics) == set(KIND_METRICS["classification"])
+    assert set(scored.metrics) == set(metrics_of("classification"))
     assert scored.threshold is None
 
 

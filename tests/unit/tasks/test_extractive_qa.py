@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from phasewise.errors import ConfigError, InfeasibleRunError
-from phasewise.settings import KIND_METRICS, TaskSettings
+from phasewise.settings import TaskSettings, metrics_of
 from phasewise.tasks.examples import EvalSet, Example
 from phasewise.tasks.extractive_qa import ExtractiveQA
 from phasewise.tasks.squad_rules import fit_threshold
@@ -118,7 +118,7 @@ def test_scores_at_a_given_threshold_by_hand(
             "no_ans_exact": 1 / 2,
         }
     )
-    assert set(KIND_METRICS["extractive_qa"]) <= set(scored.metrics)
+    assert set(metrics_of("extractive_qa")) <= set(scored.metrics)
     assert scored.predictions[1][2:] == (("word6",), 0.0, pytest.approx(2 / 3), (10.0, 0.0))
     assert scored.threshold == 0.0
 

@@ -14,9 +14,9 @@ from phasewise.errors import ConfigError, DataError, suggest_nearest
 from phasewise.recipes.study_writer import SPACE_FILE, count_carved, resolve_source, write_study
 from phasewise.settings import (
     COSTS,
-    KIND_METRICS,
     REGISTRY,
     TaskKind,
+    metrics_of,
     read_yaml,
     registry_names,
 )
@@ -250,7 +250,7 @@ def _find_labels(table: RowTable, column: str) -> list[str]:
 
 def _choose_metric(kind: TaskKind, objective: str | None) -> str:
     """Returns the task's metric: the objective's own, or the first metric that it names."""
-    known = KIND_METRICS[kind]
+    known = metrics_of(kind)
     if objective is None:
         return known[0]
     written = objective.rpartition(":")[2].split(",")

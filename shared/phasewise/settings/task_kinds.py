@@ -1,0 +1,5 @@
+"""The kinds of tasks."""
+
+from typing import Literal
+
+TaskKind = Literal["classification", "extractive_qa", "instruction"]
