@@ -134,6 +134,7 @@ REFERENCE: dict[str, Callable[[Any, Any, Any], float]] = {
     "f1": lambda gold, said, _: reference.f1_score(gold, said, average="macro"),
     "macro_f1": lambda gold, said, _: reference.f1_score(gold, said, average="macro"),
     "matthews": lambda gold, said, _: reference.matthews_corrcoef(gold, said),
+    "balanced_accuracy": lambda gold, said, _: reference.balanced_accuracy_score(gold, said),
     "eval_loss": lambda gold, _, shares: reference.log_loss(gold, shares),
 }
 

@@ -48,6 +48,10 @@ METRICS: Mapping[str, Metric] = {
     ),
     "macro_f1": Metric("mean of the classes' F1", {"classification": None}),
     "matthews": Metric("Matthews correlation coefficient", {"classification": None}, low=-1.0),
+    "balanced_accuracy": Metric(
+        "mean over the classes of the share of their examples whose class is right",
+        {"classification": None},
+    ),
     "exact": Metric(
         "share of questions whose answer is right to the word",
         {"extractive_qa": "correct"},

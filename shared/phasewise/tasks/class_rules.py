@@ -60,12 +60,19 @@ def score_matthews(counts: ClassCounts) -> float:
     return float(covariance / np.sqrt(spread)) if spread else 0.0
 
 
+def score_balanced_accuracy(counts: ClassCounts) -> float:
+    """Returns the mean recall of the classes that have an example."""
+    found = counts.gold > 0
+    return float((counts.hits[found] / counts.gold[found]).mean())
+
+
 #: Name of a metric to what it gives for the counts.
 CLASS_RULES: Mapping[str, Callable[[ClassCounts], float]] = {
     "accuracy": score_accuracy,
     "f1": score_f1,
     "macro_f1": score_macro_f1,
     "matthews": score_matthews,
+    "balanced_accuracy": score_balanced_accuracy,
 }
 
 

@@ -58,7 +58,13 @@ def test_scores_are_scikit_learns(
 
 def test_a_class_that_is_never_said_scores_zero_without_a_warning() -> None:
     scored = score_classes(np.array([0, 1, 0, 1]), np.zeros(4, dtype=int), 2)
-    assert scored == pytest.approx({"accuracy": 0.5, "f1": 0, "macro_f1": 1 / 3, "matthews": 0})
+    halves = {"accuracy": 0.5, "balanced_accuracy": 0.5}
+    assert scored == pytest.approx({**halves, "f1": 0, "macro_f1": 1 / 3, "matthews": 0})
+
+
+def test_balanced_accuracy_leaves_out_a_class_without_examples() -> None:
+    scored = score_classes(np.array([0, 0, 1]), np.array([0, 1, 1]), 3)
+    assert scored["balanced_accuracy"] == (1 / 2 + 1) / 2
 
 
 def test_predictions_name_classes_and_keep_logits(
