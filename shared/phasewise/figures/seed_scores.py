@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
 from phasewise.figures.style import NEUTRAL, MethodStyle, new_figure, shorten
 from phasewise.formatting import show_score
-from phasewise.statistics import Interval, summarise_scores, t_interval
+from phasewise.statistics import Interval, find_bounds, mean_interval, summarise_scores
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class SeedGroup:
     method: str
     scores: tuple[float, ...]
     mean: float
-    interval: Interval | None  # 95 %, Student's t; None with a single seed
+    interval: Interval | None  # 95 %; None with a single seed
     default_mean: float | None  # the published default on the same report set, from Phase 0
 
 
@@ -46,7 +47,8 @@ def compute_seed_scores(
         summary = summarise_scores(values)
         if summary.mean is not None:
             default = (default_means or {}).get(method)
-            group = SeedGroup(method, summary.scores, summary.mean, t_interval(values), default)
+            interval = mean_interval(values, find_bounds(metric))
+            group = SeedGroup(method, summary.scores, summary.mean, interval, default)
             groups.append(group)
     return SeedScores(metric, tuple(groups))
 
@@ -92,13 +94,16 @@ def _add_dots(figure: go.Figure, group: SeedGroup, style: MethodStyle) -> None:
 
 
 def _add_mean(figure: go.Figure, group: SeedGroup, style: MethodStyle) -> None:
-    half = None if group.interval is None else shorten(group.interval.high - group.mean)
+    bars: dict[str, Any] = {}
+    if group.interval is not None:
+        above, below = group.interval.high - group.mean, group.mean - group.interval.low
+        bars = {"array": [shorten(above)], "arrayminus": [shorten(below)]}
     figure.add_scatter(
         x=[shorten(group.mean)],
         y=[group.method],
         mode="markers",
         marker={"symbol": style.symbol, "size": 14, "color": style.colour},
-        error_x=None if half is None else {"array": [half], "thickness": 2.5, "width": 7},
+        error_x={**bars, "thickness": 2.5, "width": 7} if bars else None,
         showlegend=False,
         hovertemplate=f"mean of {len(group.scores)}: %{{x:.4f}}<extra></extra>",
     )

@@ -14,7 +14,7 @@ from phasewise.model_files import PACKAGE_PREFIX
 from phasewise.records import RunRecord, read_matching_record, write_json, write_record
 from phasewise.runs import RunConfig, build_seeds
 from phasewise.settings import ModelSettings, Study, TaskSettings
-from phasewise.statistics import t_interval
+from phasewise.statistics import find_bounds, mean_interval
 from phasewise.summaries import Optimum, read_optimum, read_phase_summary
 from phasewise.tasks.data import load_splits
 from phasewise.training.interface import Decision, Progress, RunJob
@@ -197,7 +197,7 @@ def _complete(plan: _Plan, record: RunRecord, folder: Path) -> None:
         optimum=plan.optimum,
         train_rows=plan.train_rows,
         report=phase2.report if phase2 else None,
-        interval=t_interval(scores),
+        interval=mean_interval(scores, find_bounds(plan.unit.metric)),
     )
     write_card(folder, facts)
 

@@ -1,17 +1,21 @@
 """The smallest difference a study can detect, and what a wanted one needs, from any moment on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from phasewise.errors import DataError
 from phasewise.provenance import source_files
 from phasewise.report.evidence import TaskEvidence
+from phasewise.report.sentences import describe_seeds
 from phasewise.settings import METRICS, Study, TaskSettings
 from phasewise.statistics import (
+    SeedsNeeded,
+    estimate_seeds_needed,
     examples_to_resolve,
+    find_bounds,
     planned_detectable,
     pooled_sd,
-    seeds_to_resolve,
 )
 
 #: What an answer rests on.
@@ -37,10 +41,10 @@ class Detection:
     seed_sd: float | None  # None before Phase 0
     seeds: int
     examples: int | None  # of the report set; None if not known before it is read
-    detectable: float | None  # with both parts
+    detectable: float | None  # with both parts; None if no two scores are so far apart
     detectable_seeds: float | None  # on these very examples: seeds alone; None before Phase 0
     wanted: float
-    seeds_needed: int | None  # None: no number of seeds, only more examples
+    seeds_needed: SeedsNeeded | None  # None before Phase 0
     examples_needed: int | None  # None: no number of examples, only more seeds
 
 
@@ -64,6 +68,7 @@ def find_detection(study: Study, task: TaskEvidence, wanted: float = WANTED) -> 
     examples = task.baselines.report_rows if task.baselines else _count_examples(study, settings)
     single = 2 * (sd or 0.0) ** 2  # of the difference of two runs
     spread = 2 * score * (1 - score)  # of the difference on one example
+    width = find_bounds(task.metric).width
     found = None if examples is None else planned_detectable(single, spread / examples, seeds)
     alone = None if sd is None else planned_detectable(single, 0.0, seeds)
     return Detection(
@@ -74,17 +79,28 @@ def find_detection(study: Study, task: TaskEvidence, wanted: float = WANTED) -> 
         seed_sd=sd,
         seeds=seeds,
         examples=examples,
-        detectable=found,
-        detectable_seeds=alone,
+        detectable=None if found is None or found > width else found,
+        detectable_seeds=None if alone is None or alone > width else alone,
         wanted=wanted,
         seeds_needed=None
         if examples is None or sd is None
-        else seeds_to_resolve(
-            wanted, seed_variance=single, example_variance=spread / examples, seeds=1
-        ),
+        else _count_seeds(wanted, single, spread / examples, groups),
         examples_needed=examples_to_resolve(
             wanted, single_variance=single, example_spread=spread, seeds=seeds
         ),
+    )
+
+
+def _count_seeds(
+    wanted: float, single: float, example_variance: float, groups: Sequence[Sequence[float]]
+) -> SeedsNeeded:
+    """``single``: variance of the difference of two runs, pooled over the groups of scores."""
+    measured = 1 + sum(len(scores) - 1 for scores in groups if scores)  # degrees of freedom + 1
+    return estimate_seeds_needed(
+        wanted,
+        seed_variance=single / measured,
+        example_variance=example_variance,
+        seeds=measured,
     )
 
 
@@ -98,13 +114,16 @@ def describe_detection(found: Detection) -> str:
     number = f"{100 * found.wanted:g}"
     wanted = "1 point needs" if number == "1" else f"{number} points need"
     bound = "Methods are taken to err on different examples, an upper bound."
-    if found.detectable is None:
+    if found.examples is None:
         return (
             f"{found.task}: the size of the report set is known once its data are read; {wanted} "
             f"{_describe_needs(found)}, {basis}. {bound}"
         )
-    smallest, alone = f"{100 * found.detectable:.1f} points", found.detectable_seeds
-    if alone is not None and alone < found.detectable:
+    alone = found.detectable_seeds
+    smallest = "no difference"  # that scores can have
+    if found.detectable is not None:
+        smallest = f"{100 * found.detectable:.1f} points"
+    if alone is not None and (found.detectable is None or alone < found.detectable):
         smallest += f" ({100 * alone:.1f} if the examples are taken as given)"
     return (
         f"{found.task}: {found.seeds} seeds and {found.examples} report examples detect {smallest},"
@@ -116,7 +135,9 @@ def _describe_needs(found: Detection) -> str:
     seeds, rows = found.seeds_needed, found.examples_needed
     if found.detectable is not None and found.detectable <= found.wanted:
         return "no more than that"
-    ways = [] if seeds is None else [f"{seeds} seeds on as many examples"]
+    ways = []
+    if seeds is not None and not seeds.needs_examples:
+        ways = [f"{describe_seeds(seeds)} on as many examples"]
     ways += [] if rows is None else [f"{rows} report examples at {found.seeds} seeds"]
     return " or ".join(ways) or "both more seeds and more report examples"
 

@@ -11,6 +11,7 @@ from phasewise.settings import METRICS, Study
 from phasewise.statistics import (
     accuracy_standard_error,
     expected_gap,
+    find_bounds,
     pooled_sd,
     smallest_detectable_difference,
 )
@@ -29,7 +30,8 @@ class NoiseRow:
     report_rows: int | None
     report_standard_error: float | None
     seeds: int
-    detectable: float | None  # between two methods in Phase 2, 80 % power at 5 %
+    detectable: float | None  # between two methods in Phase 2, 80 % power at 5 %;
+    # None where no two scores are so far apart
     gap: float | None  # best - worst of `trials` equally good configurations, from seeds alone
     trials: int
 
@@ -79,7 +81,7 @@ NOISE_COLUMNS: tuple[Column[NoiseRow], ...] = (
     ),
     Column(
         "smallest detectable difference",
-        lambda row: _NO_SPREAD if _is_nothing(row.detectable) else show_score(row.detectable),
+        lambda row: _show_detectable(row),
         {"detectable": lambda row: row.detectable},
         _records,
     ),
@@ -120,10 +122,21 @@ def _build_row(study: Study, task: TaskEvidence) -> NoiseRow:
         report_rows=base.report_rows if base else None,
         report_standard_error=report_error,
         seeds=seeds,
-        detectable=None if sd is None else smallest_detectable_difference(sd, seeds),
+        detectable=_find_detectable(task.metric, sd, seeds),
         gap=None if gap_sd is None else expected_gap(trials, gap_sd),
         trials=trials,
     )
+
+
+def _find_detectable(metric: str, sd: float | None, seeds: int) -> float | None:
+    found = None if sd is None else smallest_detectable_difference(sd, seeds)
+    return found if found is not None and found <= find_bounds(metric).width else None
+
+
+def _show_detectable(row: NoiseRow) -> str:
+    if row.detectable is None and row.seed_sd is not None and row.seeds > 1:
+        return "none"  # no two scores are so far apart
+    return _NO_SPREAD if _is_nothing(row.detectable) else show_score(row.detectable)
 
 
 def _share_error(metric: str, scores: Sequence[float], rows: int | None) -> float | None:

@@ -3,7 +3,13 @@
 from phasewise.formatting import join_words, show_p, show_score
 from phasewise.report.verdicts import ALL_TASKS, Verdict
 from phasewise.settings import METRICS
-from phasewise.statistics import Comparison, Interval, seeds_to_resolve
+from phasewise.statistics import (
+    WORTHWHILE_SEEDS,
+    Comparison,
+    Interval,
+    SeedsNeeded,
+    estimate_seeds_needed,
+)
 
 
 class Scale:
@@ -81,21 +87,40 @@ def _describe_constant(verdict: Verdict, where: str, scale: Scale) -> str:
 
 def _resolve(found: Comparison, scale: Scale, across: str) -> str:
     """Says how large a difference would have to be, and what would resolve the one seen."""
-    words = f" the difference would have to be ≥ {scale.show(found.detectable or 0.0)}"
-    if scale.show(found.mean).strip("0.") == "":
-        return words
+    if found.detectable is None:
+        words = " no difference on this scale could be shown with these seeds"
+    else:
+        words = f" the difference would have to be ≥ {scale.show(found.detectable)}"
     size = scale.show(abs(found.mean))
-    needed = seeds_to_resolve(
+    if size.strip("0.") == "":
+        return words
+    needed = estimate_seeds_needed(
         found.mean,
         seed_variance=found.seed_variance or 0.0,
         example_variance=found.example_variance,
         seeds=found.seeds,
     )
-    if needed is None:
+    if needed.needs_examples:
         return f"{words}; no number of seeds would resolve {size}, only more report examples"
-    if needed <= found.seeds:
-        return words
-    return f"{words}; about {needed - found.seeds} more seeds{across} would resolve {size}"
+    seeds = describe_seeds(needed, beyond=found.seeds)
+    return f"{words}; {seeds}{across} would resolve {size}" if seeds else words
+
+
+def describe_seeds(needed: SeedsNeeded, *, beyond: int = 1) -> str:
+    """Returns ``about 7 to 40 seeds``; empty if that is no more than there are.
+
+    Args:
+        needed: As far as the seeds measured can tell.
+        beyond: So many seeds are there already, and do not suffice.
+    """
+    most = f"more than {WORTHWHILE_SEEDS}"
+    if needed.high is not None and needed.high <= beyond:
+        return ""
+    low = None if needed.low is None else max(needed.low, beyond + 1)
+    if low is None or low > WORTHWHILE_SEEDS:
+        return f"{most} seeds (not worth it)"
+    ends = (str(low), most if needed.high is None else str(needed.high))
+    return f"about {' to '.join(dict.fromkeys(ends))} seeds"
 
 
 def list_cautions(verdicts: list[Verdict]) -> list[str]:

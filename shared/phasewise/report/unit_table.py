@@ -31,7 +31,13 @@ from phasewise.report.traces import (
     name_unit,
 )
 from phasewise.settings import Study
-from phasewise.statistics import Interval, compare_crossed, t_interval
+from phasewise.statistics import (
+    Interval,
+    bounded_interval,
+    compare_crossed,
+    find_bounds,
+    mean_interval,
+)
 from phasewise.summaries import Baseline, ScoreSummary
 
 #: What an interval allows for: other seeds and other examples, or other seeds only.
@@ -215,13 +221,18 @@ def find_interval(unit: UnitEvidence) -> tuple[Interval | None, IntervalOf]:
     """Returns the 95 % interval of the unit's Phase 2 mean, and what it allows for.
 
     Seeds and examples are crossed random effects, as in the verdict; without usable predictions
-    it is Student's t over the seeds.
+    it is that over the seeds.
     """
+    bounds = find_bounds(unit.metric)
     values, _ = unit.example_values
     table = tabulate(list(values.values()))
     if table is None or len(table) != len(unit.validation.scores):
-        return t_interval(unit.validation.scores), "seeds"
-    return compare_crossed(table, np.zeros_like(table)).interval, "seeds and examples"
+        return mean_interval(unit.validation.scores, bounds), "seeds"
+    found = compare_crossed(table, np.zeros_like(table), bounds=bounds)
+    error, freedom = found.standard_error, found.degrees_of_freedom
+    if error is None or freedom is None:
+        return None, "seeds and examples"
+    return bounded_interval(found.mean, error, freedom, bounds), "seeds and examples"
 
 
 def _costs(unit: UnitEvidence) -> list[RunCost]:

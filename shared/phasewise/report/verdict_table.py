@@ -147,8 +147,10 @@ def _show_superiority(verdict: Verdict) -> str:
 
 def _show_detectable(verdict: Verdict) -> str:
     found = verdict.comparison
-    if found is None or found.detectable is None:
+    if found is None or found.interval is None:
         return MISSING
+    if found.detectable is None:
+        return "none"  # no two scores are so far apart
     return Scale(verdict).show(found.detectable)
 
 

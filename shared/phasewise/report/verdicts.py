@@ -12,12 +12,14 @@ from phasewise.report.evidence import TaskEvidence
 from phasewise.report.example_values import SeedKey, Values, tabulate
 from phasewise.settings import is_in_points
 from phasewise.statistics import (
+    Bounds,
     Comparison,
     Interval,
     bootstrap_crossed,
     compare_crossed,
     compare_seeds,
     correct_holm,
+    find_bounds,
     pool_comparisons,
     pool_intervals,
     prob_superiority,
@@ -103,7 +105,7 @@ def _judge_task(task: TaskEvidence) -> list[_Judged]:
 
 
 def _judge_pair(task: TaskEvidence, first: _Side, second: _Side) -> _Judged:
-    comparison, table, missing = _compare(first, second)
+    comparison, table, missing = _compare(first, second, find_bounds(task.metric))
     runs = [list(first.scores.values()), list(second.scores.values())]
     superiority = prob_superiority(*runs)
     verdict = Verdict(
@@ -123,7 +125,9 @@ def _judge_pair(task: TaskEvidence, first: _Side, second: _Side) -> _Judged:
     return _Judged(verdict, table)
 
 
-def _compare(first: _Side, second: _Side) -> tuple[Comparison | None, Array | None, str]:
+def _compare(
+    first: _Side, second: _Side, bounds: Bounds
+) -> tuple[Comparison | None, Array | None, str]:
     common = [key for key in first.scores if key in second.scores]
     missing = first.missing or second.missing
     if not common:
@@ -132,10 +136,11 @@ def _compare(first: _Side, second: _Side) -> tuple[Comparison | None, Array | No
         table = tabulate([side.values[key] for side in (first, second) for key in common])
         if table is not None:
             left, right = table[: len(common)], table[len(common) :]
-            return compare_crossed(left, right), left - right, ""
+            return compare_crossed(left, right, bounds=bounds), left - right, ""
         missing = "the runs were scored on different examples"
     sides = [[side.scores[key] for key in common] for side in (first, second)]
-    return compare_seeds(*sides), (np.array(sides[0]) - np.array(sides[1]))[:, None], missing
+    differences = np.array(sides[0]) - np.array(sides[1])
+    return compare_seeds(*sides, bounds=bounds), differences[:, None], missing
 
 
 def _pool_tasks(tasks: Sequence[TaskEvidence], single: Sequence[_Judged]) -> list[Verdict]:

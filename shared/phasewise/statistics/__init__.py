@@ -4,7 +4,13 @@ Its modules ``import scipy`` and write ``scipy.stats.t``: SciPy loads such a par
 used, so that a controller which only takes means does not wait 0.6 s for it.
 """
 
-from phasewise.statistics.bounded import Bounds, bounded_difference, bounded_interval
+from phasewise.statistics.bounded import (
+    Bounds,
+    bounded_difference,
+    bounded_interval,
+    find_bounds,
+    mean_interval,
+)
 from phasewise.statistics.comparison import (
     Comparison,
     bootstrap_crossed,
@@ -86,7 +92,9 @@ __all__ = [
     "examples_to_resolve",
     "expect_best",
     "expected_gap",
+    "find_bounds",
     "interquartile_mean",
+    "mean_interval",
     "planned_detectable",
     "pool_comparisons",
     "pool_intervals",

@@ -1,12 +1,14 @@
 """Intervals of scores on a scale with ends: an accuracy lies between 0 and 1, a loss above 0."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import scipy
 
-from phasewise.statistics.seeds import LEVEL, Interval
+from phasewise.settings import METRICS
+from phasewise.statistics.seeds import LEVEL, Interval, summarise_scores
 
 
 class Bounds(NamedTuple):
@@ -23,6 +25,23 @@ class Bounds(NamedTuple):
 
 #: The scale of a metric without ends.
 UNBOUNDED = Bounds()
+
+
+def find_bounds(metric: str) -> Bounds:
+    """Returns the ends of a metric's scale."""
+    return Bounds(METRICS[metric].low, METRICS[metric].high)
+
+
+def mean_interval(scores: Sequence[float], bounds: Bounds) -> Interval | None:
+    """Returns the interval of the mean over runs; None below two scores.
+
+    Raises:
+        RecordError: A score is NaN or infinite.
+    """
+    found = summarise_scores(scores)
+    if found.mean is None or found.standard_error is None:
+        return None
+    return bounded_interval(found.mean, found.standard_error, len(found.scores) - 1, bounds)
 
 
 def bounded_interval(

@@ -15,7 +15,7 @@ from phasewise.figures import (
 from phasewise.figures.curves import LOSS_POINTS
 from phasewise.records import RunRecord, TrainPoint
 from phasewise.settings import Study
-from phasewise.statistics import t_interval
+from phasewise.statistics import Bounds, mean_interval
 from synthetic import make_config, make_record
 
 TASK = "rotten_tomatoes"
@@ -111,12 +111,13 @@ def test_seed_scores_leave_out_methods_without_a_score() -> None:
     seeds = compute_seed_scores("accuracy", scores, {"lora": 0.65})
     assert [group.method for group in seeds.groups] == ["lora", "full_finetune"]
     assert seeds.groups[0].mean == pytest.approx(0.75)
-    assert seeds.groups[0].interval == t_interval([0.7, 0.8, 0.75])
+    assert seeds.groups[0].interval == mean_interval([0.7, 0.8, 0.75], Bounds(0, 1))
     assert seeds.groups[1].interval is None
     figure = draw_seed_scores(seeds, assign_styles(scores))
-    half = t_interval([0.7, 0.8, 0.75])
+    half = mean_interval([0.7, 0.8, 0.75], Bounds(0, 1))
     assert half is not None
     assert figure.data[1].error_x.array[0] == pytest.approx(half.high - 0.75, rel=1e-4)
+    assert figure.data[1].error_x.arrayminus[0] == pytest.approx(0.75 - half.low, rel=1e-4)
     assert figure.data[3].error_x.array is None
 
 

@@ -9,7 +9,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from phasewise.cli.app import app
-from phasewise.report.detection import Detection, find_detection
+from phasewise.report.detection import Detection, describe_detection, find_detection
 from phasewise.report.evidence import gather_evidence
 from phasewise.settings import Study
 from synthetic import UnitWriter, write_baselines
@@ -50,7 +50,22 @@ def test_after_phase_0_the_measured_noise_counts_too(write_study: Writer) -> Non
     assert after.detectable_seeds < after.detectable < before.detectable
     wide = _find(study, wanted=0.2)
     assert wide.seeds_needed is not None
-    assert wide.seeds_needed < 10
+    low, high, needs_examples = wide.seeds_needed
+    assert low is not None
+    assert low < 10
+    assert high is None or high > low
+    assert not needs_examples
+
+
+def test_no_difference_beyond_the_scale_is_promised(write_study: Writer) -> None:
+    study = write_study(validation={"seeds": 2})
+    for method in study.methods:
+        UnitWriter(study, TASK, method).phase0([0.1, 0.9], [0.1, 0.9])
+    write_baselines(study, TASK)
+    found = _find(study)
+    assert (found.detectable, found.detectable_seeds) == (None, None)
+    said = describe_detection(found)
+    assert "2 seeds and 300 report examples detect no difference, at 50 % right" in said
 
 
 def test_a_metric_that_is_no_mean_over_examples_is_left_out(

@@ -9,9 +9,10 @@ import pytest
 
 from phasewise.report import build_report
 from phasewise.report.evidence import gather_evidence
-from phasewise.report.sentences import describe_verdict
+from phasewise.report.sentences import describe_seeds, describe_verdict
 from phasewise.report.verdicts import ALL_TASKS, Verdict, judge_tasks
 from phasewise.settings import Study
+from phasewise.statistics import SeedsNeeded
 from synthetic import UnitWriter
 
 TASK = "rotten_tomatoes"
@@ -157,6 +158,39 @@ def test_ties_and_differences_without_spread(pair: Study) -> None:
     UnitWriter(pair, TASK, "lora").phase2([0.75, 0.85, 0.80])
     text = _read(pair)
     assert "the difference is 5.00 points on each of 3 seeds, and without any spread" in text
+
+
+def test_nothing_said_leaves_the_scale(pair: Study) -> None:
+    UnitWriter(pair, TASK, "lora").phase2([0.3, 0.98])
+    UnitWriter(pair, TASK, "full_finetune").phase2([0.9, 0.2])
+    (verdict,) = _judge(pair)
+    assert verdict.comparison is not None
+    assert verdict.comparison.interval == (-1, 1)
+    assert verdict.comparison.detectable is None
+    said = describe_verdict(verdict, 1)
+    assert "no difference on this scale could be shown" in said
+    assert said.endswith("; more than 100 seeds (not worth it) would resolve 9.0.")
+    build_report(pair, pair.units_of("all"))
+    with (pair.settings.analysis_path / "tables" / "units.csv").open() as stream:
+        for row in csv.DictReader(stream):
+            ends = (row["validation_interval_low"], row["validation_interval_high"])
+            assert all(0 <= float(end) <= 1 for end in ends)
+
+
+@pytest.mark.parametrize(
+    ("needed", "beyond", "words"),
+    [
+        (SeedsNeeded(7, 40, needs_examples=False), 5, "about 7 to 40 seeds"),
+        (SeedsNeeded(2, 40, needs_examples=False), 5, "about 6 to 40 seeds"),
+        (SeedsNeeded(2, 6, needs_examples=False), 5, "about 6 seeds"),
+        (SeedsNeeded(2, 5, needs_examples=False), 5, ""),
+        (SeedsNeeded(60, None, needs_examples=False), 5, "about 60 to more than 100 seeds"),
+        (SeedsNeeded(None, None, needs_examples=False), 5, "more than 100 seeds (not worth it)"),
+        (SeedsNeeded(3, None, needs_examples=False), 120, "more than 100 seeds (not worth it)"),
+    ],
+)
+def test_seeds_needed_are_a_range(needed: SeedsNeeded, beyond: int, words: str) -> None:
+    assert describe_seeds(needed, beyond=beyond) == words
 
 
 @pytest.mark.parametrize("damage", ["missing", "not json", "other examples", "other score"])

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from phasewise.recipes.suites.figures import Ablation, ExperimentResult
-from phasewise.statistics import Comparison, compare_seeds, correct_holm
+from phasewise.statistics import Comparison, compare_seeds, correct_holm, find_bounds
 
 LEVEL = 0.05
 #: A cost within this share of the reference's is called the same.
@@ -34,12 +34,13 @@ def compare_with_reference(value: Ablation, reference: str) -> tuple[Finding, ..
     if base is None:
         return ()
     sign = 1.0 if value.direction == "maximize" else -1.0
+    bounds = find_bounds(value.metric)
     compared: list[tuple[str, Comparison]] = []
     for each in value.scored:
         seeds = [seed for seed in base.scores if seed in each.scores]
         if each.name != reference and seeds:
             left, right = ([e.scores[s] for s in seeds] for e in (each, base))
-            compared.append((each.name, compare_seeds(left, right)))
+            compared.append((each.name, compare_seeds(left, right, bounds=bounds)))
     holm = correct_holm([comparison.p_value for _, comparison in compared])
     return tuple(
         Finding(name, comparison, p, sign * comparison.mean)

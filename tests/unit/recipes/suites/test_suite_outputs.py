@@ -16,7 +16,7 @@ from phasewise.recipes.suites.study import write_ablation_study
 from phasewise.records import RunCost, RunRecord
 from phasewise.runs import RunConfig
 from phasewise.settings import load_study
-from phasewise.statistics import compare_seeds
+from phasewise.statistics import Bounds, compare_seeds
 from phasewise.tuning.phases import run_defaults
 from phasewise.tuning.search import search_unit
 
@@ -50,7 +50,7 @@ ABLATION = Ablation(
 def test_findings_are_paired_differences_with_holms_correction() -> None:
     found = {each.name: each for each in compare_with_reference(ABLATION, "large")}
     assert set(found) == {"small", "middle"}
-    small = compare_seeds((0.70, 0.72, 0.71, 0.73), (0.80, 0.82, 0.80, 0.84))
+    small = compare_seeds((0.70, 0.72, 0.71, 0.73), (0.80, 0.82, 0.80, 0.84), bounds=Bounds(0, 1))
     assert found["small"].comparison == small
     assert found["small"].p_holm == pytest.approx(2 * (small.p_value or 0))
     assert found["small"].is_told_apart
