@@ -15,7 +15,6 @@ from phasewise.tasks.kinds import get_kind
 from phasewise.tuning.optimum import meaningful_hyperparameters
 
 CARD_FILE = "README.md"
-_PIPELINES = {"classification": "text-classification", "extractive_qa": "question-answering"}
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def _metadata(facts: CardFacts) -> str:
     if facts.report is not None and facts.report.mean is not None:
         results = [
             EvalResult(
-                task_type=_PIPELINES.get(unit.task.kind, "text-generation"),
+                task_type=unit.task.traits.pipeline_tag,
                 dataset_type=dataset,
                 dataset_name=f"{unit.task.name}, report set",
                 metric_type=optimum.metric,
@@ -122,7 +121,7 @@ def _metadata(facts: CardFacts) -> str:
     data = ModelCardData(
         base_model=unit.model.source if on_hub else None,
         library_name="peft" if adapter else "transformers",
-        pipeline_tag=_PIPELINES.get(unit.task.kind, "text-generation"),
+        pipeline_tag=unit.task.traits.pipeline_tag,
         datasets=[source.path] if isinstance(source, HubSource) else None,
         tags=["phasewise", unit.method.name],
         model_name=f"{unit.study}-{unit.task.name}-{unit.method.name}",

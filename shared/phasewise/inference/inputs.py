@@ -9,9 +9,9 @@ from phasewise.errors import ConfigError, DataError, suggest_nearest
 from phasewise.inference.loading import ModelFolder
 from phasewise.methods.models import load_tokenizer
 from phasewise.settings import (
+    TASK_KINDS,
     FilesSource,
     PromptSettings,
-    TaskKind,
     TaskSettings,
     metrics_of,
     placeholders,
@@ -24,11 +24,7 @@ from phasewise.tasks.table import RowTable
 DEFAULT_ID = "id"
 #: Tokens of a text for a model whose record names no task.
 _DEFAULT_LENGTH = 512
-_KINDS: dict[str, TaskKind] = {
-    "AutoModelForSequenceClassification": "classification",
-    "AutoModelForQuestionAnswering": "extractive_qa",
-    "AutoModelForCausalLM": "instruction",
-}
+_KINDS = {traits.auto_class: kind for kind, traits in TASK_KINDS.items()}
 #: Columns of question answering where no record or flag names others.
 _QA_COLUMNS = ("question", "context")
 
@@ -68,14 +64,14 @@ def task_of_model(
     else:
         task = source.record.config.unit_config.task
     changes: dict[str, Any] = {}
-    if text and task.kind == "instruction":
+    if text and task.traits.generates:
         if source.record is not None:
             raise ConfigError(
                 "--text: the columns of a prompt stand in the task's template "
                 f"({', '.join(_prompt_columns(task))}); rename the file's"
             )
     elif text:
-        wanted = len(task.text) if task.kind == "classification" else len(_QA_COLUMNS)
+        wanted = len(task.text) if task.traits.has_classes else len(_QA_COLUMNS)
         if len(text) != wanted:
             named = ", ".join(task.text or _QA_COLUMNS)
             raise ConfigError(
@@ -86,7 +82,7 @@ def task_of_model(
     if max_length is not None:
         changes["max_length"] = max_length
     if max_new_tokens is not None:
-        if task.kind != "instruction":
+        if not task.traits.generates:
             raise ConfigError(
                 f"--max-new-tokens: {source.folder} writes no responses; leave it out"
             )
@@ -144,18 +140,18 @@ def read_texts(path: Path, text: Sequence[str]) -> list[str]:
 
 def _build_task(source: ModelFolder, text: Sequence[str]) -> TaskSettings:
     kind = _KINDS[source.auto_class]
-    if kind != "extractive_qa" and not text:
+    traits = TASK_KINDS[kind]
+    if not traits.has_contexts and not text:
         raise ConfigError(
             f"{source.folder}: no record names the text columns; give each with --text COLUMN"
         )
-    asks = kind == "instruction"
     return TaskSettings(
         name="input",
         kind=kind,
         source=FilesSource(files={}),
-        text=() if asks else tuple(text),
+        text=() if traits.generates else tuple(text),
         labels=source.labels,
-        prompt=_build_prompt(source, text) if asks else None,
+        prompt=_build_prompt(source, text) if traits.generates else None,
         metric=metrics_of(kind)[0],
         max_length=_DEFAULT_LENGTH,
     )

@@ -16,7 +16,7 @@ from phasewise.inference.final import LABELS_FILE
 from phasewise.methods.models import load_base_model, load_tokenizer, quiet_loading
 from phasewise.methods.sources import resolve_model_path
 from phasewise.records import RECORD_FILE, RunRecord, read_record
-from phasewise.settings import MachineSettings, MethodSettings, ModelSettings
+from phasewise.settings import TASK_KINDS, MachineSettings, MethodSettings, ModelSettings
 from phasewise.tasks.kinds import get_kind
 from phasewise.training.device import autocast, choose_device, choose_precision
 
@@ -28,13 +28,9 @@ Quantization = Literal["none", "nf4", "int8"]
 
 #: What the end of a config's architecture, and PEFT's task type, say of the class to load.
 _CLASSES = {
-    "ForSequenceClassification": "AutoModelForSequenceClassification",
-    "ForQuestionAnswering": "AutoModelForQuestionAnswering",
-    "ForCausalLM": "AutoModelForCausalLM",
-    "LMHeadModel": "AutoModelForCausalLM",
-    "SEQ_CLS": "AutoModelForSequenceClassification",
-    "QUESTION_ANS": "AutoModelForQuestionAnswering",
-    "CAUSAL_LM": "AutoModelForCausalLM",
+    name: traits.auto_class
+    for traits in TASK_KINDS.values()
+    for name in (*traits.architectures, traits.peft_type)
 }
 
 
@@ -106,9 +102,9 @@ def read_model_folder(folder: Path) -> ModelFolder:
         base, quantization = unit.model, unit.method.quantization
         auto_class = get_kind(unit.task).auto_class
     if not auto_class:
+        known = " or ".join(traits.peft_type for traits in TASK_KINDS.values())
         raise ConfigError(
-            f"{folder / ADAPTER_FILE}: task_type: expected SEQ_CLS, QUESTION_ANS or "
-            f"CAUSAL_LM, got {adapter.get('task_type')}"
+            f"{folder / ADAPTER_FILE}: task_type: expected {known}, got {adapter.get('task_type')}"
         )
     return ModelFolder(folder, auto_class, base, True, quantization, _labels(folder), record)
 

@@ -178,11 +178,11 @@ def _predict_rows(
     model = load_model(source, device)
     eval_set = tokenise(model, task, rows.examples)
     truncated = count_truncated(model, task, eval_set)
-    if task.kind == "instruction":
+    if task.traits.generates:
         predicted = _Predicted(truncated, answers=answer_set(model, task, eval_set, batch_size))
     else:
         outputs = run_model(model, task, eval_set, batch_size)
-        if task.kind == "classification":
+        if task.traits.has_classes:
             predicted = _Predicted(truncated, probabilities=to_probabilities(outputs))
         else:
             # Without a record 0: the models' own scale.

@@ -22,7 +22,7 @@ def count_truncated(model: LoadedModel, task: TaskSettings, eval_set: EvalSet) -
     kind = get_kind(task)
     if isinstance(kind, Instruction):
         return kind.count_cut(eval_set.examples, model.tokenizer, task)
-    if task.kind != "classification":
+    if not task.traits.has_classes:
         return 0
     full = [
         example

@@ -47,7 +47,7 @@ def score_file(
     examples = kind.parse(task, source.stem, read_file(source))
     eval_set = tokenise(model, task, examples)
     threshold = model.source.record.threshold if model.source.record else None
-    if task.kind == "extractive_qa" and threshold is None:
+    if task.traits.has_contexts and threshold is None:
         threshold = 0.0  # fitting it on the rows it is scored on would flatter the model
     outputs = run_model(model, task, eval_set, batch_size)
     scored = kind.score(task, eval_set, outputs, threshold)
@@ -91,7 +91,7 @@ def score_report_set(
 
 def _fit_threshold(model: LoadedModel, config: DataConfig, batch_size: int) -> float | None:
     """Returns the no-answer threshold: the record's, else fitted on the search set."""
-    if config.task.kind != "extractive_qa":
+    if not config.task.traits.has_contexts:
         return None
     if model.source.record is not None and model.source.record.threshold is not None:
         return model.source.record.threshold
@@ -126,7 +126,7 @@ def _spread_values(task: TaskSettings, scored: Scored) -> dict[str, NDArray[np.f
         field = METRICS[name].kinds[task.kind]
         if field is not None and _is_of(task, name, field):
             found[name] = np.array([getattr(each, field) for each in said])
-    if task.kind != "instruction":
+    if not task.traits.generates:
         return found
     losses, tokens = np.array([p.logits for p in said]).T
     # A ratio of two means (Cochran 1977, Sampling Techniques, section 2.11).
@@ -136,4 +136,4 @@ def _spread_values(task: TaskSettings, scored: Scored) -> dict[str, NDArray[np.f
 
 def _is_of(task: TaskSettings, metric: str, field: str) -> bool:
     """Whether a field holds a metric's values; an instruction task has one ``correct`` for all."""
-    return task.kind != "instruction" or field != "correct" or metric == task.metric
+    return not task.traits.generates or field != "correct" or metric == task.metric

@@ -8,17 +8,13 @@ from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, PeftCo
 from transformers.pytorch_utils import Conv1D
 
 from phasewise.errors import ConfigError, suggest_nearest
-from phasewise.methods.models import CAUSAL_LM, find_head
+from phasewise.methods.models import find_head
 from phasewise.methods.modules import find_target_modules
-from phasewise.settings import Hyperparameters, MethodSettings
+from phasewise.settings import TASK_KINDS, Hyperparameters, MethodSettings
 from phasewise.settings.method import placeholder
 
-#: transformers class to PEFT's task type, which makes an adapter reload without further arguments.
-_TASK_TYPES = {
-    "AutoModelForSequenceClassification": "SEQ_CLS",
-    "AutoModelForQuestionAnswering": "QUESTION_ANS",
-    CAUSAL_LM: "CAUSAL_LM",
-}
+#: transformers class to PEFT's task type.
+_TASK_TYPES = {traits.auto_class: traits.peft_type for traits in TASK_KINDS.values()}
 _CLASSES: dict[str, type[PeftConfig]] = {
     kind.value: config for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()
 }

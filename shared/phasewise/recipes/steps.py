@@ -25,7 +25,7 @@ def tell_data(study: Study) -> None:
     for name, task in study.tasks.items():
         data = build_data(study, name)
         messages = check_task_data(task, data.data_dir, data.split_seed).messages
-        if task.kind == "instruction":
+        if task.traits.generates:
             from phasewise.methods.models import load_tokenizer
 
             seeds = build_seeds(study.settings.seed, "phase0", name, 0)

@@ -65,7 +65,7 @@ from phasewise.settings.task import (
     SplitSettings,
     TaskSettings,
 )
-from phasewise.settings.task_kinds import TaskKind
+from phasewise.settings.task_kinds import TASK_KINDS, TaskKind, TaskTraits
 
 __all__ = [
     "ALL_SHARD",
@@ -73,6 +73,7 @@ __all__ = [
     "GENERATED_METRICS",
     "METRICS",
     "REGISTRY",
+    "TASK_KINDS",
     "BaselineSettings",
     "CategoricalParameter",
     "FilesSource",
@@ -106,6 +107,7 @@ __all__ = [
     "StudySettings",
     "TaskKind",
     "TaskSettings",
+    "TaskTraits",
     "TrackingSettings",
     "TrainingSettings",
     "ValidationSettings",

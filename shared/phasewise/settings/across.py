@@ -134,7 +134,7 @@ def _check_hyperparameters(study: "Study", task: str, method: str) -> None:
 
 
 def _check_classes(task: TaskSettings, key: str) -> None:
-    if task.kind != "classification":
+    if not task.traits.has_classes:
         raise ConfigError(
             f"{key} balanced: task '{task.name}' is {task.kind}, which has no classes to balance; "
             "expected shuffle"
@@ -143,7 +143,7 @@ def _check_classes(task: TaskSettings, key: str) -> None:
 
 def _check_windows(task: TaskSettings, length: Any, key: str) -> None:
     """A window of a long context has to go on beyond what it shares with the one before."""
-    if task.kind == "extractive_qa" and length <= task.doc_stride:
+    if task.traits.has_contexts and length <= task.doc_stride:
         raise ConfigError(
             f"{key} {length}: expected more than doc_stride of task '{task.name}', "
             f"{task.doc_stride}; raise max_length or lower tasks.{task.name}.doc_stride"

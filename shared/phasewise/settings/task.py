@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from phasewise.settings.base import Section, no_effect
 from phasewise.settings.metrics import METRICS, Direction, MetricName, metrics_of
 from phasewise.settings.prompt import GenerationSettings, PromptSettings
-from phasewise.settings.task_kinds import TaskKind
+from phasewise.settings.task_kinds import TASK_KINDS, TaskKind, TaskTraits
 
 
 class HubSource(Section):
@@ -155,17 +155,22 @@ class TaskSettings(Section):
         if self.metric not in metrics_of(self.kind):
             known = ", ".join(metrics_of(self.kind))
             raise ValueError(f"metric '{self.metric}' is not one of {self.kind}: {known}")
-        if self.kind == "classification" and (not self.text or len(self.labels) < 2):
-            raise ValueError("classification needs 'text' (1 or 2 columns) and 2 or more 'labels'")
+        if self.traits.has_classes and (not self.text or len(self.labels) < 2):
+            raise ValueError(f"{self.kind} needs 'text' (1 or 2 columns) and 2 or more 'labels'")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("'labels' names a class twice")
-        if self.kind == "instruction" and self.prompt is None:
-            raise ValueError("instruction needs 'prompt' (template: a text with {column} names)")
-        if self.kind != "instruction" and (self.packing or self.generation.report_metrics):
+        if self.traits.generates and self.prompt is None:
+            raise ValueError(f"{self.kind} needs 'prompt' (template: a text with {{column}} names)")
+        if not self.traits.generates and (self.packing or self.generation.report_metrics):
             raise ValueError("'packing' and 'generation' are for kind: instruction")
-        if self.kind == "extractive_qa" and self.doc_stride >= self.max_length:
+        if self.traits.has_contexts and self.doc_stride >= self.max_length:
             raise ValueError("'doc_stride' must be smaller than 'max_length'")
         return self
+
+    @property
+    def traits(self) -> TaskTraits:
+        """What sets its kind apart."""
+        return TASK_KINDS[self.kind]
 
     @property
     def direction(self) -> Direction:

@@ -1,5 +1,53 @@
-"""The kinds of tasks."""
+"""The kinds of tasks: one row for each; what it computes stands in its module of ``tasks``."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 TaskKind = Literal["classification", "extractive_qa", "instruction"]
+
+
+class TaskTraits(NamedTuple):
+    """What sets a kind of task apart, wherever that is asked."""
+
+    auto_class: str
+    """Name of the transformers class that loads a model for it."""
+    architectures: tuple[str, ...]
+    """How names of transformers' classes of such models end."""
+    peft_type: str
+    """PEFT's task type, which makes an adapter reload without further arguments."""
+    pipeline_tag: str
+    """The hub's name of the kind."""
+    packs: bool = True
+    """Whether the packed engine knows its loss."""
+    has_classes: bool = False
+    """Whether the answer is one of the task's labels."""
+    has_contexts: bool = False
+    """Whether examples ask about a context, read in overlapping windows, and may go unanswered."""
+    generates: bool = False
+    """Whether the model writes the answer, as a language model with its pretrained head."""
+
+
+TASK_KINDS: Mapping[TaskKind, TaskTraits] = {
+    "classification": TaskTraits(
+        "AutoModelForSequenceClassification",
+        ("ForSequenceClassification",),
+        "SEQ_CLS",
+        "text-classification",
+        has_classes=True,
+    ),
+    "extractive_qa": TaskTraits(
+        "AutoModelForQuestionAnswering",
+        ("ForQuestionAnswering",),
+        "QUESTION_ANS",
+        "question-answering",
+        packs=False,
+        has_contexts=True,
+    ),
+    "instruction": TaskTraits(
+        "AutoModelForCausalLM",
+        ("ForCausalLM", "LMHeadModel"),
+        "CAUSAL_LM",
+        "text-generation",
+        generates=True,
+    ),
+}

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from phasewise.errors import DataError, InfeasibleRunError
-from phasewise.settings import TaskSettings
+from phasewise.settings import TASK_KINDS, TaskSettings
 from phasewise.tasks.class_rules import score_classes
 from phasewise.tasks.examples import (
     EvalSet,
@@ -24,7 +24,7 @@ from phasewise.tasks.table import RowTable
 class Classification:
     """One text, or two, to one of several classes."""
 
-    auto_class = "AutoModelForSequenceClassification"
+    auto_class = TASK_KINDS["classification"].auto_class
 
     def model_kwargs(self, task: TaskSettings) -> dict[str, Any]:
         """Returns the number and the names of the classes."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from phasewise.errors import ConfigError, DataError, InfeasibleRunError
 from phasewise.seeding import derive_seed
-from phasewise.settings import TaskSettings
+from phasewise.settings import TASK_KINDS, TaskSettings
 from phasewise.tasks.examples import (
     EvalSet,
     Example,
@@ -28,7 +28,7 @@ _QUESTION_TOKENS = 64
 class ExtractiveQA:
     """A question and a context to a span of the context, or to no answer."""
 
-    auto_class = "AutoModelForQuestionAnswering"
+    auto_class = TASK_KINDS["extractive_qa"].auto_class
 
     def model_kwargs(self, task: TaskSettings) -> dict[str, Any]:
         """Returns nothing: the head always has two outputs a token, start and end."""

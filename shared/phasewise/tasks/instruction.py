@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasewise.errors import ConfigError, DataError, InfeasibleRunError
-from phasewise.settings import GENERATED_METRICS, TaskSettings
+from phasewise.settings import GENERATED_METRICS, TASK_KINDS, TaskSettings
 from phasewise.tasks.examples import (
     EvalSet,
     Example,
@@ -33,7 +33,7 @@ _NAMED_LINES = 5
 class Instruction:
     """A prompt, made from a row's columns, to the response in another column."""
 
-    auto_class = "AutoModelForCausalLM"
+    auto_class = TASK_KINDS["instruction"].auto_class
 
     def model_kwargs(self, task: TaskSettings) -> dict[str, Any]:
         """Returns nothing: the head is the pretrained model's own."""

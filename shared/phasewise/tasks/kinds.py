@@ -66,7 +66,8 @@ class TaskKind(Protocol):
         ...
 
 
-_KINDS: dict[str, TaskKind] = {
+#: Name of a kind to its implementation.
+KINDS: dict[str, TaskKind] = {
     "classification": Classification(),
     "extractive_qa": ExtractiveQA(),
     "instruction": Instruction(),
@@ -75,4 +76,4 @@ _KINDS: dict[str, TaskKind] = {
 
 def get_kind(task: TaskSettings) -> TaskKind:
     """Returns the implementation of a task's kind."""
-    return _KINDS[task.kind]
+    return KINDS[task.kind]

@@ -121,9 +121,9 @@ def _check(num_samples: int, train_share: float | None) -> None:
 
 def _columns(task: TaskSettings) -> tuple[str, ...]:
     """Returns the columns that make two rows equal: what a model is given, not its answer."""
-    if task.kind == "classification":
+    if task.traits.has_classes:
         return task.text
-    if task.kind == "instruction" and task.prompt is not None:
+    if task.traits.generates and task.prompt is not None:
         texts = (task.prompt.template, task.prompt.system or "")
         return tuple(dict.fromkeys(name for text in texts for name in placeholders(text)))
     return ("context", "question")

@@ -171,7 +171,7 @@ def carve_rows(
 
 def _describe_repeats(task: TaskSettings, groups: Sequence[str]) -> tuple[str, ...]:
     repeated = len(groups) - len(set(groups))
-    if not repeated or task.kind == "extractive_qa":  # there a group is a context
+    if not repeated or task.traits.has_contexts:  # there a group is a context
         return ()
     return (f"{repeated} rows repeat another row's text; equal texts share one set",)
 

@@ -83,16 +83,15 @@ def _load_sets(study: Study, task: str) -> _Sets:
 
 
 def _compute(study: Study, sets: _Sets) -> list[Baseline]:
-    if sets.task.kind == "extractive_qa":
-        why = "not defined for extractive_qa"
+    why = f"not defined for {sets.task.kind}"
+    if sets.task.traits.has_contexts:
         return [
             _always_unanswerable(sets),
             _missing("tfidf_logistic_regression", why),
             _missing("frozen_encoder_probe", why),
             _missing("zero_shot", why),
         ]
-    if sets.task.kind == "instruction":
-        why = "not defined for instruction"
+    if sets.task.traits.generates:
         missing = ("majority", "tfidf_logistic_regression", "frozen_encoder_probe")
         return [*(_missing(name, why) for name in missing), _untuned(study, sets)]
     return [_majority(sets), _tfidf(sets), _probe(study, sets), _zero_shot(study, sets)]

@@ -43,7 +43,7 @@ def choose_engine(
 
 def find_obstacle(task: TaskSettings, method: MethodSettings) -> str:
     """Returns why runs of a method on a task cannot train together, or nothing."""
-    if task.kind == "extractive_qa":
+    if not task.traits.packs:
         return f"the packed engine does not know the loss of {task.kind}"
     return method.traits.obstacle
 

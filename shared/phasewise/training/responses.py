@@ -37,7 +37,7 @@ def run_eval_set(
     context: Context,
 ) -> Outputs:
     """Returns what ``TaskKind.score`` needs of a model; arguments as in ``answer_prompts``."""
-    if task.kind != "instruction":
+    if not task.traits.generates:
         return predict(
             model, features, collate, batch_size=batch_size, device=device, context=context
         )

@@ -113,7 +113,7 @@ def build_memory_model(unit: Unit, defaults: Sequence[RunRecord]) -> MemoryModel
     """
     settings, task = unit.study.settings, unit.study.tasks[unit.task]
     limited = settings.search.memory_constraint_gb is not None
-    language_model = task.kind not in ("classification", "extractive_qa")
+    language_model = task.traits.generates
     model = MemoryModel(
         read_token_bytes(settings.model, language_model=language_model) if limited else None,
         max_length=task.max_length,

@@ -144,7 +144,7 @@ def write_design_study(
         folder, request.complete(_describe(preset, folder)), space=preset.strategy.build_space(None)
     )
     study = load_study(draft)
-    generative = all(task.kind == "instruction" for task in study.tasks.values())
+    generative = all(task.traits.generates for task in study.tasks.values())
     outside = [role for role in roles_of(preset.modules) if role in ("embedding", "lm_head")]
     design = plan_design(
         study.settings.model,

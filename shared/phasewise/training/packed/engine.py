@@ -190,7 +190,7 @@ class PackedEngine:
         unit = config.unit_config
         collate, context = self._warm.collator(unit), self._warm.context(unit)
         found = self._scores.predict(model, eval_set.features, collate, context)
-        if unit.task.kind != "instruction":
+        if not unit.task.traits.generates:
             return found
         return add_texts(
             found,
