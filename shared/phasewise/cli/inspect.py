@@ -158,12 +158,23 @@ def status(
     loaded = load_study(study)
     units = loaded.units_of(vm)
     if watch is None:
-        Console().print(_status_table(loaded, units))
+        console = Console()
+        for line in _describe_not_learned(loaded, units):
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.print(_status_table(loaded, units))
         return
     with Live(_status_table(loaded, units), auto_refresh=False) as live:
         while True:
             time.sleep(watch)
             live.update(_status_table(loaded, units), refresh=True)
+
+
+def _describe_not_learned(study: Study, units: list[tuple[str, str]]) -> list[str]:
+    from phasewise.report.evidence import gather_evidence
+    from phasewise.report.learning import describe_not_learned, find_not_learned
+
+    tasks = gather_evidence(study, units)
+    return [describe_not_learned(each) for task in tasks for each in find_not_learned(task)]
 
 
 def _status_table(study: Study, units: list[tuple[str, str]]) -> Table:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from phasewise.formatting import BASELINE_NAMES, join_words, show_score
 from phasewise.report.evidence import TaskEvidence, UnitEvidence
 from phasewise.report.gaps import describe_gaps
+from phasewise.report.learning import find_learned, nobody_learned
 from phasewise.report.pair_traces import name_pair
 from phasewise.report.sentences import describe_verdict, list_cautions
 from phasewise.report.traces import SEEDS, name_unit
-from phasewise.report.verdicts import ALL_TASKS, Verdict
+from phasewise.report.verdicts import ALL_TASKS, Verdict, list_pooled
 from phasewise.settings import Study, is_in_points
 from phasewise.statistics import interquartile_mean
 
@@ -41,9 +42,16 @@ def find_task(study: Study, task: TaskEvidence, verdicts: Sequence[Verdict]) -> 
         words = f"{task.task}: no finding yet, since no method has a Phase 2 score."
         return TaskFinding(task.task, words, tuple(details))
     sign = 1 if task.maximize else -1
-    best = max(scored, key=lambda unit: sign * (unit.validation.mean or 0.0))
+    learned = find_learned(task)
+    best = max(learned or scored, key=lambda unit: sign * (unit.validation.mean or 0.0))
     details += _baseline_sentences(task, best)
-    chosen = _choose(verdicts, task.task, best.method)
+    if not learned:
+        words = f"{task.task}: no method has learned; the best one, {_describe_mean(best)}."
+        return TaskFinding(task.task, words, tuple(details), tuple(sources))
+    chosen = _choose(verdicts, task.task, best.method, [unit.method for unit in learned])
+    if not chosen and len(scored) > 1:
+        words = f"{task.task}: {_describe_mean(best)}; no other method has learned."
+        return TaskFinding(task.task, words, tuple(details), tuple(sources))
     if not chosen:
         words = f"{task.task}: {_describe_mean(best)}; there is no other method to compare it with."
         return TaskFinding(task.task, words, tuple(details), tuple(sources))
@@ -61,6 +69,13 @@ def find_overall(tasks: Sequence[TaskEvidence], verdicts: Sequence[Verdict]) -> 
     left_out = (
         [f"Not pooled, since it is on another scale: {join_words(others)}."] if others else []
     )
+    lost = [task.task for task in shares if nobody_learned(task)]
+    if lost:
+        left_out.append(f"Not pooled, since no method has learned there: {join_words(lost)}.")
+    shares = list_pooled(tasks)
+    if len(shares) < 2:
+        words = "Over all tasks: nothing is pooled, since fewer than two tasks were learned."
+        return TaskFinding(ALL_TASKS, words, tuple(left_out))
     methods = list(dict.fromkeys(unit.method for task in shares for unit in task.units))
     pooled = [verdict for verdict in verdicts if verdict.task == ALL_TASKS]
     ranks = {method: _pooled_scores(shares, method) for method in methods}
@@ -73,8 +88,22 @@ def find_overall(tasks: Sequence[TaskEvidence], verdicts: Sequence[Verdict]) -> 
     if not pooled:
         words = "Over all tasks: no two methods share seeds on every task, so nothing is pooled."
         return TaskFinding(ALL_TASKS, words, (*spread, *left_out))
-    leads = {method: sum(v.first == method for v in pooled) for method in whole}
-    chosen = _choose(verdicts, ALL_TASKS, max(leads, key=lambda method: leads[method]))
+    learned = [
+        method
+        for method in whole
+        if all(method in {unit.method for unit in find_learned(task)} for task in shares)
+    ]
+    if len(learned) < 2:
+        words = "Over all tasks: no two methods have learned on every task."
+        return TaskFinding(ALL_TASKS, words, (*spread, *left_out))
+    leads = {
+        method: sum(v.first == method and v.second in learned for v in pooled) for method in learned
+    }
+    best = max(leads, key=lambda method: leads[method])
+    chosen = _choose(verdicts, ALL_TASKS, best, learned)
+    if not chosen:
+        words = "Over all tasks: the methods that have learned share no seeds on every task."
+        return TaskFinding(ALL_TASKS, words, (*spread, *left_out))
     sentences = [describe_verdict(verdict, len(verdicts)) for verdict in chosen]
     details = (*sentences[1:], *list_cautions(chosen), *spread, *left_out)
     return TaskFinding(ALL_TASKS, sentences[0], details, tuple(_list_pairs(chosen)))
@@ -84,9 +113,15 @@ def _list_pairs(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
     return [(f"{each.first} minus {each.second}", name_pair(each)) for each in verdicts]
 
 
-def _choose(verdicts: Sequence[Verdict], task: str, best: str) -> list[Verdict]:
-    """Returns the best method's verdicts on a task, the nearest rival first."""
-    found = [v for v in verdicts if v.task == task and best in (v.first, v.second)]
+def _choose(
+    verdicts: Sequence[Verdict], task: str, best: str, learned: Sequence[str]
+) -> list[Verdict]:
+    """Returns the best method's verdicts on a task, the nearest rival that learned first."""
+    found = [
+        v
+        for v in verdicts
+        if v.task == task and best in (v.first, v.second) and {v.first, v.second} <= set(learned)
+    ]
     return sorted(found, key=lambda v: v.comparison.mean if v.comparison else float("inf"))
 
 

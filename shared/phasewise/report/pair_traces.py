@@ -7,7 +7,7 @@ from phasewise.formatting import show_p, show_score
 from phasewise.report.evidence import TaskEvidence, UnitEvidence
 from phasewise.report.sentences import Scale
 from phasewise.report.traces import name_run
-from phasewise.report.verdicts import ALL_TASKS, Verdict
+from phasewise.report.verdicts import ALL_TASKS, Verdict, list_pooled
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,14 @@ def trace_pairs(
 ) -> tuple[PairTrace, ...]:
     """Returns the pairs of runs behind every verdict."""
     units = {(unit.task, unit.method): unit for task in tasks for unit in task.units}
+    pooled = [task.task for task in list_pooled(tasks)]
     return tuple(
         PairTrace(
             anchor=name_pair(verdict),
             title=f"{verdict.task}: {verdict.first} minus {verdict.second}",
             how=_describe(verdict, len(verdicts)),
             pairs=_pair_runs(units, verdict),
-            parts=_list_parts(verdict, verdicts),
+            parts=_list_parts(verdict, verdicts, pooled),
         )
         for verdict in verdicts
     )
@@ -73,14 +74,16 @@ def _pair_runs(units: dict[tuple[str, str], UnitEvidence], verdict: Verdict) -> 
     )
 
 
-def _list_parts(verdict: Verdict, verdicts: Sequence[Verdict]) -> tuple[tuple[str, str], ...]:
+def _list_parts(
+    verdict: Verdict, verdicts: Sequence[Verdict], pooled: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
     if verdict.task != ALL_TASKS:
         return ()
     pair = {verdict.first, verdict.second}
     return tuple(
         (other.task, name_pair(other))
         for other in verdicts
-        if other.task != ALL_TASKS and {other.first, other.second} == pair
+        if other.task in pooled and {other.first, other.second} == pair
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from phasewise.report.evidence import TaskEvidence
 from phasewise.report.example_values import SeedKey, Values, tabulate
+from phasewise.report.learning import nobody_learned
 from phasewise.settings import is_in_points
 from phasewise.statistics import (
     Bounds,
@@ -143,9 +144,14 @@ def _compare(
     return compare_seeds(*sides, bounds=bounds), differences[:, None], missing
 
 
+def list_pooled(tasks: Sequence[TaskEvidence]) -> list[TaskEvidence]:
+    """Returns the tasks that are pooled: in points, learned by some method or not scored yet."""
+    return [each for each in tasks if is_in_points(each.metric) and not nobody_learned(each)]
+
+
 def _pool_tasks(tasks: Sequence[TaskEvidence], single: Sequence[_Judged]) -> list[Verdict]:
-    """Returns the pairs that were compared on every task whose metric is a share."""
-    names = [task.task for task in tasks if is_in_points(task.metric)]
+    """Returns the pairs that were compared on every task that is pooled."""
+    names = [task.task for task in list_pooled(tasks)]
     if len(names) < 2:
         return []
     pairs: dict[tuple[str, str], list[_Judged]] = {}
