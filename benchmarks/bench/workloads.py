@@ -16,7 +16,7 @@ from benchmarks.bench.trials import Row, Trial, TrialList, write_trials
 from phasewise.methods.models import find_head, load_tokenizer, quiet_loading
 from phasewise.methods.modules import find_target_modules
 from phasewise.methods.sources import resolve_model_path
-from phasewise.runs import build_seeds, build_unit
+from phasewise.runs import build_data, build_seeds
 from phasewise.seeding import derive_seed
 from phasewise.settings import (
     ALL_SHARD,
@@ -226,7 +226,7 @@ def export_trials(study: Study, folder: Path) -> TrialList:
     hyperparameters = draw_hyperparameters(study)
     seeds = build_seeds(study.settings.seed, "phase1", task, 0)
     tokenizer = load_tokenizer(study.settings.model)
-    data = load_task_data(build_unit(study, task, method), tokenizer, seeds.subset)
+    data = load_task_data(build_data(study, task), tokenizer, seeds.subset)
     epochs = int(hyperparameters[0].epochs)
     trials = TrialList(
         model=resolve_model_path(study.settings.model),

@@ -135,7 +135,7 @@ def test_packed_examples_have_the_loss_they_have_alone(
     study = load("answers", family=family)
     unit = build_unit(study, "answers", "lora")
     tokenizer = engine._warm.tokenizer(unit)
-    features = load_task_data(unit, tokenizer, subset_seed=0).train[:9]
+    features = load_task_data(unit.data, tokenizer, subset_seed=0).train[:9]
     model = load_base_model(unit.model, auto_class=CAUSAL_LM, kwargs={}).model
     packed = build_packing_collator(tokenizer, capacity=64)(features)
     padded = build_collator(tokenizer)(features)
@@ -157,7 +157,7 @@ def test_a_family_learns_answers_and_its_adapter_reloads(
     assert set(record.report_metrics) == {"eval_loss", "perplexity", "rouge_l"}
     assert "rouge_l" not in record.search_metrics, "nothing is written where no metric needs it"
     unit, tokenizer = job.config.unit_config, engine._warm.tokenizer(job.config.unit_config)
-    rows = open_report_data(unit, tokenizer, ledger=job.ledger, run_label="t", reason="test")
+    rows = open_report_data(unit.data, tokenizer, ledger=job.ledger, run_label="t", reason="test")
     outputs = answer_prompts(
         AutoPeftModelForCausalLM.from_pretrained(job.folder / "model"),
         rows.features,
@@ -260,7 +260,7 @@ def test_a_decoder_classifies_seven_classes_with_every_method(
     ).eval()
     unit, tokenizer = job.config.unit_config, engine._warm.tokenizer(job.config.unit_config)
     model.config.pad_token_id = tokenizer.pad_token_id
-    rows = open_report_data(unit, tokenizer, ledger=job.ledger, run_label="t", reason="test")
+    rows = open_report_data(unit.data, tokenizer, ledger=job.ledger, run_label="t", reason="test")
     batch = engine._warm.collator(unit)(rows.features)
     batch.pop("labels")
     with torch.no_grad():

@@ -104,7 +104,7 @@ def test_a_method_trains_is_recorded_and_reloads(
     tokenizer = engine._warm.tokenizer(job.config.unit_config)
     predictions = read_predictions(job.folder / "predictions.jsonl")
     rows = open_report_data(
-        job.config.unit_config, tokenizer, ledger=job.ledger, run_label="test", reason="test"
+        job.config.unit_config.data, tokenizer, ledger=job.ledger, run_label="test", reason="test"
     )
     batch = engine._warm.collator(job.config.unit_config)(rows.features)
     with torch.inference_mode():

@@ -111,7 +111,7 @@ STUDY_MISTAKES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("search/trials", "ten", ("search.trials: input should be a valid integer", "got 'ten'")),
     ("search/trials", -1, ("search.trials: input should be greater than or equal to 1, got -1",)),
     ("validation/seeds", 1, ("validation.seeds", "greater than or equal to 2, got 1")),
-    ("search/sampler", "bayes", ("search.sampler: input should be 'schedule', 'tpe'", "'bayes'")),
+    ("search/sampler", "bayes", ("search.sampler: no sampler has that name", "'bayes'")),
     ("search/fixed", {"learning_rate": -1}, ("search.fixed.learning_rate", "greater than 0")),
     ("search/objective", "accuracy", ("expected multi:a,b or pareto:a,b",)),
     ("search/objective", "multi:a,b", ("task 'own'", "'a' is neither a metric of classification")),

@@ -103,7 +103,7 @@ def test_a_cut_model_in_four_bits_learns_and_its_adapter_reloads(
     base = load_base_model(
         settings.model, auto_class=CAUSAL_LM, kwargs={}, quantization="nf4", dtype=torch.float32
     )
-    search = load_task_data(settings, tokenizer, config.seeds.subset).search
+    search = load_task_data(settings.data, tokenizer, config.seeds.subset).search
     reloaded = PeftModel.from_pretrained(base.model, str(job.folder / "model"))
     outputs = answer_prompts(
         reloaded,
