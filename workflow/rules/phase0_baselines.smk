@@ -24,12 +24,12 @@ rule compute_baselines:
         checked=needed_by("baselines", DATA_CHECK),
     output:
         TASK_BASELINES,
-    params:
-        log=f"logs/phase0_baselines/{VM}/{{task}}.log",
     threads: STUDY.settings.machine.threads
     resources:
         mem_mb=STUDY.settings.resources.mem_mb,
         runtime=STUDY.settings.resources.runtime,
+    params:
+        log=f"logs/phase0_baselines/{VM}/{{task}}.log",
     shell:
         "phasewise baselines --study {STUDY_FILE} --task {wildcards.task} --log {params.log}"
 
@@ -41,13 +41,13 @@ rule run_defaults:
         checked=needed_by("defaults", DATA_CHECK),
     output:
         PHASE0_SUMMARY,
-    params:
-        log=f"logs/phase0_baselines/{VM}/{{task}}_{{method}}.log",
     threads: STUDY.settings.machine.cores
     resources:
         gpu=resource("gpu"),
         mem_mb=resource("mem_mb"),
         runtime=resource("runtime"),
+    params:
+        log=f"logs/phase0_baselines/{VM}/{{task}}_{{method}}.log",
     shell:
         "phasewise defaults --study {STUDY_FILE} --task {wildcards.task}"
         " --method {wildcards.method} --log {params.log}"

@@ -18,13 +18,13 @@ rule search:
             category="Optima",
             labels={"task": "{task}", "method": "{method}"},
         ),
-    params:
-        log=f"logs/phase1_optuna/{VM}/{{task}}_{{method}}.log",
     threads: STUDY.settings.machine.cores
     resources:
         gpu=resource("gpu"),
         mem_mb=resource("mem_mb"),
         runtime=resource("runtime"),
+    params:
+        log=f"logs/phase1_optuna/{VM}/{{task}}_{{method}}.log",
     shell:
         "phasewise search --study {STUDY_FILE} --task {wildcards.task}"
         " --method {wildcards.method} --log {params.log}"

@@ -12,13 +12,13 @@ rule validate:
         optimum=needed_by("validate", OPTIMUM),
     output:
         PHASE2_SUMMARY,
-    params:
-        log=f"logs/phase2_validation/{VM}/{{task}}_{{method}}.log",
     threads: STUDY.settings.machine.cores
     resources:
         gpu=resource("gpu"),
         mem_mb=resource("mem_mb"),
         runtime=resource("runtime"),
+    params:
+        log=f"logs/phase2_validation/{VM}/{{task}}_{{method}}.log",
     shell:
         "phasewise validate --study {STUDY_FILE} --task {wildcards.task}"
         " --method {wildcards.method} --log {params.log}"
