@@ -14,6 +14,9 @@ FILES = sorted(
 RETIRED = {
     r"foretell\w*": "predict",
     r"Judge|TrialBook": "TrialPruner, TrialStore",
+    r"Hand|dealing": "WorkerLoad, assignment",
+    r"Trunk|Bypass|take_tokens": "FusedEncoder, direct gradients, unpad",
+    r"Updates|Room": "RunOptimizer, slots",
     r"open_report_set": "open_report_data",
     r"FACTS|REQUIREMENTS|DESIGN(?!_RUNS|_FOLDER)|document 00\d": "the fact itself and its source",
 }
