@@ -9,6 +9,7 @@ import numpy as np
 
 from phasewise.errors import DataError
 from phasewise.model_files import fingerprint_model
+from phasewise.provenance import library_versions
 from phasewise.records import Evaluation, RunCost, RunRecord, RunStatus, TrainPoint, write_record
 from phasewise.runs import (
     DataConfig,
@@ -17,7 +18,9 @@ from phasewise.runs import (
     UnitPaths,
     build_data,
     build_seeds,
+    phase_hash,
     task_baselines_path,
+    task_hash,
 )
 from phasewise.seeding import derive_seed
 from phasewise.settings import Study
@@ -52,19 +55,24 @@ def _data(study: Study, task: str) -> DataConfig:
         )
 
 
-def make_config(study: Study, task: str, method: str, name: str, **changes: Any) -> RunConfig:
-    """A run named trial-003, confirm-003-1, seed-04 or default-1, with the seeds of its index."""
-    role, *numbers = name.split("-")
-    repeat = int(numbers[1]) if len(numbers) > 1 else 0
-    unit = UnitConfig(
+def _unit(study: Study, task: str, method: str) -> UnitConfig:
+    """The unit as the study has it now."""
+    return UnitConfig(
         study=study.settings.name,
         data=_data(study, task),
         method=study.methods[method],
         model=study.settings.model,
         model_fingerprint=fingerprint_model(study.settings.model),
         training=study.settings.training,
-        libraries={"torch": "2.13.0"},
+        libraries=library_versions(),
     )
+
+
+def make_config(study: Study, task: str, method: str, name: str, **changes: Any) -> RunConfig:
+    """A run named trial-003, confirm-003-1, seed-04 or default-1, with the seeds of its index."""
+    role, *numbers = name.split("-")
+    repeat = int(numbers[1]) if len(numbers) > 1 else 0
+    unit = _unit(study, task, method)
     default = study.default_hyperparameters(task, method)
     stream = {"default": "phase0", "trial": "phase1", "seed": "phase2"}.get(role, role)
     seeds = 0 if role == "trial" else int(numbers[-1])
@@ -139,6 +147,11 @@ class UnitWriter:
         self.study, self.task, self.method = study, task, method
         self.paths = UnitPaths(study, task, method)
 
+    def hash(self, phase: Any) -> str:
+        """Of the settings that a phase of the unit is of."""
+        unit = _unit(self.study, self.task, self.method)
+        return phase_hash(self.study, phase, self.task, self.method, unit)
+
     def run(self, name: str, score: float | None, **how: Any) -> RunRecord:
         changes = how.pop("hyperparameters", {})
         config = make_config(self.study, self.task, self.method, name, **changes)
@@ -186,7 +199,7 @@ class UnitWriter:
             success_criteria=(
                 Criterion(name="best-worst gap > 5 %", met=True, detail="gap 0.120"),
             ),
-            settings_hash="feedfacefeedface",
+            settings_hash=self.hash("phase1"),
             provenance={"commit": "abcdef123456"},
         )
         write_optimum(self.paths.optimum if final else self.paths.running_optimum, optimum)
@@ -225,7 +238,7 @@ class UnitWriter:
             task=self.task,
             method=self.method,
             metric=self.study.tasks[self.task].metric,
-            settings_hash="0011223344556677",
+            settings_hash=self.hash(phase),
             hyperparameters={"learning_rate": 1e-3},
             search=summarise_scores(search),
             report=summarise_scores(report),
@@ -248,7 +261,7 @@ def write_baselines(study: Study, task: str) -> None:
     content = TaskBaselines(
         task=task,
         metric=study.tasks[task].metric,
-        settings_hash="0011223344556677",
+        settings_hash=task_hash(study, task, _unit(study, task, next(iter(study.methods)))),
         baselines=tuple(baselines),
         train_rows=32,
         search_rows=200,

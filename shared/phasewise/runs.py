@@ -192,26 +192,42 @@ def build_unit(study: Study, task: str, method: str) -> UnitConfig:
     )
 
 
-def task_hash(study: Study, task: str) -> str:
-    """Returns the hash of all settings that a task's baselines depend on."""
+def task_hash(study: Study, task: str, unit: UnitConfig | None = None) -> str:
+    """Returns the hash of all settings that a task's baselines depend on.
+
+    Args:
+        study: The study.
+        task: Its task.
+        unit: One of the task's, for a machine that lacks the data; None: as this machine has it.
+    """
+    model = study.settings.model
     content = {
-        "data": build_data(study, task),
-        "model": study.settings.model,
-        "model_fingerprint": fingerprint_model(study.settings.model),
-        "libraries": library_versions(),
+        "data": unit.data if unit else build_data(study, task),
+        "model": model,
+        "model_fingerprint": unit.model_fingerprint if unit else fingerprint_model(model),
+        "libraries": unit.libraries if unit else library_versions(),
         "seed": study.settings.seed,
     }
     return hash_content(describe_meaning(content))
 
 
-def phase_hash(study: Study, phase: Phase, task: str, method: str) -> str:
+def phase_hash(
+    study: Study, phase: Phase, task: str, method: str, unit: UnitConfig | None = None
+) -> str:
     """Returns the hash of all settings that a phase of a unit depends on.
 
     The phase's file carries it: a changed meaning re-runs the phase, a changed comment does not.
+
+    Args:
+        study: The study.
+        phase: One of its phases.
+        task: Its task.
+        method: Its method.
+        unit: The unit, for a machine that lacks its data; None: as this machine has it.
     """
     settings = study.settings
     content: dict[str, Any] = {
-        "unit": build_unit(study, task, method),
+        "unit": unit or build_unit(study, task, method),
         "seed": settings.seed,
         "default": study.default_hyperparameters(task, method),
         "baselines": settings.baselines,

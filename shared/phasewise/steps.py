@@ -125,10 +125,15 @@ class Steps:
         return Step(key, file, "missing" if not file.is_file() else state, self._command(key))
 
     def _command(self, key: StepKey) -> str:
-        options = [f"--study {self._study.path}"]
-        options += [f"--task {key.task}"] if key.task else [f"--vm {self._vm}"]
-        options += [f"--method {key.method}"] if key.method else []
-        return " ".join(["phasewise", key.name, *options])
+        if key.task:
+            return name_command(self._study, key.name, key.task, key.method)
+        return f"phasewise {key.name} --study {self._study.path} --vm {self._vm}"
+
+
+def name_command(study: Study, name: StepName, task: str, method: str = "") -> str:
+    """Returns the command that makes a task's or a unit's file anew; can be pasted."""
+    of_method = f" --method {method}" if method else ""
+    return f"phasewise {name} --study {study.path} --task {task}{of_method}"
 
 
 def read_hash(file: Path) -> str | None:

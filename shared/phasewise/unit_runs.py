@@ -1,6 +1,6 @@
 """The runs that a unit has left behind: of the study's present settings, the others counted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from phasewise.errors import ConfigError, DataError, RecordError
@@ -42,6 +42,24 @@ def read_runs(
     return UnitRuns(tuple(records), tuple(others), tuple(unreadable))
 
 
+def present_unit(
+    study: Study, task: str, method: str, records: Sequence[RunRecord]
+) -> UnitConfig | None:
+    """Returns the unit by the study's present settings, with the libraries that its runs had.
+
+    Args:
+        study: The study.
+        task: Its task.
+        method: Its method.
+        records: Runs of the present settings; they tell what this machine lacks.
+
+    Returns:
+        None without a record on a machine that has neither data nor model.
+    """
+    now = _PresentUnit(study, task, method)
+    return now.like(records[0].config.unit_config) if records else now.built
+
+
 def _iterate_phase(study: Study, task: str, method: str, phase: Phase) -> Iterator[RunRecord | str]:
     folder = UnitPaths(study, task, method).root / phase
     for path in sorted(folder.glob(f"*/{RECORD_FILE}")):
@@ -59,12 +77,12 @@ class _PresentUnit:
 
     def __init__(self, study: Study, task: str, method: str) -> None:
         self._study, self._task, self._method = study, task, method
-        self._built = self._build()
+        self.built = self._build()
 
     def made(self, record: RunRecord) -> bool:
         """Whether a record was made under these settings."""
         then = record.config.unit_config
-        return bool(describe_meaning(self._like(then)) == describe_meaning(then))
+        return bool(describe_meaning(self.like(then)) == describe_meaning(then))
 
     def _build(self) -> UnitConfig | None:
         try:
@@ -72,10 +90,10 @@ class _PresentUnit:
         except (ConfigError, DataError):
             return None  # neither data nor model are here
 
-    def _like(self, then: UnitConfig) -> UnitConfig:
+    def like(self, then: UnitConfig) -> UnitConfig:
         """Returns the unit as it is now; what this machine cannot tell is as it was then."""
-        if self._built is not None:
-            return self._built.model_copy(update={"libraries": then.libraries})
+        if self.built is not None:
+            return self.built.model_copy(update={"libraries": then.libraries})
         settings = self._study.settings
         data = then.data.model_copy(
             update={

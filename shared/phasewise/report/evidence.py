@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from phasewise.errors import ConfigError, RecordError
 from phasewise.records import RunRecord
 from phasewise.report.example_values import SeedKey, Values, read_example_values
-from phasewise.runs import Phase, UnitPaths, task_baselines_path
+from phasewise.runs import Phase, UnitPaths, phase_hash, task_baselines_path, task_hash
 from phasewise.settings import Study
 from phasewise.statistics import summarise_scores
+from phasewise.steps import StepName, name_command
 from phasewise.summaries import (
     Optimum,
     PhaseSummary,
@@ -23,11 +24,17 @@ from phasewise.summaries import (
     read_task_baselines,
 )
 from phasewise.tasks.ledger import read_ledger
-from phasewise.unit_runs import read_runs
+from phasewise.unit_runs import present_unit, read_runs
 
 _T = TypeVar("_T")
+_S = TypeVar("_S", Optimum, PhaseSummary)
 
 PHASES: tuple[Phase, ...] = ("phase0", "phase1", "phase2")
+_COMMANDS: dict[Phase, StepName] = {
+    "phase0": "defaults",
+    "phase1": "search",
+    "phase2": "validate",
+}
 
 
 @dataclass(frozen=True)
@@ -139,11 +146,11 @@ def gather_evidence(study: Study, units: Sequence[tuple[str, str]]) -> tuple[Tas
 
 def _gather_task(study: Study, task: str, methods: Sequence[str]) -> TaskEvidence:
     notes: list[str] = []
-    baselines = _try(lambda: read_task_baselines(task_baselines_path(study, task)), notes)
-    notes += [f"{task}: {note}" for note in (baselines.notes if baselines else ())]
     ledger = _try(lambda: read_ledger(UnitPaths(study, task, methods[0]).ledger), notes)
     units = tuple(_gather_unit(study, task, method) for method in methods)
     records = [r for unit in units for phase in PHASES for r in unit.records[phase]]
+    baselines = _read_baselines(study, task, methods[0], records, notes)
+    notes += [f"{task}: {note}" for note in (baselines.notes if baselines else ())]
     if len({record.config.unit_config.data.data_fingerprint for record in records}) > 1:
         notes.append(f"{task}: the runs read different data (several fingerprints)")
     settings = study.tasks[task]
@@ -155,19 +162,50 @@ def _gather_task(study: Study, task: str, methods: Sequence[str]) -> TaskEvidenc
 def _gather_unit(study: Study, task: str, method: str) -> UnitEvidence:
     paths, notes = UnitPaths(study, task, method), list[str]()
     records = {phase: _read_records(study, task, method, phase, notes) for phase in PHASES}
+    now = present_unit(study, task, method, [r for each in records.values() for r in each])
+
+    def keep(found: _S | None, phase: Phase, file: Path) -> _S | None:
+        """A summary of other settings is named and not used."""
+        if found is None or now is None:
+            return found
+        if found.settings_hash == phase_hash(study, phase, task, method, now):
+            return found
+        command = name_command(study, _COMMANDS[phase], task, method)
+        notes.append(f"{file.name} is of other settings; run: {command}")
+        return None
+
     optimum = _try(lambda: read_optimum(paths.optimum), notes)
+    running = _try(lambda: read_optimum(paths.running_optimum), notes)
+    phase0, phase2 = (
+        _try(lambda phase=phase: read_phase_summary(paths.summary(phase)), notes)  # type: ignore[misc]
+        for phase in ("phase0", "phase2")
+    )
+    optimum = keep(optimum, "phase1", paths.optimum)
     return UnitEvidence(
         task=task,
         method=method,
         metric=study.tasks[task].metric,
         maximize=study.tasks[task].direction == "maximize",
         records=records,
-        phase0=_try(lambda: read_phase_summary(paths.summary("phase0")), notes),
-        phase2=_try(lambda: read_phase_summary(paths.summary("phase2")), notes),
-        optimum=optimum or _try(lambda: read_optimum(paths.running_optimum), notes),
+        phase0=keep(phase0, "phase0", paths.summary("phase0")),
+        phase2=keep(phase2, "phase2", paths.summary("phase2")),
+        optimum=optimum or keep(running, "phase1", paths.running_optimum),
         notes=tuple(f"{task}/{method}: {note}" for note in notes),
         root=paths.root,
     )
+
+
+def _read_baselines(
+    study: Study, task: str, method: str, records: Sequence[RunRecord], notes: list[str]
+) -> TaskBaselines | None:
+    path = task_baselines_path(study, task)
+    found = _try(lambda: read_task_baselines(path), notes)
+    now = present_unit(study, task, method, records)
+    if found is None or now is None or found.settings_hash == task_hash(study, task, now):
+        return found
+    command = name_command(study, "baselines", task)
+    notes.append(f"{task}: {path.name} is of other settings; run: {command}")
+    return None
 
 
 def _read_records(

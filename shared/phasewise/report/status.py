@@ -2,7 +2,7 @@
 
 import fcntl
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Literal
 
 from phasewise.errors import ConfigError, RecordError
 from phasewise.records import RunRecord
-from phasewise.runs import Phase, Role, UnitPaths
+from phasewise.runs import Phase, Role, UnitPaths, phase_hash
 from phasewise.settings import Study
+from phasewise.steps import read_hash
 from phasewise.summaries import Optimum, read_optimum
-from phasewise.unit_runs import read_runs
+from phasewise.unit_runs import present_unit, read_runs
 
 UnitPhase = Literal["waiting", "phase0", "phase1", "phase2", "done"]
 _PHASES: tuple[Phase, ...] = ("phase0", "phase1", "phase2")
@@ -71,7 +72,14 @@ def _collect_unit(study: Study, task: str, method: str) -> UnitStatus:
     found = [read_runs(study, task, method, phase=phase) for phase in _PHASES]
     records = [record for runs in found for record in runs.records]
     counts = Counter(record.config.role for record in records)
-    optimum = _read_optimum(paths)
+    now = present_unit(study, task, method, records)
+
+    def is_current(phase: Phase, file: Path) -> bool:
+        known = read_hash(file)
+        expected = None if now is None else phase_hash(study, phase, task, method, now)
+        return known is not None and expected in (None, known)
+
+    optimum = _read_optimum(paths, is_current)
     searched = optimum is not None and optimum.final
     confirm = min(settings.search.confirm_top, settings.search.trials)
     totals: dict[Role, int] = {
@@ -85,7 +93,7 @@ def _collect_unit(study: Study, task: str, method: str) -> UnitStatus:
     return UnitStatus(
         task=task,
         method=method,
-        phase=_name_phase(paths, searched=searched, started=bool(records)),
+        phase=_name_phase(paths, is_current, searched=searched, started=bool(records)),
         defaults_done=counts["default"],
         defaults_total=totals["default"],
         trials_done=counts["trial"],
@@ -102,12 +110,15 @@ def _collect_unit(study: Study, task: str, method: str) -> UnitStatus:
     )
 
 
-def _name_phase(paths: UnitPaths, *, searched: bool, started: bool) -> UnitPhase:
-    if paths.summary("phase2").is_file():
+def _name_phase(
+    paths: UnitPaths, is_current: Callable[[Phase, Path], bool], *, searched: bool, started: bool
+) -> UnitPhase:
+    """Files of other settings end no phase."""
+    if is_current("phase2", paths.summary("phase2")):
         return "done"
     if searched:
         return "phase2"
-    if paths.summary("phase0").is_file():
+    if is_current("phase0", paths.summary("phase0")):
         return "phase1"
     return "phase0" if started else "waiting"
 
@@ -120,8 +131,10 @@ def _measure_seconds(record: RunRecord) -> float:
     return span.total_seconds()
 
 
-def _read_optimum(paths: UnitPaths) -> Optimum | None:
+def _read_optimum(paths: UnitPaths, is_current: Callable[[Phase, Path], bool]) -> Optimum | None:
     for path in (paths.optimum, paths.running_optimum):
+        if not is_current("phase1", path):
+            continue
         try:
             found = read_optimum(path)
         except (RecordError, ConfigError):

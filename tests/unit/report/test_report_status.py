@@ -72,3 +72,14 @@ def test_runs_of_other_settings_are_counted_apart(write_study: Writer) -> None:
     UnitWriter(edited, TASK, "lora").run("trial-003", 0.6)
     (status,) = collect_status(edited, [(TASK, "lora")])
     assert (status.trials_done, status.others) == (1, 3)
+
+
+def test_files_of_other_settings_end_no_phase(write_study: Writer) -> None:
+    writer = UnitWriter(write_study(), TASK, "lora")
+    writer.phase0([0.6, 0.6], [0.6, 0.6])
+    writer.phase1([0.6, 0.7], confirm=[0.7, 0.7])
+    writer.phase2([0.7, 0.7])
+    assert collect_status(write_study(), [(TASK, "lora")])[0].phase == "done"
+    edited = write_study(training={"max_grad_norm": 0.5})
+    (status,) = collect_status(edited, [(TASK, "lora")])
+    assert (status.phase, status.best, status.others) == ("waiting", None, 8)
