@@ -110,10 +110,10 @@ def _time_product(size: int, dtype: torch.dtype, device: Literal["cuda", "cpu"])
     matrix @ matrix
     seconds = []
     for _ in range(5):
-        _synchronise(device)
+        _synchronize(device)
         clock = perf_counter()
         matrix @ matrix
-        _synchronise(device)
+        _synchronize(device)
         seconds.append(perf_counter() - clock)
     return min(seconds)
 
@@ -172,14 +172,14 @@ def _count_frozen(study: Study) -> int:
 def _train(
     engine: Engine, jobs: list[RunJob], device: Literal["cuda", "cpu"]
 ) -> tuple[float, list[RunRecord]]:
-    _synchronise(device)
+    _synchronize(device)
     clock = perf_counter()
     records = list(engine.train(jobs, lambda _: "continue"))
-    _synchronise(device)
+    _synchronize(device)
     return perf_counter() - clock, records
 
 
-def _synchronise(device: Literal["cuda", "cpu"]) -> None:
+def _synchronize(device: Literal["cuda", "cpu"]) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
 

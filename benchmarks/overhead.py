@@ -3,7 +3,7 @@
 Searches one unit of the demo, whose trials are tiny unless ``--rows`` makes them longer (10 trials
 and their confirmation), and prints where the seconds of the search command went: until the first
 step (interpreter, imports, model and data: the price of a cold start), training steps, evaluations,
-and all the rest, which is the study's own overhead. Only forward and backward passes and optimiser
+and all the rest, which is the study's own overhead. Only forward and backward passes and optimizer
 steps count as steps, and only forward passes as evaluations; collation, metrics, pipes, records and
 draws are overhead.
 """
@@ -94,7 +94,7 @@ def work(notes: Path) -> None:
         for kind, names in (("steps", STEPS), ("evaluations", EVALUATIONS)):
             for name in names:
                 meter.wrap_named(kind, name)
-        # The Trainer calls its optimiser between two training steps.
+        # The Trainer calls its optimizer between two training steps.
         step = torch.optim.AdamW.step
         torch.optim.AdamW.step = meter.wrap("steps", step)  # type: ignore[method-assign]
         serve(connection, engine, jobs)

@@ -36,7 +36,7 @@ BATCH_SIZE, RANK, RATE = 4, 8, 1e-3
 STEPS = (
     "blocks by hand",
     "passes cut for the caches",
-    "the optimiser's kernel",
+    "the optimizer's kernel",
     "scoring without padding",
     "any kernel",
 )
@@ -111,7 +111,7 @@ def without(step: str) -> Iterator[None]:
             "packed.model.PackedModel.most_tokens",
             lambda *args: None,
         ),
-        "the optimiser's kernel": ("packed.run_optimizer.compile_adamw", lambda *args: None),
+        "the optimizer's kernel": ("packed.run_optimizer.compile_adamw", lambda *args: None),
         "scoring without padding": ("packed.scoring.PackScores.knows", lambda *args: False),
         "any kernel": ("kernels.library._load", lambda: None),
         "our products": ("products.are_products_fast", lambda dtype: False),

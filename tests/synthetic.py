@@ -24,7 +24,7 @@ from phasewise.runs import (
 )
 from phasewise.seeding import derive_seed
 from phasewise.settings import Study
-from phasewise.statistics import summarise_scores
+from phasewise.statistics import summarize_scores
 from phasewise.summaries import (
     Baseline,
     Criterion,
@@ -174,7 +174,7 @@ class UnitWriter:
         best = int(np.argmax(scores))
         for index, score in enumerate(confirm):
             self.run(f"confirm-{best:03d}-{index}", score)
-        confirmed = summarise_scores(confirm)
+        confirmed = summarize_scores(confirm)
         optimum = Optimum(
             best_hyperparameters={"learning_rate": 10 ** (-4 + 0.2 * best), "batch_size": 16},
             best_value=scores[best],
@@ -240,8 +240,8 @@ class UnitWriter:
             metric=self.study.tasks[self.task].metric,
             settings_hash=self.hash(phase),
             hyperparameters={"learning_rate": 1e-3},
-            search=summarise_scores(search),
-            report=summarise_scores(report),
+            search=summarize_scores(search),
+            report=summarize_scores(report),
             runs=tuple(f"{phase}/{name}" for name in names),
             failed=failed,
         )

@@ -1,6 +1,6 @@
 """Runs the comparison, the slots curve, or both: ``python -m benchmarks.bench [--quick]``.
 
-Every repetition of every arm is a whole process: start, imports, model load, tokenising, ten
+Every repetition of every arm is a whole process: start, imports, model load, tokenizing, ten
 trials, exit. The arms take turns. Nothing else should run on the machine meanwhile.
 """
 
@@ -18,7 +18,7 @@ if "PHASEWISE_DATA" in os.environ:  # the measured processes run in other folder
 
 from benchmarks.bench.arms import ARMS, REFERENCE, Arm, ArmResult, Bench, is_missing
 from benchmarks.bench.machine import describe_machine
-from benchmarks.bench.results import Summary, format_table, merge_section, summarise
+from benchmarks.bench.results import Summary, format_table, merge_section, summarize
 from benchmarks.bench.slots import format_slots, measure_slots
 from benchmarks.bench.workloads import WORKLOADS, Sizes, find_obstacle, find_task
 
@@ -97,7 +97,7 @@ def _compare(
         folder = (options.keep or Path(scratch)) / name
         bench = Bench(workload, sizes, folder, options.device)
         results = _repeat(bench, arms, options.repetitions)
-    summaries = _summarise(results, higher_is_better=bench.trials.metric == "accuracy")
+    summaries = _summarize(results, higher_is_better=bench.trials.metric == "accuracy")
     print(f"best and mean are of {bench.trials.metric} over the trials")
     print(format_table(summaries, REFERENCE), flush=True)
     content = {
@@ -130,12 +130,12 @@ def _repeat(bench: Bench, arms: list[Arm], repetitions: int) -> dict[str, list[A
     return results
 
 
-def _summarise(
+def _summarize(
     results: dict[str, list[ArmResult]], *, higher_is_better: bool
 ) -> dict[str, Summary]:
     reference: Any = results.get(REFERENCE, [])
     return {
-        name: summarise(
+        name: summarize(
             runs, reference, workers=_workers(ARMS[name]), higher_is_better=higher_is_better
         )
         for name, runs in results.items()

@@ -186,7 +186,7 @@ class Bench:
         return run_measured(
             (*program, command, "--study", "study.yaml", "--task", task, "--method", method),
             folder,
-            # A cache of its own: rows are tokenised anew, as the peers do.
+            # A cache of its own: rows are tokenized anew, as the peers do.
             {**self._environment(), "PHASEWISE_CACHE": str(folder / "cache")},
             LIMIT,
         )

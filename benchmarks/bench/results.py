@@ -30,7 +30,7 @@ class Summary(NamedTuple):
     """Phasewise: share of the time that no worker spent in a step."""
 
 
-def summarise(
+def summarize(
     results: Sequence[ArmResult],
     reference: Sequence[ArmResult],
     *,

@@ -12,7 +12,7 @@ SCORES_FILE = "scores.json"
 
 
 class Row(NamedTuple):
-    """One tokenised example, not padded."""
+    """One tokenized example, not padded."""
 
     input_ids: list[int]
     labels: int | list[int]

@@ -23,7 +23,7 @@ RECORD_FILE = "record.json"
 class Evaluation(Section):
     """One scoring of the search set during training."""
 
-    step: int = Field(ge=0, description="Optimiser steps done.")
+    step: int = Field(ge=0, description="Optimizer steps done.")
     epoch: float = Field(ge=0, description="Passes over the train sample done.")
     train_loss: float | None = Field(description="Mean loss since the last evaluation.")
     metrics: dict[str, float] = Field(description="Metric name to value on the search set.")
@@ -33,7 +33,7 @@ class Evaluation(Section):
 
 
 class TrainPoint(Section):
-    """Training loss at one optimiser step."""
+    """Training loss at one optimizer step."""
 
     step: int
     loss: float

@@ -49,7 +49,7 @@ _ROLES: dict[Role, _RoleRow] = {
 class RunSeeds(Section):
     """Separate random streams of one run."""
 
-    init: int = Field(description="Head and adapter initialisation, dropout.")
+    init: int = Field(description="Head and adapter initialization, dropout.")
     order: int = Field(description="Order of the rows in each epoch.")
     subset: int = Field(description="Which rows of the train pool are the train sample.")
 

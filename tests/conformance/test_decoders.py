@@ -28,7 +28,7 @@ Load = Callable[..., Study]
 #: Methods that need what the Llama family has none of: biases.
 _OTHER_FAMILY = {"bitfit": "phi"}
 _METHODS = [name for name in registry_names("methods") if name != "frozen_probe"]
-_COLOURS = ["red", "green", "blue", "white", "black", "pink", "grey"]
+_COLORS = ["red", "green", "blue", "white", "black", "pink", "gray"]
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 def _write_rows(folder: Path) -> None:
     rows = [
-        f'{{"question": "{n}: what colour is it{"?" * (n % 9 + 1)}", '
-        f'"answer": "{_COLOURS[n % 7]}{"!" * (n % 5)}", "label": "{_COLOURS[n % 7]}"}}\n'
+        f'{{"question": "{n}: what color is it{"?" * (n % 9 + 1)}", '
+        f'"answer": "{_COLORS[n % 7]}{"!" * (n % 5)}", "label": "{_COLORS[n % 7]}"}}\n'
         for n in range(56)
     ]
     (folder / "train.jsonl").write_text("".join(rows), encoding="utf-8")
@@ -81,11 +81,11 @@ def load(
             "metric": "eval_loss",
             "generation": {"max_new_tokens": 4, "report_metrics": ["rouge_l"]},
         },
-        "colours": {
+        "colors": {
             **common,
             "kind": "classification",
             "text": ["question"],
-            "labels": _COLOURS,
+            "labels": _COLORS,
             "metric": "accuracy",
         },
     }
@@ -252,7 +252,7 @@ def test_accumulated_micro_batches_weigh_tokens_not_rows(
 def test_a_decoder_classifies_seven_classes_with_every_method(
     load: Load, engine: TrainerEngine, method: str, tmp_path: Path
 ) -> None:
-    study = load("colours", method=method, family=_OTHER_FAMILY.get(method, "llama"))
+    study = load("colors", method=method, family=_OTHER_FAMILY.get(method, "llama"))
     _, job = _train(engine, study, tmp_path / "run")
     if study.methods[method].quantization != "none" or not study.methods[method].trains_adapter:
         return
@@ -268,26 +268,26 @@ def test_a_decoder_classifies_seven_classes_with_every_method(
         logits = model(**batch).logits.numpy()
     stored = read_predictions(job.folder / "predictions.jsonl")
     np.testing.assert_allclose(logits, [row.logits for row in stored], atol=1e-4)
-    assert {row.prediction for row in stored} <= set(_COLOURS)
+    assert {row.prediction for row in stored} <= set(_COLORS)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_decoder_of_any_family_classifies(
     load: Load, engine: TrainerEngine, family: str, tmp_path: Path
 ) -> None:
-    record, job = _train(engine, load("colours", family=family, method="dora"), tmp_path / "run")
+    record, job = _train(engine, load("colors", family=family, method="dora"), tmp_path / "run")
     assert record.report_rows == 8
     names = engine._warm.base(
         job.config.unit_config, "AutoModelForSequenceClassification", _label_names()
     ).model.config.id2label
-    assert list(names.values()) == _COLOURS
+    assert list(names.values()) == _COLORS
 
 
 def _label_names() -> dict[str, Any]:
     return {
         "num_labels": 7,
-        "id2label": dict(enumerate(_COLOURS)),
-        "label2id": {name: index for index, name in enumerate(_COLOURS)},
+        "id2label": dict(enumerate(_COLORS)),
+        "label2id": {name: index for index, name in enumerate(_COLORS)},
     }
 
 

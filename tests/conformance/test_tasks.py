@@ -1,4 +1,4 @@
-"""Every task in ``shared/tasks`` parses, loads, splits, tokenises and scores."""
+"""Every task in ``shared/tasks`` parses, loads, splits, tokenizes and scores."""
 
 import json
 from pathlib import Path
@@ -122,7 +122,7 @@ def test_settings_are_complete(name: str) -> None:
 
 
 @pytest.mark.parametrize("unit", NAMES, indirect=True)
-def test_data_load_split_and_tokenise(unit: DataConfig, tokenizer: Any, tmp_path: Path) -> None:
+def test_data_load_split_and_tokenize(unit: DataConfig, tokenizer: Any, tmp_path: Path) -> None:
     loaded = load_task_data(unit, tokenizer, subset_seed=5)
     ledger = tmp_path / "ledger.jsonl"
     report = open_report_data(unit, tokenizer, ledger=ledger, run_label="run", reason="test")
@@ -160,7 +160,7 @@ def test_outputs_are_scored(unit: DataConfig, tokenizer: Any) -> None:
     else:
         guesses = tuple(generator.normal(size=(2, rows, width)))
         right = tuple(np.zeros((2, rows, width)))
-        features = kind.tokenise_train(eval_set.examples, tokenizer, unit.task)
+        features = kind.tokenize_train(eval_set.examples, tokenizer, unit.task)
         for row, feature in enumerate(features):
             right[0][row, feature["start_positions"]] = 9
             right[1][row, feature["end_positions"]] = 9

@@ -36,7 +36,7 @@ def train_trial(
     Args:
         spec: What all trials share.
         trial: Its settings.
-        rows: The tokenised rows.
+        rows: The tokenized rows.
         report: Told the metric at each evaluation.
 
     Returns:

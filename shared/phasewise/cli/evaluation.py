@@ -33,9 +33,9 @@ BaseModelOption = Annotated[
     ),
 ]
 ReportTask = Annotated[str | None, _asked("Score this task's report set.", "--task", "-t")]
-LabelledFile = Annotated[
+LabeledFile = Annotated[
     Path | None,
-    _asked("Labelled file to score (causal model: texts, perplexity).", "--input", "--dataset"),
+    _asked("Labeled file to score (causal model: texts, perplexity).", "--input", "--dataset"),
 ]
 BenchmarkOnly = Annotated[bool, _asked("Only the prompt suite.", "--benchmark-only")]
 PromptSuite = Annotated[
@@ -52,7 +52,7 @@ HarnessLimit = Annotated[
     int | None, _asked("First so many rows of each harness task.", "--lm-eval-limit", min=1)
 ]
 PredictionsFile = Annotated[
-    Path | None, typer.Option(help="JSONL for what the model said of each labelled row.")
+    Path | None, typer.Option(help="JSONL for what the model said of each labeled row.")
 ]
 ResultFile = Annotated[
     Path | None, typer.Option(help="JSON file. Default: evaluation.json in the model folder.")
@@ -63,7 +63,7 @@ def evaluate(
     model: ModelFolderOption = None,
     base_model: BaseModelOption = None,
     task: ReportTask = None,
-    source: LabelledFile = None,
+    source: LabeledFile = None,
     study: StudyOption = DEFAULT_STUDY,
     benchmark_only: BenchmarkOnly = False,
     prompts: PromptSuite = None,

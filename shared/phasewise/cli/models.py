@@ -66,7 +66,7 @@ def merge_adapter(
     from phasewise.inference.merging import merge_adapter as merge
 
     merged = merge(adapter, output, dtype=dtype, device=device)
-    base = "dequantised base" if merged.was_quantized else "base"
+    base = "dequantized base" if merged.was_quantized else "base"
     typer.echo(
         f"{merged.folder}: adapter merged into its {base}; "
         f"largest difference of a logit {merged.difference:.1e} (relative)"

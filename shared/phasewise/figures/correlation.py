@@ -11,7 +11,7 @@ from phasewise.figures.searched import SearchedTrials
 from phasewise.figures.style import new_figure
 
 #: Blue, near-white, orange: readable without red and green, on a white and on a dark ground.
-_COLOURS = [[0.0, "#1a7fc4"], [0.5, "#f3f3f3"], [1.0, "#d55e00"]]
+_COLORS = [[0.0, "#1a7fc4"], [0.5, "#f3f3f3"], [1.0, "#d55e00"]]
 #: With fewer pairs a rank correlation takes a handful of values.
 _FEWEST_PAIRS = 4
 
@@ -63,7 +63,7 @@ def draw_correlation(correlation: Correlation) -> go.Figure:
         z=[[None if np.isnan(value) else round(float(value), 3) for value in row] for row in cells],
         x=list(names[:-1]),
         y=list(names[1:]),
-        colorscale=_COLOURS,
+        colorscale=_COLORS,
         zmin=-1,
         zmax=1,
         texttemplate="%{z:.2f}",

@@ -143,7 +143,7 @@ def _place_point(point: CostPoint, style: MethodStyle, panel: int, name: str) ->
         "x": [shorten(point.cost)],
         "y": [shorten(point.score)],
         "mode": "markers",
-        "marker": {"symbol": style.symbol, "size": 11, "color": style.colour},
+        "marker": {"symbol": style.symbol, "size": 11, "color": style.color},
         "name": point.method,
         "legendgroup": point.method,
         "showlegend": panel == 1,

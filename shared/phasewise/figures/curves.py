@@ -29,7 +29,7 @@ class LearningCurves:
 
     metric: str
     search: tuple[Curve, ...]  # x: epochs, y: the task's metric on the search set
-    loss: tuple[Curve, ...]  # x: optimiser steps, y: training loss, averaged in bins
+    loss: tuple[Curve, ...]  # x: optimizer steps, y: training loss, averaged in bins
     highlighted: str | None  # name of the run to bring out
 
 
@@ -60,8 +60,8 @@ def draw_search_curves(curves: LearningCurves, style: MethodStyle) -> go.Figure:
 
 
 def draw_loss_curves(curves: LearningCurves, style: MethodStyle) -> go.Figure:
-    """Draws the training loss by optimiser step."""
-    figure = new_figure("optimiser step", "training loss")
+    """Draws the training loss by optimizer step."""
+    figure = new_figure("optimizer step", "training loss")
     return _draw(figure, curves.loss, curves.highlighted, style)
 
 
@@ -104,7 +104,7 @@ def _draw(
             y=[shorten(y) for y in curve.y],
             mode="lines+markers" if len(curve.x) < 2 or pruned else "lines",
             line={
-                "color": style.colour if kind in {"trial", "best trial"} else NEUTRAL,
+                "color": style.color if kind in {"trial", "best trial"} else NEUTRAL,
                 "width": 3 if bold else 1.5,
                 "dash": "dot" if pruned else "solid",
             },

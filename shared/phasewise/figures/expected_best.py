@@ -68,14 +68,14 @@ def draw_budget_curves(
         if step is None:
             continue
         x = [shorten(step * count) for count in range(1, len(curve.values) + 1)]
-        colour = styles[curve.method].colour
-        add_band(figure, x, curve.intervals, colour)
+        color = styles[curve.method].color
+        add_band(figure, x, curve.intervals, color)
         figure.add_scatter(
             x=x,
             y=[shorten(value) for value in curve.values],
             mode="lines+markers",
-            line={"color": colour, "width": 2},
-            marker={"symbol": styles[curve.method].symbol, "size": 6, "color": colour},
+            line={"color": color, "width": 2},
+            marker={"symbol": styles[curve.method].symbol, "size": 6, "color": color},
             name=curve.method,
             hovertemplate=f"{curve.method}, %{{x}} {budget}: %{{y:.4f}}<extra></extra>",
         )

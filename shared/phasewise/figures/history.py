@@ -1,4 +1,4 @@
-"""Optimisation history of one unit: every trial's score and the best so far."""
+"""Optimization history of one unit: every trial's score and the best so far."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -86,14 +86,14 @@ def draw_history(history: SearchHistory, style: MethodStyle) -> go.Figure:
         x=[point.number for point in history.points],
         y=[None if best != best else shorten(best) for best in history.best],
         mode="lines",
-        line={"shape": "hv", "color": style.colour, "width": 2},
+        line={"shape": "hv", "color": style.color, "width": 2},
         name="best so far",
         hoverinfo="skip",
     )
     ended = [point for point in history.points if point.status != "pruned"]
     for origin, (name, symbol) in _ORIGIN_NAMES.items():
         chosen = [point for point in ended if point.origin == origin]
-        marker = {"symbol": symbol, "size": 10, "color": style.colour}
+        marker = {"symbol": symbol, "size": 10, "color": style.color}
         _add_points(figure, chosen, name, marker)
     pruned = [point for point in history.points if point.status == "pruned"]
     _add_points(figure, pruned, "pruned", {"symbol": "x", "size": 8, "color": NEUTRAL})

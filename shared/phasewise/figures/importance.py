@@ -62,7 +62,7 @@ def draw_importance(importance: Importance, style: MethodStyle) -> go.Figure:
             "width": 5,
         },
         mode="markers",
-        marker={"symbol": style.symbol, "size": 11, "color": style.colour},
+        marker={"symbol": style.symbol, "size": 11, "color": style.color},
         text=[f"first in {each.first:.0%} of resamples" for each in shown],
         name="importance",
         showlegend=False,

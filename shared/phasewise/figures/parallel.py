@@ -70,8 +70,8 @@ def draw_parallel(parallel: Parallel, style: MethodStyle) -> go.Figure:
     looks: dict[Group, dict[str, Any]] = {
         "pruned": {"line": {"color": NEUTRAL, "width": 1, "dash": "dot"}, "opacity": 0.5},
         "other trial": {"line": {"color": NEUTRAL, "width": 1}, "opacity": 0.55},
-        "best quarter": {"line": {"color": style.colour, "width": 1.5}, "opacity": 0.75},
-        "best trial": {"line": {"color": style.colour, "width": 4}},
+        "best quarter": {"line": {"color": style.color, "width": 1.5}, "opacity": 0.75},
+        "best trial": {"line": {"color": style.color, "width": 4}},
     }
     for group, look in looks.items():
         lines = [line for line in parallel.lines if line.group == group]

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from phasewise.figures.style import NEUTRAL, MethodStyle, new_figure, shorten
 from phasewise.formatting import show_score
-from phasewise.statistics import Interval, find_bounds, mean_interval, summarise_scores
+from phasewise.statistics import Interval, find_bounds, mean_interval, summarize_scores
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def compute_seed_scores(
     """
     groups = []
     for method, values in scores.items():
-        summary = summarise_scores(values)
+        summary = summarize_scores(values)
         if summary.mean is not None:
             default = (default_means or {}).get(method)
             interval = mean_interval(values, find_bounds(metric))
@@ -87,7 +87,7 @@ def _add_dots(figure: go.Figure, group: SeedGroup, style: MethodStyle) -> None:
         x=[shorten(score) for score in group.scores],
         y=[group.method] * len(group.scores),
         mode="markers",
-        marker={"symbol": style.symbol, "size": 9, "color": style.colour, "opacity": 0.6},
+        marker={"symbol": style.symbol, "size": 9, "color": style.color, "opacity": 0.6},
         showlegend=False,
         hovertemplate="one seed: %{x:.4f}<extra></extra>",
     )
@@ -102,7 +102,7 @@ def _add_mean(figure: go.Figure, group: SeedGroup, style: MethodStyle) -> None:
         x=[shorten(group.mean)],
         y=[group.method],
         mode="markers",
-        marker={"symbol": style.symbol, "size": 14, "color": style.colour},
+        marker={"symbol": style.symbol, "size": 14, "color": style.color},
         error_x={**bars, "thickness": 2.5, "width": 7} if bars else None,
         showlegend=False,
         hovertemplate=f"mean of {len(group.scores)}: %{{x:.4f}}<extra></extra>",

@@ -71,7 +71,7 @@ def draw_set_agreement(value: SetAgreement, styles: Mapping[str, MethodStyle]) -
             x=[shorten(search) for search, _ in pairs],
             y=[shorten(report) for _, report in pairs],
             mode="markers",
-            marker={"symbol": styles[method].symbol, "size": 9, "color": styles[method].colour},
+            marker={"symbol": styles[method].symbol, "size": 9, "color": styles[method].color},
             opacity=0.75,
             name=method,
             hovertemplate=f"{method}: search %{{x:.4f}}, report %{{y:.4f}}<extra></extra>",

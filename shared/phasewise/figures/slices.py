@@ -129,8 +129,8 @@ def _draw_panel(
     groups = [
         (pruned, "pruned", {"symbol": "x", "size": 8, "color": NEUTRAL}),
         (unscored, "no score", {"symbol": "triangle-down", "size": 8, "color": NEUTRAL}),
-        (finished, "trial", {"symbol": style.symbol, "size": 8, "color": style.colour}),
-        (best, "best trial", {"symbol": "star", "size": 15, "color": style.colour}),
+        (finished, "trial", {"symbol": style.symbol, "size": 8, "color": style.color}),
+        (best, "best trial", {"symbol": "star", "size": 15, "color": style.color}),
     ]
     traces += [_scatter(slices, panel, group, name, mark, floor) for group, name, mark in groups]
     return [trace for trace in traces if trace["x"]]

@@ -134,7 +134,7 @@ def _draw_scatter(
     mode, line, alpha = trace.get("mode", "lines"), trace.get("line") or {}, trace.get("opacity", 1)
     label = trace.get("name") if trace.get("showlegend", True) else None
     if trace.get("fill") == "toself":
-        axes.fill(x, y, color=_colour(trace["fillcolor"]), linewidth=0, label=label)
+        axes.fill(x, y, color=_color(trace["fillcolor"]), linewidth=0, label=label)
         return
     if mode == "text":
         for at, height, text in zip(x, y, trace["text"], strict=True):
@@ -145,7 +145,7 @@ def _draw_scatter(
         axes.plot(
             x,
             y,
-            color=_colour(line.get("color", _AXIS)),
+            color=_color(line.get("color", _AXIS)),
             linewidth=0.75 * line.get("width", 2),
             linestyle=_DASHES[line.get("dash", "solid")],
             drawstyle="steps-post" if line.get("shape") == "hv" else "default",
@@ -163,12 +163,12 @@ def _draw_markers(
     shape = _MARKERS[marker.get("symbol", "circle")]
     outline = marker.get("line") or {}
     line = trace.get("line") or {}
-    colour = _colour(marker.get("color") or outline.get("color") or line.get("color") or _AXIS)
+    color = _color(marker.get("color") or outline.get("color") or line.get("color") or _AXIS)
     for name in ("x", "y"):
         bars = trace.get(f"error_{name}")
         if bars:
             sides = [bars.get("arrayminus", bars["array"]), bars["array"]]
-            how: dict[str, Any] = {f"{name}err": sides, "ecolor": colour, "capsize": 3}
+            how: dict[str, Any] = {f"{name}err": sides, "ecolor": color, "capsize": 3}
             axes.errorbar(x, y, fmt="none", elinewidth=0.75 * bars.get("thickness", 2), **how)
     size = 0.6 * np.asarray(marker.get("size", 6), dtype=float) * (_STAR if shape == "*" else 1)
     axes.scatter(
@@ -176,7 +176,7 @@ def _draw_markers(
         y,
         s=size**2,
         marker=shape,
-        color=colour,
+        color=color,
         alpha=trace.get("opacity", 1) * marker.get("opacity", 1),
         linewidths=1.5 if shape == "|" else 0,
         label=label,
@@ -186,8 +186,8 @@ def _draw_markers(
 
 def _draw_heatmap(figure: Figure, axes: Axes, trace: dict[str, Any]) -> None:
     z = np.array([[math.nan if value is None else value for value in row] for row in trace["z"]])
-    colours = LinearSegmentedColormap.from_list("scale", [tuple(c) for c in trace["colorscale"]])
-    image = axes.imshow(z, cmap=colours, vmin=trace["zmin"], vmax=trace["zmax"], aspect="auto")
+    colors = LinearSegmentedColormap.from_list("scale", [tuple(c) for c in trace["colorscale"]])
+    image = axes.imshow(z, cmap=colors, vmin=trace["zmin"], vmax=trace["zmax"], aspect="auto")
     for (row, column), value in np.ndenumerate(z):
         if not math.isnan(value):
             shown = f"{value:.2f}".replace("-", "−")
@@ -244,7 +244,7 @@ def _numbers(values: Sequence[Any], axis: dict[str, Any]) -> list[float]:
     return [math.nan if value is None else value for value in values]
 
 
-def _colour(text: str) -> tuple[float, float, float, float] | str:
+def _color(text: str) -> tuple[float, float, float, float] | str:
     found = re.fullmatch(r"rgba\((\d+),(\d+),(\d+),([\d.]+)\)", text)
     if found is None:
         return text

@@ -1,4 +1,4 @@
-"""One look for all figures: a colour and a marker a method, a light and a dark ground."""
+"""One look for all figures: a color and a marker a method, a light and a dark ground."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -8,20 +8,20 @@ import plotly.graph_objects as go
 from phasewise.statistics import Interval
 
 HEIGHT = 320
-#: Grey that stands out from both grounds: what belongs to no method.
+#: Gray that stands out from both grounds: what belongs to no method.
 NEUTRAL = "#7f8790"
 
 
 class MethodStyle(NamedTuple):
     """How a method looks in every figure and table."""
 
-    colour: str
+    color: str
     symbol: str
 
 
-# Okabe and Ito's colour-blind-safe set (2008) without its yellow and black, which vanish on a
+# Okabe and Ito's color-blind-safe set (2008) without its yellow and black, which vanish on a
 # white or a dark ground; the others are shifted so that they stand out from both. The marker
-# tells apart what the colour does not, in grey prints too.
+# tells apart what the color does not, in gray prints too.
 _STYLES = (
     MethodStyle("#1a7fc4", "circle"),
     MethodStyle("#d55e00", "square"),
@@ -32,7 +32,7 @@ _STYLES = (
     MethodStyle("#8c6bb1", "hexagon"),
     MethodStyle("#7f8790", "cross"),
 )
-#: Fixed, so that a method has its colour in every study.
+#: Fixed, so that a method has its color in every study.
 _KNOWN = (
     "full_finetune",
     "lora",
@@ -46,7 +46,7 @@ _KNOWN = (
 
 
 def assign_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
-    """Returns each method's colour and marker.
+    """Returns each method's color and marker.
 
     Known methods have the same ones in every study; others take what is left in the given order,
     and above eight methods repeat.
@@ -121,10 +121,10 @@ def shorten(value: float) -> float:
 
 
 def add_band(
-    figure: go.Figure, x: Sequence[float], intervals: Sequence[Interval], colour: str
+    figure: go.Figure, x: Sequence[float], intervals: Sequence[Interval], color: str
 ) -> None:
-    """Adds the band between the ends of intervals, in a pale shade of a colour."""
-    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    """Adds the band between the ends of intervals, in a pale shade of a color."""
+    red, green, blue = (int(color[start : start + 2], 16) for start in (1, 3, 5))
     edge = [shorten(each.low) for each in intervals]
     edge += [shorten(each.high) for each in reversed(intervals)]
     figure.add_scatter(

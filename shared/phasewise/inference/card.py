@@ -99,7 +99,7 @@ def _public_base(record: RunRecord) -> str:
 
 
 def _metadata(facts: CardFacts) -> str:
-    """Returns the YAML that the hub reads; the licence is the user's to state."""
+    """Returns the YAML that the hub reads; the license is the user's to state."""
     from huggingface_hub import EvalResult, ModelCardData
 
     unit, optimum = facts.record.config.unit_config, facts.optimum

@@ -43,7 +43,7 @@ class EvaluationRequest:
     """What is to be measured; at least one thing.
 
     Attributes:
-        source: Labelled file (causal models without a task: texts for the perplexity).
+        source: Labeled file (causal models without a task: texts for the perplexity).
         study: With ``task``: whose report set is scored.
         task: Name of a task of the study.
         text: Text columns; empty: the task's.
@@ -55,7 +55,7 @@ class EvaluationRequest:
         batch_size: Rows a forward pass.
         max_length: Tokens of a text; None: the task's.
         device: Where the model goes.
-        predictions: JSONL file for what the model said of each labelled row; None: none.
+        predictions: JSONL file for what the model said of each labeled row; None: none.
     """
 
     source: Path | None = None
@@ -106,7 +106,7 @@ def evaluate_model(
 
     Raises:
         ConfigError: Nothing was asked for, or something that the model cannot do.
-        DataError: The labelled rows cannot be read.
+        DataError: The labeled rows cannot be read.
     """
     if not (request.source or request.task or request.suite or request.profile or request.harness):
         raise ConfigError(
@@ -142,7 +142,7 @@ def evaluate_model(
 def _score(
     model: LoadedModel, request: EvaluationRequest
 ) -> tuple[SetScores | None, Perplexity | None, list[ExamplePrediction], Sequence[Feature]]:
-    """Returns scores of labelled rows, or perplexity of texts, and inputs to profile if wanted."""
+    """Returns scores of labeled rows, or perplexity of texts, and inputs to profile if wanted."""
     if request.task is not None:
         assert request.study is not None
         scores, eval_set, predictions = score_report_set(

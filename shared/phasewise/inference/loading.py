@@ -140,7 +140,7 @@ def load_model(source: ModelFolder, device: Device = "auto", *, exact: bool = Fa
     Args:
         source: From ``read_model_folder``.
         device: Where it goes; ``auto``: the first GPU if there is one.
-        exact: All weights and products in float32, quantised ones turned back into such.
+        exact: All weights and products in float32, quantized ones turned back into such.
 
     Raises:
         ConfigError: The base model cannot be found or loaded.
@@ -186,7 +186,7 @@ def _add_adapter(base: Any, source: ModelFolder) -> Any:
 
 
 def _describe_whole(folder: Path, record: RunRecord | None) -> ModelFolder:
-    """Of a whole model only the folder counts: cut layers and quantisation are behind it."""
+    """Of a whole model only the folder counts: cut layers and quantization are behind it."""
     dtype = record.config.unit_config.model.dtype if record else "auto"
     base = ModelSettings(source=str(folder), dtype=dtype)
     with quiet_loading():

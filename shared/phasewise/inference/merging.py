@@ -26,7 +26,7 @@ class Merged(NamedTuple):
     Attributes:
         folder: Where it is.
         difference: Largest difference of a logit from the adapter's, over the largest logit.
-        was_quantized: Whether the base was dequantised first.
+        was_quantized: Whether the base was dequantized first.
     """
 
     folder: Path
@@ -39,8 +39,8 @@ def merge_adapter(
 ) -> Merged:
     """Writes base model and adapter as one model, and checks that it answers as they did.
 
-    A quantised base (nf4, int8) is dequantised first: the merged weights are those that the
-    adapter was trained on, and take as much memory as an unquantised model. (int8 rounds
+    A quantized base (nf4, int8) is dequantized first: the merged weights are those that the
+    adapter was trained on, and take as much memory as an unquantized model. (int8 rounds
     activations too; a merged model does not, so its answers differ by that.)
 
     Embedding and language-model head that share one matrix are parted if the adapter alters one
@@ -125,7 +125,7 @@ def _compare(before: torch.Tensor, after: torch.Tensor) -> float:
 
 
 def _copy_papers(adapter: Path, output: Path) -> None:
-    """The record says which task the model serves; the card which data, scores and licences."""
+    """The record says which task the model serves; the card which data, scores and licenses."""
     for name in (RECORD_FILE, LABELS_FILE):
         if (adapter / name).is_file():
             shutil.copyfile(adapter / name, output / name)

@@ -19,7 +19,7 @@ from phasewise.inference.loading import (
     load_model,
     read_model_folder,
 )
-from phasewise.inference.running import answer_set, count_truncated, run_model, tokenise
+from phasewise.inference.running import answer_set, count_truncated, run_model, tokenize
 from phasewise.records import write_atomically
 from phasewise.settings import TaskSettings
 from phasewise.tasks.examples import Outputs
@@ -176,7 +176,7 @@ def _predict_rows(
 ) -> _Predicted:
     """Returns what a model says; it is freed, so that the next one fits."""
     model = load_model(source, device)
-    eval_set = tokenise(model, task, rows.examples)
+    eval_set = tokenize(model, task, rows.examples)
     truncated = count_truncated(model, task, eval_set)
     if task.traits.generates:
         predicted = _Predicted(truncated, answers=answer_set(model, task, eval_set, batch_size))

@@ -12,9 +12,9 @@ from phasewise.tasks.kinds import get_kind
 from phasewise.training.responses import run_eval_set, write_responses
 
 
-def tokenise(model: LoadedModel, task: TaskSettings, examples: Sequence[Example]) -> EvalSet:
+def tokenize(model: LoadedModel, task: TaskSettings, examples: Sequence[Example]) -> EvalSet:
     """Returns the examples as inputs of a model, cut at the task's length as in training."""
-    return get_kind(task).tokenise_eval(examples, model.tokenizer, task)
+    return get_kind(task).tokenize_eval(examples, model.tokenizer, task)
 
 
 def count_truncated(model: LoadedModel, task: TaskSettings, eval_set: EvalSet) -> int:

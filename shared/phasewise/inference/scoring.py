@@ -1,4 +1,4 @@
-"""Scores a model on labelled rows: a file, or a task's report set through its ledger."""
+"""Scores a model on labeled rows: a file, or a task's report set through its ledger."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from phasewise.errors import ConfigError
 from phasewise.inference.loading import LoadedModel
-from phasewise.inference.running import count_truncated, run_model, tokenise
+from phasewise.inference.running import count_truncated, run_model, tokenize
 from phasewise.runs import DataConfig, build_data, ledger_path
 from phasewise.settings import METRICS, Section, Study, TaskSettings, metrics_of
 from phasewise.tasks.data import load_task_data, open_report_data
@@ -18,7 +18,7 @@ from phasewise.tasks.kinds import get_kind
 
 
 class SetScores(Section):
-    """The metrics of a labelled set."""
+    """The metrics of a labeled set."""
 
     name: str = Field(description="The file, or `report set of TASK`.")
     rows: int
@@ -32,7 +32,7 @@ class SetScores(Section):
 def score_file(
     model: LoadedModel, task: TaskSettings, source: Path, batch_size: int
 ) -> tuple[SetScores, EvalSet, list[ExamplePrediction]]:
-    """Returns the task's metrics on a labelled CSV, TSV, JSONL or Parquet file.
+    """Returns the task's metrics on a labeled CSV, TSV, JSONL or Parquet file.
 
     Args:
         model: The model.
@@ -45,13 +45,13 @@ def score_file(
     """
     kind = get_kind(task)
     examples = kind.parse(task, source.stem, read_file(source))
-    eval_set = tokenise(model, task, examples)
+    eval_set = tokenize(model, task, examples)
     threshold = model.source.record.threshold if model.source.record else None
     if task.traits.has_contexts and threshold is None:
         threshold = 0.0  # fitting it on the rows it is scored on would flatter the model
     outputs = run_model(model, task, eval_set, batch_size)
     scored = kind.score(task, eval_set, outputs, threshold)
-    return _summarise(model, task, str(source), eval_set, scored), eval_set, scored.predictions
+    return _summarize(model, task, str(source), eval_set, scored), eval_set, scored.predictions
 
 
 def score_report_set(
@@ -86,7 +86,7 @@ def score_report_set(
     outputs = run_model(model, settings, eval_set, batch_size)
     scored = get_kind(settings).score(settings, eval_set, outputs, threshold)
     name = f"report set of {task}"
-    return _summarise(model, settings, name, eval_set, scored), eval_set, scored.predictions
+    return _summarize(model, settings, name, eval_set, scored), eval_set, scored.predictions
 
 
 def _fit_threshold(model: LoadedModel, config: DataConfig, batch_size: int) -> float | None:
@@ -100,7 +100,7 @@ def _fit_threshold(model: LoadedModel, config: DataConfig, batch_size: int) -> f
     return data.kind.score(config.task, data.search, outputs).threshold
 
 
-def _summarise(
+def _summarize(
     model: LoadedModel, task: TaskSettings, name: str, eval_set: EvalSet, scored: Scored
 ) -> SetScores:
     rows = len(scored.predictions)

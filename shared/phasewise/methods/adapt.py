@@ -1,4 +1,4 @@
-"""Alters a pretrained model as a method says, and builds the optimiser that trains it."""
+"""Alters a pretrained model as a method says, and builds the optimizer that trains it."""
 
 import os
 import shutil
@@ -48,7 +48,7 @@ def adapt_model(
     _check_fits(base, method, auto_class)
     model = _copy_model(base, method)
     for name in base.fresh_modules:
-        initialise_fresh(model, model.get_submodule(name).float())
+        initialize_fresh(model, model.get_submodule(name).float())
     if method.trains_adapter:
         model = _add_adapter(model, base.fresh_modules, method, hyperparameters, auto_class)
     else:
@@ -64,7 +64,7 @@ def adapt_model(
     return model
 
 
-def initialise_fresh(model: Any, module: nn.Module) -> None:
+def initialize_fresh(model: Any, module: nn.Module) -> None:
     """Draws the weights of a module without pretrained ones, as the model's family does it.
 
     Args:

@@ -15,7 +15,7 @@ from phasewise.hub import cache_folder
 def converted_folder(file: Path) -> Path:
     """Returns a folder with the model of a GGUF file: config, tokenizer, bfloat16 safetensors.
 
-    The weights are those that the file's numbers stand for; what its quantisation lost stays
+    The weights are those that the file's numbers stand for; what its quantization lost stays
     lost. Converted once per content; several processes may do so at once, the first is kept.
 
     Raises:

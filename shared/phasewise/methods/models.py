@@ -137,7 +137,7 @@ def quiet_loading() -> Iterator[None]:
 def share_weights(model: nn.Module) -> dict[int, Any]:
     """Returns the memo with which ``copy.deepcopy`` shares all weights instead of copying them.
 
-    Of quantised layers it shares what belongs to the numbers too: 4-bit weights' scales, and the
+    Of quantized layers it shares what belongs to the numbers too: 4-bit weights' scales, and the
     state to which an 8-bit layer moves its weight at its first product.
     """
     shared: list[Any] = [*model.parameters(), *model.buffers()]

@@ -10,7 +10,7 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from phasewise.methods.adapt import adapt_model, initialise_fresh
+from phasewise.methods.adapt import adapt_model, initialize_fresh
 from phasewise.methods.copying import PickledCopies, copy_module
 from phasewise.methods.models import BaseModel, share_weights
 from phasewise.settings import Hyperparameters, MethodSettings
@@ -132,7 +132,7 @@ class _Template:
     def _draw(self, config: LoraConfig) -> Any:
         model = copy_module(self._model, {**self._shared, id(self._config): config})
         for head in self._heads(model):
-            initialise_fresh(model.base_model.model, head.original_module.float())
+            initialize_fresh(model.base_model.model, head.original_module.float())
             head.original_module.requires_grad_(False)
             trained = copy_module(head.original_module, {})
             head.modules_to_save[_ADAPTER] = trained.requires_grad_(True)

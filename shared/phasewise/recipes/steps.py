@@ -14,7 +14,7 @@ from phasewise.settings import ALL_SHARD, Study, load_study
 def tell_data(study: Study) -> None:
     """Reads and checks all data of a study, and prints what a person should know about them.
 
-    Instruction tasks are tokenised for it, once for all runs: how many prompts and responses
+    Instruction tasks are tokenized for it, once for all runs: how many prompts and responses
     ``max_length`` cuts is told before anything is trained on them.
 
     Raises:

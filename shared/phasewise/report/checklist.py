@@ -39,7 +39,7 @@ def fill_checklist(
         _answer_compute(tasks),
         _answer_code(tasks),
         ChecklistItem(
-            "Licences of data and model; consent; societal impact", "authors", "not in any record"
+            "Licenses of data and model; consent; societal impact", "authors", "not in any record"
         ),
     )
 

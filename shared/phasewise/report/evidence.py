@@ -12,7 +12,7 @@ from phasewise.records import RunRecord
 from phasewise.report.example_values import SeedKey, Values, read_example_values
 from phasewise.runs import Phase, UnitPaths, phase_hash, task_baselines_path, task_hash
 from phasewise.settings import Study
-from phasewise.statistics import summarise_scores
+from phasewise.statistics import summarize_scores
 from phasewise.steps import StepName, name_command
 from phasewise.summaries import (
     Optimum,
@@ -65,17 +65,17 @@ class UnitEvidence:
     @cached_property
     def default_search(self) -> ScoreSummary:
         """The published default on the search set."""
-        return self._summarise(self.phase0, "phase0", report=False)
+        return self._summarize(self.phase0, "phase0", report=False)
 
     @cached_property
     def default_report(self) -> ScoreSummary:
         """The published default on the report set."""
-        return self._summarise(self.phase0, "phase0", report=True)
+        return self._summarize(self.phase0, "phase0", report=True)
 
     @cached_property
     def validation(self) -> ScoreSummary:
         """Phase 2 on the report set; of the seeds that have ended, if it still runs."""
-        return self._summarise(self.phase2, "phase2", report=True)
+        return self._summarize(self.phase2, "phase2", report=True)
 
     @cached_property
     def example_values(self) -> tuple[dict[SeedKey, Values], str]:
@@ -101,7 +101,7 @@ class UnitEvidence:
                 runs[seeds.init, seeds.order, seeds.subset] = record
         return runs
 
-    def _summarise(
+    def _summarize(
         self, summary: PhaseSummary | None, phase: Phase, *, report: bool
     ) -> ScoreSummary:
         if summary is not None:
@@ -109,7 +109,7 @@ class UnitEvidence:
         finished = [record for record in self.records[phase] if record.status == "finished"]
         scores = [record.report_score if report else record.search_score for record in finished]
         known = [score for score in scores if score is not None and math.isfinite(score)]
-        return summarise_scores(known)
+        return summarize_scores(known)
 
 
 @dataclass(frozen=True)

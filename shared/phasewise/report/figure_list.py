@@ -85,7 +85,7 @@ TASK_FIGURES: tuple[Figure[TaskEvidence, Styles], ...] = (
 UNIT_FIGURES: tuple[Figure[UnitSource, MethodStyle], ...] = (
     Figure(
         name="history",
-        title="Optimisation history",
+        title="Optimization history",
         compute=lambda source: history.compute_history(
             source.unit.trials,
             history.name_origins(source.study.settings.search, len(source.unit.trials)),

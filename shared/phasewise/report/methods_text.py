@@ -105,7 +105,7 @@ def _describe_validation(study: Study, tasks: Sequence[TaskEvidence]) -> str:
     failed = f" ({lost} of {len(ended)} runs ended without a score)" if lost else ""
     return (
         f"The chosen configuration was trained with {seeds} further seeds, which draw the "
-        "initialisation, the order of the data and the train sample by separate streams, are "
+        "initialization, the order of the data and the train sample by separate streams, are "
         f"shared by all methods and were not used in the search{failed}."
     )
 

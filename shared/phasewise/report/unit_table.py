@@ -91,7 +91,7 @@ UNIT_COLUMNS: tuple[Column[UnitRow], ...] = (
         latex_heading="method",
         words=True,
     ),
-    Column(csv={"metric": lambda row: row.metric, "maximise": lambda row: row.maximize}),
+    Column(csv={"metric": lambda row: row.metric, "maximize": lambda row: row.maximize}),
     Column(
         "Phase 2 (report)",
         lambda row: _show_validation(row),

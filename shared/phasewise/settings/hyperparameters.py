@@ -18,7 +18,7 @@ class Hyperparameters(Section):
     """A complete set; entries of adapters are ignored by methods that do not take them."""
 
     learning_rate: float = Field(gt=0, lt=1, description="Peak rate of AdamW.")
-    batch_size: int = Field(ge=1, description="Rows per optimiser step (the effective batch).")
+    batch_size: int = Field(ge=1, description="Rows per optimizer step (the effective batch).")
     epochs: float = Field(gt=0, le=1000, description="Passes over the train sample.")
     device_batch_size: int | None = Field(
         None,
@@ -27,7 +27,7 @@ class Hyperparameters(Section):
         "gradient_accumulation_steps; null: as many as fit.",
     )
     gradient_accumulation_steps: int = Field(
-        1, ge=1, description="Forward passes per optimiser step; needs device_batch_size."
+        1, ge=1, description="Forward passes per optimizer step; needs device_batch_size."
     )
     warmup_ratio: float = Field(0.06, ge=0, lt=1, description="Share of all steps.")
     warmup_steps: int | None = Field(

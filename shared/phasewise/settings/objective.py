@@ -1,4 +1,4 @@
-"""What a search optimises: the task's metric, a weighted sum, or a Pareto front."""
+"""What a search optimizes: the task's metric, a weighted sum, or a Pareto front."""
 
 from typing import Literal, NamedTuple
 

@@ -119,7 +119,7 @@ class TaskSettings(Section):
         "same batches and losses, less padding.",
     )
     generation: GenerationSettings = GenerationSettings()
-    metric: MetricName = Field(description="What Phase 1 optimises and the report compares.")
+    metric: MetricName = Field(description="What Phase 1 optimizes and the report compares.")
     expected_score: float = Field(
         0.8,
         gt=0,
@@ -128,7 +128,7 @@ class TaskSettings(Section):
     )
     max_length: int = Field(128, ge=8, description="Tokens; longer texts are truncated.")
     doc_stride: int = Field(
-        64, ge=1, description="extractive_qa: tokens that neighbouring windows share."
+        64, ge=1, description="extractive_qa: tokens that neighboring windows share."
     )
     max_answer_length: int = Field(30, ge=1, description="extractive_qa: tokens of an answer.")
     train_rows: int | None = Field(

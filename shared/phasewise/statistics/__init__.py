@@ -53,7 +53,7 @@ from phasewise.statistics.seeds import (
     Interval,
     bootstrap_interval,
     pooled_sd,
-    summarise_scores,
+    summarize_scores,
     t_interval,
 )
 from phasewise.statistics.superiority import (
@@ -107,7 +107,7 @@ __all__ = [
     "smallest_design",
     "smallest_detectable_difference",
     "split_linearly",
-    "summarise_scores",
+    "summarize_scores",
     "t_interval",
     "welch_power",
 ]

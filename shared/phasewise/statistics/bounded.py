@@ -8,7 +8,7 @@ import numpy as np
 import scipy
 
 from phasewise.settings import METRICS
-from phasewise.statistics.seeds import LEVEL, Interval, summarise_scores
+from phasewise.statistics.seeds import LEVEL, Interval, summarize_scores
 
 
 class Bounds(NamedTuple):
@@ -38,7 +38,7 @@ def mean_interval(scores: Sequence[float], bounds: Bounds) -> Interval | None:
     Raises:
         RecordError: A score is NaN or infinite.
     """
-    found = summarise_scores(scores)
+    found = summarize_scores(scores)
     if found.mean is None or found.standard_error is None:
         return None
     return bounded_interval(found.mean, found.standard_error, len(found.scores) - 1, bounds)

@@ -101,11 +101,11 @@ def compare_crossed(first: Array, second: Array, *, bounds: Bounds = UNBOUNDED) 
     n, m = table.shape
     by_seed, by_example = table.mean(axis=1), table.mean(axis=0)
     if n < 2 or m < 2:
-        return _summarise(by_seed, m, bounds)
+        return _summarize(by_seed, m, bounds)
     residual = table - by_seed[:, None] - by_example + table.mean()
     noise = float((residual**2).sum()) / ((n - 1) * (m - 1)) / (n * m)
     spread = float(by_example.var(ddof=1)) / m
-    return _summarise(by_seed, m, bounds, spread=spread, noise=noise)
+    return _summarize(by_seed, m, bounds, spread=spread, noise=noise)
 
 
 def compare_seeds(
@@ -127,7 +127,7 @@ def compare_seeds(
             f"paired scores: expected the same seeds on both sides and at least one, "
             f"got {len(left)} and {len(right)}"
         )
-    return _summarise(left - right, None, bounds)
+    return _summarize(left - right, None, bounds)
 
 
 def pool_comparisons(tasks: Sequence[Comparison]) -> Comparison:
@@ -204,7 +204,7 @@ def correct_holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def _summarise(
+def _summarize(
     by_seed: Array,
     examples: int | None,
     bounds: Bounds,

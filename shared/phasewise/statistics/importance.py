@@ -83,7 +83,7 @@ def _as_block(name: str, column: np.ndarray, trials: int) -> np.ndarray:
 
 
 def _grow(table: np.ndarray, scores: np.ndarray, seed: int) -> np.ndarray:
-    """Returns each tree's normalised decrease in impurity, shape (trees, columns)."""
+    """Returns each tree's normalized decrease in impurity, shape (trees, columns)."""
     # scikit-learn takes seconds to load, and only the report asks for importances.
     from sklearn.ensemble import RandomForestRegressor
 

@@ -21,7 +21,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def summarise_scores(scores: Sequence[float]) -> ScoreSummary:
+def summarize_scores(scores: Sequence[float]) -> ScoreSummary:
     """Returns mean, sample SD (n-1) and standard error of one configuration's scores.
 
     Args:

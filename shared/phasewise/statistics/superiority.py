@@ -67,10 +67,10 @@ def pool_intervals(
     known = [each for each in intervals if each is not None]
     if not known or len(known) < len(intervals):
         return None
-    centre, low, high = np.array(values), *np.array(known).T
-    mean, count = float(centre.mean()), len(known)
-    below = float(np.sqrt(((centre - low) ** 2).sum())) / count
-    above = float(np.sqrt(((high - centre) ** 2).sum())) / count
+    center, low, high = np.array(values), *np.array(known).T
+    mean, count = float(center.mean()), len(known)
+    below = float(np.sqrt(((center - low) ** 2).sum())) / count
+    above = float(np.sqrt(((high - center) ** 2).sum())) / count
     return Interval(mean - below, mean + above)
 
 

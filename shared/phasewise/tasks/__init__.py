@@ -1,1 +1,1 @@
-"""Tasks: read, check, split, tokenise once, score. Never imports ``phasewise.methods``."""
+"""Tasks: read, check, split, tokenize once, score. Never imports ``phasewise.methods``."""

@@ -1,4 +1,4 @@
-"""Tokenised data on disk, by content hash, shared by all runs and processes of a machine."""
+"""Tokenized data on disk, by content hash, shared by all runs and processes of a machine."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def load_or_build(key: str, build: Callable[[], EvalSet]) -> EvalSet:
     Several processes may build the same entry at once; the first to finish is kept. An entry
     that cannot be read is built again; a cache that cannot be written is not used.
     """
-    folder = cache_folder() / "tokenised" / key
+    folder = cache_folder() / "tokenized" / key
     try:
         return _read(folder)
     except (OSError, ValueError, KeyError, BadZipFile):

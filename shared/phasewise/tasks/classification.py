@@ -52,7 +52,7 @@ class Classification:
         """Returns the text(s) with white space evened out."""
         return "\x1f".join(" ".join(text.split()) for text in example.texts)
 
-    def tokenise_train(
+    def tokenize_train(
         self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
     ) -> list[Feature]:
         """Returns one feature an example; texts beyond ``max_length`` tokens are cut."""
@@ -67,11 +67,11 @@ class Classification:
             features.append({**feature, "labels": example.label})
         return features
 
-    def tokenise_eval(
+    def tokenize_eval(
         self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
     ) -> EvalSet:
         """Returns the same features as for training, with their examples."""
-        features = self.tokenise_train(examples, tokenizer, task)
+        features = self.tokenize_train(examples, tokenizer, task)
         return EvalSet(list(examples), features, np.arange(len(features), dtype=np.int64))
 
     def score(

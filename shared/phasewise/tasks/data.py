@@ -56,7 +56,7 @@ class TaskData:
 def load_task_data(
     config: DataConfig, tokenizer: Any, subset_seed: int, train_length: int | None = None
 ) -> TaskData:
-    """Returns the tokenised train sample and search set of a task, from the cache if it is there.
+    """Returns the tokenized train sample and search set of a task, from the cache if it is there.
 
     Args:
         config: Names task, rows and split seed.
@@ -74,9 +74,9 @@ def load_task_data(
         examples = load_splits(config, subset_seed).train
         length = train_length or task.max_length
         shortened = task.model_copy(update={"max_length": length})
-        features = kind.tokenise_train(examples, tokenizer, shortened)
+        features = kind.tokenize_train(examples, tokenizer, shortened)
         return replace(
-            kind.tokenise_eval([], tokenizer, task),
+            kind.tokenize_eval([], tokenizer, task),
             examples=examples,
             features=features,
             notes=_describe_cuts(shortened, "train sample", examples, tokenizer),
@@ -84,7 +84,7 @@ def load_task_data(
 
     def _build_search() -> EvalSet:
         splits = load_splits(config, subset_seed)
-        eval_set = kind.tokenise_eval(splits.search, tokenizer, task)
+        eval_set = kind.tokenize_eval(splits.search, tokenizer, task)
         cuts = _describe_cuts(task, "search set", splits.search, tokenizer)
         return replace(eval_set, notes=(*splits.messages, *cuts))
 
@@ -99,7 +99,7 @@ def load_train_eval(config: DataConfig, tokenizer: Any, subset_seed: int, rows: 
 
     def _build() -> EvalSet:
         examples = load_splits(config, subset_seed).train[:rows]
-        return get_kind(config.task).tokenise_eval(examples, tokenizer, config.task)
+        return get_kind(config.task).tokenize_eval(examples, tokenizer, config.task)
 
     name = _train_name(config, subset_seed)
     return load_or_build(f"{_cache_key(config, tokenizer)}-{name}-eval-{rows}", _build)
@@ -108,7 +108,7 @@ def load_train_eval(config: DataConfig, tokenizer: Any, subset_seed: int, rows: 
 def open_report_data(
     config: DataConfig, tokenizer: Any, *, ledger: Path, run_label: str, reason: str
 ) -> EvalSet:
-    """Returns the tokenised report set and notes the access in the ledger.
+    """Returns the tokenized report set and notes the access in the ledger.
 
     Raises:
         DataError: The data are missing or malformed.
@@ -116,7 +116,7 @@ def open_report_data(
 
     def _build() -> EvalSet:
         examples = _read_report(config)
-        eval_set = get_kind(config.task).tokenise_eval(examples, tokenizer, config.task)
+        eval_set = get_kind(config.task).tokenize_eval(examples, tokenizer, config.task)
         cuts = _describe_cuts(config.task, "report set", examples, tokenizer)
         return replace(eval_set, notes=cuts)
 
@@ -238,7 +238,7 @@ def _train_name(config: DataConfig, subset_seed: int) -> str:
 
 
 def _cache_key(config: DataConfig, tokenizer: Any) -> str:
-    """Returns a name for what tokenised data depend on: task, rows, split, tokenizer, code."""
+    """Returns a name for what tokenized data depend on: task, rows, split, tokenizer, code."""
     content = {
         "format": CACHE_FORMAT,
         "data": config.model_copy(update={"all_data": False}),

@@ -1,4 +1,4 @@
-"""The values that pass between reading, splitting, tokenising and scoring."""
+"""The values that pass between reading, splitting, tokenizing and scoring."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

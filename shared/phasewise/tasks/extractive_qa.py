@@ -51,11 +51,11 @@ class ExtractiveQA:
         """Returns the context with white space evened out: its questions stay together."""
         return " ".join(example.texts[1].split())
 
-    def tokenise_train(
+    def tokenize_train(
         self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
     ) -> list[Feature]:
         """Returns one feature a window; without the whole answer in it, its target is "none"."""
-        windows = self.tokenise_eval(examples, tokenizer, task)
+        windows = self.tokenize_eval(examples, tokenizer, task)
         features = []
         for index, feature in enumerate(windows.features):
             example = windows.examples[windows.example_of[index]]
@@ -64,7 +64,7 @@ class ExtractiveQA:
             features.append({**feature, "start_positions": start, "end_positions": end})
         return features
 
-    def tokenise_eval(
+    def tokenize_eval(
         self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
     ) -> EvalSet:
         """Returns overlapping windows over each context, ``doc_stride`` tokens shared.

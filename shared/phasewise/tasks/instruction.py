@@ -60,7 +60,7 @@ class Instruction:
         """Returns system message and prompt with white space evened out."""
         return "\x1f".join(" ".join(text.split()) for text in example.texts[:2])
 
-    def tokenise_train(
+    def tokenize_train(
         self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
     ) -> list[Feature]:
         """Returns one feature an example: its tokens, and ``labels`` that ignore the prompt.
@@ -75,11 +75,11 @@ class Instruction:
         """
         return [_build_feature(lesson) for lesson in _encode(examples, tokenizer, task)]
 
-    def tokenise_eval(
+    def tokenize_eval(
         self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
     ) -> EvalSet:
         """Returns the same features as for training, with their examples."""
-        features = self.tokenise_train(examples, tokenizer, task)
+        features = self.tokenize_train(examples, tokenizer, task)
         return EvalSet(list(examples), features, np.arange(len(features), dtype=np.int64))
 
     def count_cut(self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings) -> int:

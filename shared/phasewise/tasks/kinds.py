@@ -33,13 +33,13 @@ class TaskKind(Protocol):
         """Returns what must never be in two sets: the text(s), or the context."""
         ...
 
-    def tokenise_train(
+    def tokenize_train(
         self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
     ) -> list[Feature]:
         """Returns model inputs with targets; at least one per example, in order."""
         ...
 
-    def tokenise_eval(
+    def tokenize_eval(
         self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
     ) -> EvalSet:
         """Returns the set ready to be run through a model and scored."""
@@ -56,7 +56,7 @@ class TaskKind(Protocol):
 
         Args:
             task: The task.
-            eval_set: From ``tokenise_eval``.
+            eval_set: From ``tokenize_eval``.
             outputs: What the model returned for its features, in order.
             threshold: For the report set: ``Scored.threshold`` of the search set.
 

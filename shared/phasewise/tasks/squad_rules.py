@@ -1,4 +1,4 @@
-"""The scoring rules of SQuAD 2.0: text normalisation, exact match, F1, no-answer threshold.
+"""The scoring rules of SQuAD 2.0: text normalization, exact match, F1, no-answer threshold.
 
 Follows the official evaluation script, https://worksheets.codalab.org/rest/bundles/
 0x6b567e1cf2e041ec80d7098f031c5c9e/contents/blob/ (Rajpurkar et al., 2018, arXiv 1806.03822),
@@ -18,7 +18,7 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b", re.UNICODE)
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def normalise_answer(text: str) -> str:
+def normalize_answer(text: str) -> str:
     """Returns the text in lower case without punctuation, articles and extra white space."""
     without = text.lower().translate(_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", without).split())
@@ -26,7 +26,7 @@ def normalise_answer(text: str) -> str:
 
 def gold_texts(answers: Sequence[str]) -> list[str]:
     """Returns the answers that something is left of; ``[""]`` if the question has none."""
-    return [answer for answer in answers if normalise_answer(answer)] or [""]
+    return [answer for answer in answers if normalize_answer(answer)] or [""]
 
 
 def score_answer(prediction: str, answers: Sequence[str]) -> tuple[float, float]:
@@ -36,8 +36,8 @@ def score_answer(prediction: str, answers: Sequence[str]) -> tuple[float, float]
         prediction: Empty means "no answer".
         answers: Empty means that the question is unanswerable.
     """
-    said = normalise_answer(prediction)
-    golds = [normalise_answer(answer) for answer in gold_texts(answers)]
+    said = normalize_answer(prediction)
+    golds = [normalize_answer(answer) for answer in gold_texts(answers)]
     exact = max(float(said == gold) for gold in golds)
     return exact, max(_token_f1(said.split(), gold.split()) for gold in golds)
 

@@ -77,7 +77,7 @@ def largest_micro_batch(batch_size: int, limit: int) -> int:
 def find_evaluation_steps(
     *, rows: int, batch_size: int, epochs: float, per_epoch: int
 ) -> frozenset[int]:
-    """Returns the optimiser steps after which the search set is scored; the last one always is.
+    """Returns the optimizer steps after which the search set is scored; the last one always is.
 
     Args:
         rows: Of the train sample.

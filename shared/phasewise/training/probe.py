@@ -24,7 +24,7 @@ def embed_features(
 
     Args:
         model: The study's model.
-        features: Tokenised with the model's tokenizer; targets in them are ignored.
+        features: Tokenized with the model's tokenizer; targets in them are ignored.
         batch_size: Rows per forward pass.
         device: Where the model runs, in float32.
 

@@ -70,7 +70,7 @@ def answer_prompts(
 
     Args:
         model: Left in evaluation mode.
-        features: From ``Instruction.tokenise_eval``; at least one.
+        features: From ``Instruction.tokenize_eval``; at least one.
         collate: From ``build_collator``.
         tokenizer: The model's.
         task: Says how long a response may become.

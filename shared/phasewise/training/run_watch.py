@@ -13,7 +13,7 @@ class RunWatch:
 
     Args:
         run: Name of the run, for its reports.
-        steps: Optimiser steps after which the run is scored.
+        steps: Optimizer steps after which the run is scored.
         report: Receives every evaluation; its answer is obeyed.
         reported_until: Step up to which an earlier attempt has been reported already.
     """
@@ -34,14 +34,14 @@ class RunWatch:
 
     @property
     def last_step(self) -> int:
-        """The optimiser step that ends the run."""
+        """The optimizer step that ends the run."""
         return max(self._steps)
 
     def note_step(self, step: int, loss: float, learning_rate: float) -> None:
-        """Notes an optimiser step; some become train points of the record.
+        """Notes an optimizer step; some become train points of the record.
 
         Args:
-            step: Optimiser steps done.
+            step: Optimizer steps done.
             loss: Mean of the effective batch.
             learning_rate: Of this step, before the schedule moved on.
         """

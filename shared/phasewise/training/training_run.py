@@ -95,7 +95,7 @@ class TrainingRun:
         """Scores the model after a step that is due, and notes whether the run ends here.
 
         Args:
-            step: Optimiser steps done.
+            step: Optimizer steps done.
             epoch: Passes over the train sample done.
 
         Raises:

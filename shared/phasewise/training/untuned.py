@@ -23,7 +23,7 @@ def score_untuned(
     Args:
         study: Names the model, its precision and the rows of a pass.
         task: The task.
-        eval_sets: From ``Instruction.tokenise_eval``.
+        eval_sets: From ``Instruction.tokenize_eval``.
         device: Where the model runs; weights in float32, products as in the runs.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from phasewise.settings import Hyperparameters
-from phasewise.statistics import summarise_scores
+from phasewise.statistics import summarize_scores
 from phasewise.summaries import ScoreSummary
 from phasewise.tuning.ended_trials import EndedTrial
 from phasewise.tuning.objectives import Objective, pareto_front
@@ -61,7 +61,7 @@ def build_candidates(
             number=trial.number,
             value=trial.value,
             hyperparameters=trial.hyperparameters,
-            confirmed=summarise_scores(scores.get(trial.number, ())),
+            confirmed=summarize_scores(scores.get(trial.number, ())),
         )
         for trial in best
         if trial.value is not None

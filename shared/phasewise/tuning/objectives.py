@@ -1,4 +1,4 @@
-"""The value of a trial: the task's metric, a normalised weighted sum, or a point of a front.
+"""The value of a trial: the task's metric, a normalized weighted sum, or a point of a front.
 
 A weighted sum of a loss and an accuracy means nothing as it stands: one is better low, the other
 high, and their scales differ. Here each component is its relative gain on the published
@@ -15,7 +15,7 @@ from typing import Literal
 from phasewise.errors import ConfigError
 from phasewise.records import RunCost, RunRecord
 from phasewise.settings import ObjectiveKind, SearchSettings, direction_of, parse_objective
-from phasewise.statistics import summarise_scores
+from phasewise.statistics import summarize_scores
 from phasewise.summaries import ScoreSummary
 
 _MEASURES: dict[str, Callable[[RunCost], float | None]] = {
@@ -57,7 +57,7 @@ class Component:
 
 @dataclass(frozen=True)
 class Objective:
-    """What one search optimises.
+    """What one search optimizes.
 
     Attributes:
         kind: ``metric``: one component. ``multi``: their weighted gains. ``pareto``: each alone.
@@ -173,7 +173,7 @@ def build_objective(
     )
     draft = Objective(asked.kind, components, baseline)
     values = [value for record in defaults if (value := draft.value(record)) is not None]
-    return Objective(asked.kind, components, summarise_scores(values))
+    return Objective(asked.kind, components, summarize_scores(values))
 
 
 def pareto_front(points: Sequence[Sequence[float]], signs: Sequence[float]) -> list[int]:

@@ -9,7 +9,7 @@ from phasewise.errors import ConfigError, PhasewiseError, RecordError
 from phasewise.records import RunRecord
 from phasewise.runs import Phase, build_seeds
 from phasewise.settings import Hyperparameters, Study
-from phasewise.statistics import summarise_scores
+from phasewise.statistics import summarize_scores
 from phasewise.summaries import Optimum, PhaseSummary, read_optimum, write_summary
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import PoolFactory
@@ -166,7 +166,7 @@ def _run_seeds(
     missing = _take_recorded(jobs, records)
     session.dispatcher.run_all(missing, ended=end, evaluated=lambda *_: "continue")
     session.dispatcher.dismiss()
-    summary = _summarise(unit, phase, hyperparameters, jobs, records)
+    summary = _summarize(unit, phase, hyperparameters, jobs, records)
     write_summary(unit.paths.summary(phase), summary)
     shown = "no report score" if summary.report.mean is None else f"{summary.report.mean:.3f}"
     say(f"{phase}: {unit.metric} {shown} on the report set, wrote {unit.paths.summary(phase)}")
@@ -185,7 +185,7 @@ def _take_recorded(jobs: list[RunJob], records: dict[str, RunRecord]) -> list[Ru
     return missing
 
 
-def _summarise(
+def _summarize(
     unit: Unit,
     phase: Phase,
     hyperparameters: Hyperparameters,
@@ -212,8 +212,8 @@ def _summarise(
         hyperparameters=meaningful_hyperparameters(
             hyperparameters, unit.study.methods[unit.method]
         ),
-        search=summarise_scores([r.search_score for r in scored if r.search_score is not None]),
-        report=summarise_scores([score for score in report if score is not None]),
+        search=summarize_scores([r.search_score for r in scored if r.search_score is not None]),
+        report=summarize_scores([score for score in report if score is not None]),
         runs=tuple(f"{phase}/{record.config.name}" for record in scored),
         failed=tuple(failed),
     )

@@ -1,4 +1,4 @@
-"""What a person sees: one line per event, coloured on a terminal, plain and dated in the log."""
+"""What a person sees: one line per event, colored on a terminal, plain and dated in the log."""
 
 import time
 from datetime import UTC, datetime

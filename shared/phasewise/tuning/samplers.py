@@ -90,9 +90,9 @@ class AllowedSampler(BaseSampler):
         sampler: BaseSampler,
         study: optuna.Study,
         trial: FrozenTrial,
-        modelled: dict[str, BaseDistribution],
+        modeled: dict[str, BaseDistribution],
     ) -> dict[str, Any]:
-        proposed = sampler.sample_relative(study, trial, modelled) if modelled else {}
+        proposed = sampler.sample_relative(study, trial, modeled) if modeled else {}
         proposed |= trial.params  # a trial that was cut off has drawn these
 
         def choose(name: str, parameter: RangeParameter | CategoricalParameter) -> Any:

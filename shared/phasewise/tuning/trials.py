@@ -174,7 +174,7 @@ class TrialStore:
         name = self._search.sampler
         draw_seed = derive_seed(self._seed, "draw", number)
         self.study.sampler = build_sampler(name, seed=draw_seed, size=self._size, space=self._space)
-        modelled = draws_from_model(name, self.study, self._size)
+        modeled = draws_from_model(name, self.study, self._size)
         with warnings.catch_warnings():  # a published default outside its range is welcome
             warnings.filterwarnings("ignore", message="Fixed parameter", category=UserWarning)
             if frozen is None:
@@ -182,7 +182,7 @@ class TrialStore:
             else:  # ask() gives new trials only; the id is stable and public in storages
                 trial = optuna.Trial(self.study, frozen._trial_id)
             if _ORIGIN not in trial.user_attrs:
-                trial.set_user_attr(_ORIGIN, "model" if modelled else "random")
+                trial.set_user_attr(_ORIGIN, "model" if modeled else "random")
             job = self._job(trial)
         assert trial.number == number
         return OpenTrial(trial, job)

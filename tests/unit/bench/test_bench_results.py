@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.bench.arms import ArmResult
-from benchmarks.bench.results import format_table, merge_section, summarise
+from benchmarks.bench.results import format_table, merge_section, summarize
 
 
 def _result(
@@ -16,30 +16,30 @@ def test_ratios_are_taken_within_each_repetition() -> None:
     # 20/10, 60/20, 30/30: median 2, from 1 to 3; medians of seconds alone would give 30/20.
     ours = [_result(10), _result(20), _result(30)]
     theirs = [_result(20), _result(60), _result(30)]
-    summary = summarise(ours, theirs, workers=1)
+    summary = summarize(ours, theirs, workers=1)
     assert (summary.seconds, summary.ratio, summary.ratio_range) == (20, 2, (1, 3))
 
 
 def test_quality_leaves_out_trials_that_were_stopped() -> None:
-    summary = summarise([_result(1, (0.5, None, 0.8))], [], workers=1)
+    summary = summarize([_result(1, (0.5, None, 0.8))], [], workers=1)
     assert (summary.best, summary.finished, summary.ratio) == (0.8, 2, None)
     assert summary.mean == pytest.approx(0.65)
 
 
 def test_the_best_loss_is_the_lowest() -> None:
     results = [_result(1, (0.5, 0.8))]
-    assert summarise(results, [], workers=1, higher_is_better=False).best == 0.5
+    assert summarize(results, [], workers=1, higher_is_better=False).best == 0.5
 
 
 def test_overhead_is_the_share_of_all_workers_time_outside_steps() -> None:
     # Two workers for 10 s are 20 s of work; 18 s were steps.
-    assert summarise([_result(10, steps=18.0)], [], workers=2).overhead == pytest.approx(0.1)
+    assert summarize([_result(10, steps=18.0)], [], workers=2).overhead == pytest.approx(0.1)
 
 
 def test_table_is_sorted_by_time_and_survives_an_arm_without_scores() -> None:
     summaries = {
-        "slow": summarise([_result(9)], [_result(9)], workers=1),
-        "fast": summarise([_result(3, (None,), 2.7)], [_result(9)], workers=1),
+        "slow": summarize([_result(9)], [_result(9)], workers=1),
+        "fast": summarize([_result(3, (None,), 2.7)], [_result(9)], workers=1),
     }
     _, _, first, second = format_table(summaries, "slow").splitlines()
     assert first.split()[:3] == ["fast", "3.0", "3.00"]

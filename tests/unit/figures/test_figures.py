@@ -81,7 +81,7 @@ def test_drawn_history_marks_pruned_trials_apart(trial: Callable[..., RunRecord]
     by_name = {trace.name: trace for trace in figure.data}
     assert set(by_name) == {"best so far", "trial", "pruned"}
     assert by_name["pruned"].x == (1,)
-    assert by_name["trial"].marker.color == STYLE.colour
+    assert by_name["trial"].marker.color == STYLE.color
 
 
 def test_learning_curves_follow_the_evaluations(trial: Callable[..., RunRecord]) -> None:
@@ -126,5 +126,5 @@ def test_a_method_looks_the_same_in_every_study() -> None:
     many = assign_styles(["full_finetune", "mine", "lora", "dora"])
     assert alone["lora"] == many["lora"]
     assert len(set(many.values())) == 4
-    assert len({style.colour for style in many.values()}) == 4
+    assert len({style.color for style in many.values()}) == 4
     assert len(assign_styles(f"m{i}" for i in range(12))) == 12

@@ -17,7 +17,7 @@ def _texts(svg: Path) -> list[str]:
     return ["".join(each.itertext()).strip() for each in root.iter() if each.tag.endswith("text")]
 
 
-def _colours(png: Path) -> set[tuple[int, ...]]:
+def _colors(png: Path) -> set[tuple[int, ...]]:
     return set(map(tuple, np.asarray(Image.open(png).convert("RGB")).reshape(-1, 3).tolist()))
 
 
@@ -41,7 +41,7 @@ def test_axes_title_and_legend_are_written(tmp_path: Path) -> None:
     texts = _texts(tmp_path / "a.svg")
     assert {"Curves", "epoch", "accuracy", "lora", "dora"} <= set(texts)
     assert "hidden" not in texts
-    assert {(0x1A, 0x7F, 0xC4), (0xD5, 0x5E, 0x00)} <= _colours(tmp_path / "a.png")
+    assert {(0x1A, 0x7F, 0xC4), (0xD5, 0x5E, 0x00)} <= _colors(tmp_path / "a.png")
 
 
 def test_width_is_that_of_a_column_or_a_page(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def labelled(tmp_path: Path) -> Path:
+def labeled(tmp_path: Path) -> Path:
     rows = [(f"{TOPICS[i % 3]} number {i}", _LABELS[(i * 2) % 3]) for i in range(12)]
     return write_csv(tmp_path / "dev.csv", ("text", "label"), rows)
 
@@ -46,15 +46,15 @@ def _evaluate(folder: Path, tmp_path: Path, **request: Any) -> Evaluation:
 
 
 def test_scores_of_a_file_are_those_of_its_predictions(
-    trained: Callable[[str], Path], labelled: Path, tmp_path: Path
+    trained: Callable[[str], Path], labeled: Path, tmp_path: Path
 ) -> None:
     folder = trained("lora")
     result = _evaluate(
-        folder, tmp_path, source=labelled, profile=True, predictions=tmp_path / "said.jsonl"
+        folder, tmp_path, source=labeled, profile=True, predictions=tmp_path / "said.jsonl"
     )
-    predict_file([folder], labelled, tmp_path / "out.csv", device="cpu", say=lambda line: None)
+    predict_file([folder], labeled, tmp_path / "out.csv", device="cpu", say=lambda line: None)
     said = np.array([row[1:] for row in read_csv(tmp_path / "out.csv")[1:]], dtype=float)
-    gold = np.array([_LABELS.index(row[1]) for row in read_csv(labelled)[1:]])
+    gold = np.array([_LABELS.index(row[1]) for row in read_csv(labeled)[1:]])
     right = said.argmax(axis=1) == gold
     assert result.scores is not None
     assert result.scores.metrics["accuracy"] == pytest.approx(right.mean())
@@ -186,10 +186,10 @@ def test_requests_that_make_no_sense_are_refused(
 
 
 def test_the_command_prints_tables_and_names_the_file(
-    trained: Callable[[str], Path], labelled: Path, tmp_path: Path
+    trained: Callable[[str], Path], labeled: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "result.json"
-    where = ["--model", str(trained("lora")), "--input", str(labelled), "--output", str(output)]
+    where = ["--model", str(trained("lora")), "--input", str(labeled), "--output", str(output)]
     done = CliRunner().invoke(app, ["evaluate", *where, "--profile-inference", "--device", "cpu"])
     assert done.exit_code == 0, done.output
     assert "accuracy" in done.output

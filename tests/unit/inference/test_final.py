@@ -77,7 +77,7 @@ def test_the_cards_own_code_loads_the_model(
     torch.testing.assert_close(_logits(model).float(), _logits(ours), atol=2e-3, rtol=0)
 
 
-def test_the_card_tells_scores_with_intervals_and_leaves_the_licence_open(
+def test_the_card_tells_scores_with_intervals_and_leaves_the_license_open(
     topics: Study, tmp_path: Path
 ) -> None:
     UnitWriter(topics, "topics", "lora").phase2([0.70, 0.72, 0.74])

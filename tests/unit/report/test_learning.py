@@ -12,7 +12,7 @@ from phasewise.report.evidence import gather_evidence
 from phasewise.report.learning import find_learned, find_not_learned, nobody_learned
 from phasewise.report.verdicts import ALL_TASKS, judge_tasks
 from phasewise.settings import Study
-from phasewise.statistics import summarise_scores
+from phasewise.statistics import summarize_scores
 from phasewise.summaries import Baseline, TaskBaselines
 from synthetic import UnitWriter, write_baselines
 
@@ -149,4 +149,4 @@ def test_a_loss_is_held_against_the_untuned_model(write_study: Writer) -> None:
     (task,) = gather_evidence(study, study.units_of("all"))
     (lost,) = find_not_learned(task)
     assert (lost.method, lost.baseline) == ("lora", "the model as it was pretrained")
-    assert lost.mean == pytest.approx(summarise_scores([1.9, 2.2, 2.0]).mean)
+    assert lost.mean == pytest.approx(summarize_scores([1.9, 2.2, 2.0]).mean)

@@ -102,7 +102,7 @@ def test_checklist_answers_from_the_records(folder: Path) -> None:
     assert rows["Report set unseen by the search"] == "yes"
     assert rows["Exact number of training and evaluation runs"] == "yes"
     assert rows["Central tendency, variation and uncertainty (NeurIPS 7)"] == "yes"
-    assert rows["Licences of data and model; consent; societal impact"] == "authors"
+    assert rows["Licenses of data and model; consent; societal impact"] == "authors"
     assert "4 in Phase 0, 8 in Phase 1, 12 in Phase 2; 2 ended without a score" in text
     assert "learning_rate 2e-05 to" in text or "learning_rate 1e-05 to" in text or "(log)" in text
 

@@ -9,13 +9,13 @@ from phasewise.statistics import (
     bootstrap_interval,
     compare_seeds,
     pooled_sd,
-    summarise_scores,
+    summarize_scores,
     t_interval,
 )
 
 
 def test_summary_by_hand() -> None:
-    summary = summarise_scores([1.0, 2.0, 6.0])
+    summary = summarize_scores([1.0, 2.0, 6.0])
     assert summary.mean == pytest.approx(3.0)
     assert summary.sd == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
     assert summary.standard_error == pytest.approx(math.sqrt(7 / 3))
@@ -24,7 +24,7 @@ def test_summary_by_hand() -> None:
 
 @pytest.mark.parametrize(("scores", "mean"), [((), None), ((0.5,), 0.5)])
 def test_too_few_scores_have_no_spread(scores: tuple[float, ...], mean: float | None) -> None:
-    summary = summarise_scores(scores)
+    summary = summarize_scores(scores)
     assert (summary.mean, summary.sd, summary.standard_error) == (mean, None, None)
     assert t_interval(scores) is None
 
@@ -32,7 +32,7 @@ def test_too_few_scores_have_no_spread(scores: tuple[float, ...], mean: float | 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_score_that_is_not_finite_is_refused_everywhere(bad: float) -> None:
     with pytest.raises(RecordError, match="finite"):
-        summarise_scores([0.5, bad])
+        summarize_scores([0.5, bad])
     with pytest.raises(RecordError, match="finite"):
         bootstrap_interval([[0.5, 0.4], [0.5, bad]])
     with pytest.raises(RecordError, match="finite"):

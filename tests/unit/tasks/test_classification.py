@@ -89,13 +89,13 @@ def test_features_are_the_tokenizers_cut_and_not_padded(
 ) -> None:
     examples = [Example("0", ("a b", "c"), 1), Example("1", ("a " * 90, "b " * 90), 0)]
     task = classification_task(text=["text", "text"], max_length=32)
-    short, long = KIND.tokenise_train(examples, tokenizer, task)
+    short, long = KIND.tokenize_train(examples, tokenizer, task)
     assert short["labels"] == 1
     ids = short["input_ids"].tolist()
     assert tokenizer.convert_ids_to_tokens(ids) == ["[CLS]", "a", "b", "[SEP]", "c", "[SEP]"]
     assert short["token_type_ids"].tolist() == [0, 0, 0, 0, 1, 1]
     assert long["attention_mask"].sum() == 32
-    assert KIND.tokenise_train([], tokenizer, task) == []
+    assert KIND.tokenize_train([], tokenizer, task) == []
 
 
 @pytest.mark.parametrize(

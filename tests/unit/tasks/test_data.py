@@ -469,10 +469,10 @@ def test_the_tokenizers_last_padding_does_not_change_the_key(
 ) -> None:
     unit = build_unit_of(classification_task())
     data.load_task_data(unit, tokenizer, 1)
-    before = sorted((tmp_path / "cache" / "tokenised").iterdir())
+    before = sorted((tmp_path / "cache" / "tokenized").iterdir())
     tokenizer(["a b"], padding="max_length", truncation=True, max_length=5)
     data.load_task_data(unit, tokenizer, 1)
-    assert sorted((tmp_path / "cache" / "tokenised").iterdir()) == before
+    assert sorted((tmp_path / "cache" / "tokenized").iterdir()) == before
     assert json.loads((before[0] / "examples.json").read_text())["examples"]
 
 
@@ -489,7 +489,7 @@ def test_a_named_file_that_is_not_there_is_looked_for_in_the_data_folder(
         fingerprint_data(task, None)
 
 
-def test_only_the_rows_that_are_scored_are_tokenised(
+def test_only_the_rows_that_are_scored_are_tokenized(
     classification_task: TaskBuilder, build_unit_of: UnitBuilder, tokenizer: Any
 ) -> None:
     unit = build_unit_of(classification_task())

@@ -51,7 +51,7 @@ def outputs_that_say(
 def test_windows_cover_the_context_and_share_the_stride(
     question_task: Callable[..., TaskSettings], tokenizer: Any
 ) -> None:
-    eval_set = KIND.tokenise_eval([question("word3")], tokenizer, question_task())
+    eval_set = KIND.tokenize_eval([question("word3")], tokenizer, question_task())
     assert len(eval_set.features) > 3
     spans = [rows[rows[:, 0] >= 0] for rows in eval_set.offsets]
     assert spans[0][0, 0] == 0
@@ -66,7 +66,7 @@ def test_windows_cover_the_context_and_share_the_stride(
 def test_train_targets_are_the_tokens_of_the_answer(
     answer: str, question_task: Callable[..., TaskSettings], tokenizer: Any
 ) -> None:
-    features = KIND.tokenise_train([question(answer)], tokenizer, question_task())
+    features = KIND.tokenize_train([question(answer)], tokenizer, question_task())
     found = []
     for feature in features:
         start, end = feature["start_positions"], feature["end_positions"]
@@ -79,13 +79,13 @@ def test_train_targets_are_the_tokens_of_the_answer(
 def test_unanswerable_questions_point_at_cls(
     question_task: Callable[..., TaskSettings], tokenizer: Any
 ) -> None:
-    features = KIND.tokenise_train([question("")], tokenizer, question_task())
+    features = KIND.tokenize_train([question("")], tokenizer, question_task())
     assert {(f["start_positions"], f["end_positions"]) for f in features} == {(0, 0)}
 
 
 def test_a_long_question_is_cut(question_task: Callable[..., TaskSettings], tokenizer: Any) -> None:
     example = question("word3")._replace(texts=("why " * 500, CONTEXT))
-    eval_set = KIND.tokenise_eval([example], tokenizer, question_task())
+    eval_set = KIND.tokenize_eval([example], tokenizer, question_task())
     spans = [rows[rows[:, 0] >= 0] for rows in eval_set.offsets]
     assert spans[-1][-1, 1] == len(CONTEXT)
     assert all(len(feature["input_ids"]) <= 48 for feature in eval_set.features)
@@ -96,7 +96,7 @@ def test_windows_without_room_are_refused(
 ) -> None:
     task = question_task(max_length=12, doc_stride=9)
     with pytest.raises(ConfigError, match="max_length 12 leaves no room"):
-        KIND.tokenise_eval([question("word3")], tokenizer, task)
+        KIND.tokenize_eval([question("word3")], tokenizer, task)
 
 
 def test_scores_at_a_given_threshold_by_hand(
@@ -105,7 +105,7 @@ def test_scores_at_a_given_threshold_by_hand(
     said = ["word3", "word5 word6", "", "word9", ""]
     gold = ["word3", "word6", "word7", "", ""]  # right, f1 2/3, missed, made up, right
     examples = [question(answer, number) for number, answer in enumerate(gold)]
-    eval_set = KIND.tokenise_eval(examples, tokenizer, question_task())
+    eval_set = KIND.tokenize_eval(examples, tokenizer, question_task())
     scored = KIND.score(question_task(), eval_set, outputs_that_say(eval_set, said), threshold=0.0)
     assert [prediction.prediction for prediction in scored.predictions] == said
     assert scored.metrics == pytest.approx(

@@ -105,7 +105,7 @@ def test_only_the_response_and_its_end_carry_loss(
     task_of: Callable[..., TaskSettings], bytes_tokenizer: Any
 ) -> None:
     task = task_of()
-    feature = KIND.tokenise_train(parse(task), bytes_tokenizer, task)[1]
+    feature = KIND.tokenize_train(parse(task), bytes_tokenizer, task)[1]
     assert bytes_tokenizer.decode(feature["input_ids"]) == "Greet. =Hello<|end|>"
     assert (feature["labels"][:8] == IGNORED).all()
     np.testing.assert_array_equal(feature["labels"][8:], feature["input_ids"][8:])
@@ -123,7 +123,7 @@ def test_what_does_not_fit_is_cut_and_counted_by_line(
     ]
     task = task_of(rows, prompt={"template": "{instruction} ="}, max_length=16)
     examples = parse(task)
-    first, second, third, fourth = KIND.tokenise_train(examples, bytes_tokenizer, task)
+    first, second, third, fourth = KIND.tokenize_train(examples, bytes_tokenizer, task)
     assert bytes_tokenizer.decode(first["input_ids"]) == "p" * 12 + " =" + "r<|end|>"
     assert bytes_tokenizer.decode(second["input_ids"]) == "p =" + "r" * 13
     assert bytes_tokenizer.decode(third["input_ids"]) == "q =r<|end|>"
@@ -142,10 +142,10 @@ def test_prompts_that_are_too_long_may_be_refused_by_row(
     task = task_of(rows, prompt={"template": "{instruction}", "too_long": "refuse"}, max_length=32)
     examples = parse(task)
     with pytest.raises(DataError, match=r"2 of 3 prompts .* max_length 32 .*\(train-1, train-3\)"):
-        KIND.tokenise_train(examples, bytes_tokenizer, task)
+        KIND.tokenize_train(examples, bytes_tokenizer, task)
     with pytest.raises(DataError, match="too_long: cut"):
-        KIND.tokenise_eval(examples, bytes_tokenizer, task)
-    assert len(KIND.tokenise_eval(examples[1:2], bytes_tokenizer, task).features) == 1
+        KIND.tokenize_eval(examples, bytes_tokenizer, task)
+    assert len(KIND.tokenize_eval(examples[1:2], bytes_tokenizer, task).features) == 1
 
 
 def test_a_length_beyond_the_model_is_refused(
@@ -153,7 +153,7 @@ def test_a_length_beyond_the_model_is_refused(
 ) -> None:
     task = task_of(max_length=257)
     with pytest.raises(ConfigError, match="max_length 257 is more than the 256 tokens"):
-        KIND.tokenise_train(parse(task), bytes_tokenizer, task)
+        KIND.tokenize_train(parse(task), bytes_tokenizer, task)
 
 
 def test_a_chat_puts_the_system_message_first_and_ends_the_turn(
@@ -161,7 +161,7 @@ def test_a_chat_puts_the_system_message_first_and_ends_the_turn(
 ) -> None:
     prompt = {"template": "{instruction}", "system": "Be kind to {input}.", "chat": "chatml"}
     task = task_of([{"instruction": "Hi", "input": "Bo", "output": "Hello"}], prompt=prompt)
-    (feature,) = KIND.tokenise_train(parse(task), bytes_tokenizer, task)
+    (feature,) = KIND.tokenize_train(parse(task), bytes_tokenizer, task)
     text = bytes_tokenizer.decode(feature["input_ids"])
     assert text == (
         "<|im_start|>system\nBe kind to Bo.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
@@ -185,7 +185,7 @@ def test_named_chat_templates(
     bytes_tokenizer.bos_token = bytes_tokenizer.eos_token
     prompt = {"template": "{instruction}", "system": "Be kind.", "chat": chat}
     task = task_of([{"instruction": "Hi", "output": "Hello"}], prompt=prompt)
-    (feature,) = KIND.tokenise_train(parse(task), bytes_tokenizer, task)
+    (feature,) = KIND.tokenize_train(parse(task), bytes_tokenizer, task)
     assert bytes_tokenizer.decode(feature["input_ids"]) == expected
 
 
@@ -194,17 +194,17 @@ def test_a_model_without_a_chat_template_is_refused(
 ) -> None:
     task = task_of(prompt={**PROMPT, "chat": "model"})
     with pytest.raises(ConfigError, match="has no chat template; expected one of none, chatml"):
-        KIND.tokenise_train(parse(task), bytes_tokenizer, task)
+        KIND.tokenize_train(parse(task), bytes_tokenizer, task)
     bytes_tokenizer.chat_template = "{{ raise_exception('no system') }}"
     with pytest.raises(ConfigError, match="refuses the conversation"):
-        KIND.tokenise_train(parse(task), bytes_tokenizer, task)
+        KIND.tokenize_train(parse(task), bytes_tokenizer, task)
 
 
 def test_the_loss_is_weighted_by_tokens_and_its_shares_average_to_it(
     task_of: Callable[..., TaskSettings], bytes_tokenizer: Any
 ) -> None:
     task = task_of(generation={"report_metrics": ["exact_answer", "rouge_l"]})
-    eval_set = KIND.tokenise_eval(parse(task), bytes_tokenizer, task)
+    eval_set = KIND.tokenize_eval(parse(task), bytes_tokenizer, task)
     losses, tokens = np.array([2.0, 12.0, 1.0, 3.0]), np.array([2, 6, 1, 2])
     scored = KIND.score(task, eval_set, ResponseOutputs(losses, tokens))
     assert scored.metrics == {

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from phasewise.tasks.squad_rules import fit_threshold, normalise_answer, score_answer
+from phasewise.tasks.squad_rules import fit_threshold, normalize_answer, score_answer
 
 
 @pytest.mark.parametrize(
@@ -17,8 +17,8 @@ from phasewise.tasks.squad_rules import fit_threshold, normalise_answer, score_a
         ("“quoted”", "“quoted”"),  # only ASCII punctuation is removed
     ],
 )
-def test_answers_are_normalised_as_officially(text: str, expected: str) -> None:
-    assert normalise_answer(text) == expected
+def test_answers_are_normalized_as_officially(text: str, expected: str) -> None:
+    assert normalize_answer(text) == expected
 
 
 @pytest.mark.parametrize(

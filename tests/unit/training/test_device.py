@@ -61,7 +61,7 @@ def test_only_memory_errors_count_as_such(error: BaseException, expected: bool) 
     assert is_out_of_memory(error) is expected
 
 
-def test_an_impossible_allocation_on_this_cpu_is_recognised() -> None:
+def test_an_impossible_allocation_on_this_cpu_is_recognized() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)

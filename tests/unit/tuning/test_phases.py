@@ -22,7 +22,7 @@ def defaults(study: Study, pool: FakePool | None = None) -> PhaseSummary:
     return run_defaults(study, "toy", "lora", pool_factory=lambda: pool or FakePool())
 
 
-def test_defaults_are_summarised(tuning_study: MakeStudy) -> None:
+def test_defaults_are_summarized(tuning_study: MakeStudy) -> None:
     study = tuning_study()
     unit = Unit(study, "toy", "lora")
     summary = defaults(study)

@@ -35,7 +35,7 @@ def test_plain_line_without_a_terminal_and_dated_line_in_the_log(tmp_path: Path)
     assert re.fullmatch(dated, log.read_text(encoding="utf-8"))
 
 
-def test_terminal_gets_colour() -> None:
+def test_terminal_gets_color() -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, color_system="standard")
     ProgressLog("rte/lora", console=console).write("best", style="bold")

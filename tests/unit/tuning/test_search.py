@@ -220,7 +220,7 @@ def test_stop_between_events_closes_the_pool(
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_minimised_loss_takes_the_lowest(tuning_study: MakeStudy) -> None:
+def test_minimized_loss_takes_the_lowest(tuning_study: MakeStudy) -> None:
     study = tuning_study(trials=6)
     task = study.tasks["toy"].model_copy(update={"metric": "eval_loss"})
     study.tasks["toy"] = task  # type: ignore[index]

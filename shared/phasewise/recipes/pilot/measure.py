@@ -145,7 +145,7 @@ def _job(
         index=0,
         variant=f"pilot-{name}",
         hyperparameters=hyperparameters.model_copy(update={"epochs": 1.0}),
-        seeds=seeds.model_copy(update={"subset": 0}),  # one sample, tokenised once
+        seeds=seeds.model_copy(update={"subset": 0}),  # one sample, tokenized once
     )
     return RunJob(run, folder / run.name, unit.paths.ledger)
 

@@ -1,4 +1,4 @@
-"""Presets: the DoRA subset optimisation, a search by strategy, focus and module."""
+"""Presets: the DoRA subset optimization, a search by strategy, focus and module."""
 
 TRAINING_COMMANDS = ("preset",)
 REGISTRIES = ("presets", "strategies", "focuses")

@@ -1,4 +1,4 @@
-"""``phasewise preset``: the DoRA subset optimisation, a search by strategy and by module."""
+"""``phasewise preset``: the DoRA subset optimization, a search by strategy and by module."""
 
 from pathlib import Path
 from typing import Annotated, Any

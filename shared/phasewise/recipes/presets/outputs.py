@@ -40,7 +40,7 @@ def write_preset_outputs(
     """
     results = folder / RESULTS_FOLDER
     write_json(results / "best_config.json", _describe_best(optimum))
-    write_json(results / "study_summary.json", _summarise(preset, study, unit, optimum))
+    write_json(results / "study_summary.json", _summarize(preset, study, unit, optimum))
     write_json(results / "module_analysis.json", _describe_modules(preset, study, unit, modules))
     write_json(results / "search_space_analysis.json", _describe_space(preset, study, unit))
     name = f"{study.settings.name}_{'_'.join(unit)}"
@@ -56,7 +56,7 @@ def _describe_best(optimum: Optimum) -> dict[str, Any]:
     return {**content, "use_dora": True}
 
 
-def _summarise(
+def _summarize(
     preset: ResolvedPreset, study: Study, unit: tuple[str, str], optimum: Optimum
 ) -> dict[str, Any]:
     records = read_trials(study, *unit)

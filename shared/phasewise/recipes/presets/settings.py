@@ -1,4 +1,4 @@
-"""Presets of the DoRA subset optimisation: strategy, trials, focus; one YAML file each."""
+"""Presets of the DoRA subset optimization: strategy, trials, focus; one YAML file each."""
 
 from pathlib import Path
 from typing import Any, Literal, TypeVar

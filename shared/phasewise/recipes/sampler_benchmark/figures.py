@@ -54,13 +54,13 @@ def draw_anytime(curves: AnytimeCurves, styles: Mapping[str, MethodStyle]) -> go
         x = list(range(1, len(curve.values) + 1))
         style = styles[curve.name]
         if curve.intervals:
-            add_band(figure, x, curve.intervals, style.colour)
+            add_band(figure, x, curve.intervals, style.color)
         figure.add_scatter(
             x=x,
             y=[shorten(value) for value in curve.values],
             mode="lines+markers",
-            line={"color": style.colour, "width": 2, "dash": "dot" if style in seen else "solid"},
-            marker={"symbol": style.symbol, "size": 5, "color": style.colour},
+            line={"color": style.color, "width": 2, "dash": "dot" if style in seen else "solid"},
+            marker={"symbol": style.symbol, "size": 5, "color": style.color},
             name=curve.name,
             hovertemplate=f"{curve.name}, %{{x}} trials: %{{y:.4f}}<extra></extra>",
         )

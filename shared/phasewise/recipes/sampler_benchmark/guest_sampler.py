@@ -1,4 +1,4 @@
-"""Another library's optimiser behind Optuna's sampler interface.
+"""Another library's optimizer behind Optuna's sampler interface.
 
 The library gets a plain request: each parameter on an axis of its own (a number in [0, 1], or the
 place of a value in a list), what ended trials scored, and what still runs. Nothing is kept between

@@ -22,7 +22,7 @@ from phasewise.statistics import (
     correct_holm,
     prob_superiority,
     prob_superiority_interval,
-    summarise_scores,
+    summarize_scores,
     t_interval,
 )
 from phasewise.summaries import ScoreSummary
@@ -121,7 +121,7 @@ def rank_samplers(unit: UnitBenchmark, curves: Curves) -> list[SamplerRow]:
                 task=unit.task,
                 method=unit.method,
                 sampler=name,
-                best=summarise_scores(final),
+                best=summarize_scores(final),
                 best_interval=t_interval(final),
                 average_best=unit.sign * fmean(means[name]),
                 trials_to_match_random=reached,

@@ -60,12 +60,12 @@ def compute_ablation(runs: Mapping[str, Mapping[str, RunRecord]]) -> Ablation:
     """
     first = next(record for by_seed in runs.values() for record in by_seed.values())
     task = first.config.unit_config.task
-    experiments = tuple(_summarise(name, by_seed) for name, by_seed in runs.items() if by_seed)
+    experiments = tuple(_summarize(name, by_seed) for name, by_seed in runs.items() if by_seed)
     device = first.environment.get("device", "unknown")
     return Ablation(task.metric, task.direction, device, experiments)
 
 
-def _summarise(name: str, by_seed: Mapping[str, RunRecord]) -> ExperimentResult:
+def _summarize(name: str, by_seed: Mapping[str, RunRecord]) -> ExperimentResult:
     finished = {s: r for s, r in by_seed.items() if r.status == "finished"}
     scores = {s: r.search_score for s, r in finished.items() if r.search_score is not None}
     costs = [record.cost for record in finished.values() if record.cost is not None]
@@ -203,7 +203,7 @@ def draw_costs(
 
 
 def _marker(style: MethodStyle) -> dict[str, Any]:
-    return {"symbol": style.symbol, "size": 11, "color": style.colour}
+    return {"symbol": style.symbol, "size": 11, "color": style.color}
 
 
 def _is_beaten(one: ExperimentResult, all_: list[ExperimentResult], sign: float) -> bool:

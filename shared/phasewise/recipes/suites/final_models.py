@@ -8,7 +8,7 @@ from phasewise.recipes.suites.settings import Experiment, Suite
 from phasewise.recipes.suites.study import find_experiment
 from phasewise.runs import UnitPaths
 from phasewise.settings import ALL_SHARD, Study
-from phasewise.statistics import summarise_scores
+from phasewise.statistics import summarize_scores
 from phasewise.summaries import Optimum, read_optimum, write_optimum
 from phasewise.unit_runs import read_runs
 
@@ -59,7 +59,7 @@ def _describe_experiment(
         for role in ("trial", "confirm")
     )
     seeds = [r.search_score for r in confirmations if r.search_score is not None]
-    confirmed = summarise_scores(seeds)
+    confirmed = summarize_scores(seeds)
     score = next((r.search_score for r in trials if r.search_score is not None), None)
     return optimum.model_copy(
         update={

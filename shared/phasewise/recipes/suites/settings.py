@@ -1,7 +1,7 @@
 """Suites of experiments: one YAML file each, in the form of the LoRA efficiency study.
 
 ``experiments`` lists configurations; a hyperparameter above the list holds for all. A suite becomes
-a study: what differs in kind (precision, quantisation, DoRA) makes methods, what differs in a
+a study: what differs in kind (precision, quantization, DoRA) makes methods, what differs in a
 hyperparameter a grid.
 """
 

@@ -38,7 +38,7 @@ class CompiledAdamW:
     Args:
         kernel: ``adamw``.
         optimizer: AdamW without state; its groups' learning rates are read at every step.
-        parameters: All of the optimiser's; they stay where they are.
+        parameters: All of the optimizer's; they stay where they are.
         max_norm: L2 norm to which all gradients together are clipped.
     """
 
@@ -92,7 +92,7 @@ class CompiledAdamW:
 def compile_adamw(
     optimizer: torch.optim.Optimizer, parameters: Sequence[torch.Tensor], max_norm: float
 ) -> CompiledAdamW | None:
-    """Returns what makes an optimiser's steps; None where PyTorch must: see ``CompiledAdamW``."""
+    """Returns what makes an optimizer's steps; None where PyTorch must: see ``CompiledAdamW``."""
     groups = optimizer.param_groups
     is_plain = type(optimizer) is torch.optim.AdamW and not optimizer.state
     if not is_plain or any(group["amsgrad"] or group["maximize"] for group in groups):

@@ -1,4 +1,4 @@
-// Layer normalisation of a sum, and its way back; the weights do not train.
+// Layer normalization of a sum, and its way back; the weights do not train.
 #pragma once
 
 #include <cmath>
@@ -37,7 +37,7 @@ inline float sum_line(long width, Get get) {
     return add_up(sum);
 }
 
-// sums = rows + dropped branch; out = the sums normalised. All are (count, width).
+// sums = rows + dropped branch; out = the sums normalized. All are (count, width).
 template <typename T>
 void normalize(const T* branch, const Dropped& dropped, const T* rows, T* sums, Moments* moments,
                T* out, long count, long width, const Norm& norm, float epsilon) {

@@ -17,7 +17,7 @@ typedef uint16_t PartHalves __attribute__((vector_size(REGISTER * 2), aligned(2)
 // Bytes of rows that stay in the second-level cache, beside a panel and the next one.
 constexpr long BLOCK_BYTES = 400 << 10;
 
-// How elements are multiplied: GROUP neighbours in k at once.
+// How elements are multiplied: GROUP neighbors in k at once.
 template <typename T>
 struct Elements {
     static constexpr long GROUP = 1;

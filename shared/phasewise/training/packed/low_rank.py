@@ -48,9 +48,9 @@ def find_row_norms(
     Args:
         pairs: Of one layer; all but DoRA's have None.
         frozen: The layer.
-        trains: Whether a step of the optimiser may follow. If not, the norms are kept for the next
+        trains: Whether a step of the optimizer may follow. If not, the norms are kept for the next
             pass; the next one that trains forgets them (versions of the tensors would not tell: a
-            fused optimiser does not count them up).
+            fused optimizer does not count them up).
     """
     dora = [pair for pair in pairs if pair.magnitude is not None]
     if trains:

@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 
-from phasewise.methods.adapt import initialise_fresh
+from phasewise.methods.adapt import initialize_fresh
 from phasewise.methods.models import BaseModel
 from phasewise.methods.modules import find_biases
 from phasewise.training.dropout import Stream
@@ -209,7 +209,7 @@ class PackedModel:
                 name = type(base.model).__name__
                 raise CannotPackError(f"{name} computes otherwise without padding")
             for name in self._fresh:
-                initialise_fresh(base.model, base.model.get_submodule(name))
+                initialize_fresh(base.model, base.model.get_submodule(name))
         return expected
 
     def _probe(

@@ -1,4 +1,4 @@
-"""One run of a pack: its batches, optimiser and schedule, step by step as transformers' Trainer."""
+"""One run of a pack: its batches, optimizer and schedule, step by step as transformers' Trainer."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -136,7 +136,7 @@ class PackedRun:
 
     @property
     def is_at_end(self) -> bool:
-        """Whether its last optimiser step has been made."""
+        """Whether its last optimizer step has been made."""
         return self._steps_made >= self._steps
 
     def take(self, loss: float, grads: Sequence[torch.Tensor | None], tokens: int) -> None:

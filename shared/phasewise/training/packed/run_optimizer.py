@@ -1,4 +1,4 @@
-"""The optimiser of a run of a pack: gradients of micro-batches in, steps out."""
+"""The optimizer of a run of a pack: gradients of micro-batches in, steps out."""
 
 from collections.abc import Sequence
 

@@ -44,8 +44,8 @@ def test_registered_suites_cover_the_documented_ablations() -> None:
     assert ranks == [4, 8, 16, 32, 64]
     modules = [e.hyperparameters["target_modules"] for e in suites["module_sweep"].experiments]
     assert modules[:3] == ["query+value", "query+key+value+output", "gate+up+down"]
-    quantised = suites["quantization_sweep"]
-    assert {v: quantised.describe_method(v) for v in quantised.variants()} == {
+    quantized = suites["quantization_sweep"]
+    assert {v: quantized.describe_method(v) for v in quantized.variants()} == {
         "lora_4bit": {"base": "lora", "quantization": "nf4"},
         "lora_8bit": {"base": "lora", "quantization": "int8"},
         "lora_bf16": {"base": "lora", "dtype": "bfloat16"},

@@ -126,7 +126,7 @@ def test_every_row_is_a_softmax_of_its_own() -> None:
 
 
 def test_numbers_of_one_row_stay_in_it() -> None:
-    """A run that diverged must not reach its neighbours; filler and its gradient are zeros."""
+    """A run that diverged must not reach its neighbors; filler and its gradient are zeros."""
     case = Case([5, 20, 9])
     layout = _layout(case)
     use_kernels(True)

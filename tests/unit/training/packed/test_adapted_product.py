@@ -65,7 +65,7 @@ def test_outputs_and_gradients_are_those_of_the_plain_formulas(
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_norms_follow_an_optimiser_step() -> None:
+def test_norms_follow_an_optimizer_step() -> None:
     torch.manual_seed(0)
     frozen, pair = nn.Linear(_IN, _OUT).requires_grad_(False), _pair(0.0, is_dora=True)
     rows, product = torch.randn(4, _IN), LinearProduct(frozen, torch.float32)

