@@ -192,6 +192,18 @@ def describe_study(study: Study) -> dict[str, Any]:
 
 
 def claim_folder(study: Study) -> None:
+    """Notes whose results a study's folder holds, before the first of them is written.
+
+    Raises:
+        ConfigError: See ``check_owner``.
+    """
+    check_owner(study)
+    path = study.settings.experiments_path / _STUDY_FILE
+    if not path.exists():
+        write_json(path, describe_study(study))
+
+
+def check_owner(study: Study) -> None:
     """Refuses a study whose folder holds the results of another study file of the same name.
 
     Raises:
@@ -201,9 +213,7 @@ def claim_folder(study: Study) -> None:
     try:
         owner = Path(json.loads(path.read_text(encoding="utf-8"))["file"])
     except (OSError, ValueError, KeyError, TypeError):
-        if not path.exists():
-            write_json(path, describe_study(study))
-        return
+        return  # nobody's yet, or of another version
     if owner.exists() and not owner.samefile(study.path):
         raise ConfigError(
             f"{study.path}: name: '{study.settings.name}' is the name of {owner} too, whose "

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from phasewise.cli.options import DEFAULT_STUDY, ShardOption, StudyOption
+from phasewise.cli.options import DEFAULT_STUDY, ShardOption, StudyOption, load_owned
 from phasewise.errors import ConfigError
 from phasewise.extensions import recipe_constants
 from phasewise.records import write_json
@@ -155,7 +155,7 @@ def status(
     ] = None,
 ) -> None:
     """Print where every unit stands: phase, runs done, best value so far, time left."""
-    loaded = load_study(study)
+    loaded = load_owned(study)
     units = loaded.units_of(vm)
     if watch is None:
         console = Console()

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from phasewise.cli.options import DEFAULT_STUDY, LogOption, StudyOption
+from phasewise.cli.options import DEFAULT_STUDY, LogOption, StudyOption, load_owned
 from phasewise.errors import ConfigError
-from phasewise.settings import load_study
 
 DeviceOption = Annotated[
     Literal["auto", "cpu", "cuda"],
@@ -40,7 +39,7 @@ def train(
     log: LogOption = None,
 ) -> None:
     """Train a final model with the optimum of a unit; a finished one is not trained again."""
-    loaded = load_study(study)
+    loaded = load_owned(study)
     from phasewise.inference.final import train_final
     from phasewise.tuning.progress import ProgressLog
 

@@ -7,7 +7,8 @@ import typer
 
 from phasewise.cli import prewarm
 from phasewise.errors import ConfigError, suggest_nearest
-from phasewise.settings import Study
+from phasewise.settings import Study, load_study
+from phasewise.steps import check_owner
 
 StudyOption = Annotated[
     Path, typer.Option("--study", "-s", help="The study's YAML file.", show_default=True)
@@ -33,6 +34,17 @@ LOOK_PANEL, USE_PANEL = "Look", "Use the result"
 
 #: The default study of a clone, relative to its root.
 DEFAULT_STUDY = Path(prewarm.DEFAULT_STUDY)
+
+
+def load_owned(path: Path) -> Study:
+    """Returns a study whose folder holds no other study's results.
+
+    Raises:
+        ConfigError: See ``load_study`` and ``check_owner``.
+    """
+    study = load_study(path)
+    check_owner(study)
+    return study
 
 
 def require_unit(study: Study, task: str, method: str | None = None) -> None:

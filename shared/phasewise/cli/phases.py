@@ -17,17 +17,18 @@ from phasewise.cli.options import (
     ShardOption,
     StudyOption,
     TaskOption,
+    load_owned,
     require_unit,
 )
 from phasewise.errors import RecordError
 from phasewise.records import RECORD_FILE, RunRecord
 from phasewise.runs import UnitPaths
-from phasewise.settings import ALL_SHARD, Study, load_study
+from phasewise.settings import ALL_SHARD, Study
 
 
 def baselines(task: TaskOption, study: StudyOption = DEFAULT_STUDY, log: LogOption = None) -> None:
     """Phase 0 of a task: majority class, TF-IDF + logistic regression, frozen encoder."""
-    loaded = load_study(study)
+    loaded = load_owned(study)
     require_unit(loaded, task)
     from phasewise.training.baselines import write_task_baselines
     from phasewise.tuning.progress import ProgressLog
@@ -79,7 +80,7 @@ def report(
     ] = "main",
 ) -> None:
     """Write report.html, RESULTS.md, tables and figures from the records."""
-    loaded = load_study(study)
+    loaded = load_owned(study)
     units = loaded.units_of(vm)
     _require_runs(loaded, units)
     from phasewise.report import build_report
@@ -100,7 +101,7 @@ def _require_runs(study: Study, units: list[tuple[str, str]]) -> None:
 
 
 def _load_unit(path: Path, task: str, method: str) -> Study:
-    study = load_study(path)
+    study = load_owned(path)
     require_unit(study, task, method)
     return study
 

@@ -11,10 +11,11 @@ from phasewise.cli.options import (
     MethodOption,
     StudyOption,
     TaskOption,
+    load_owned,
     require_unit,
 )
 from phasewise.cli.phases import tracking
-from phasewise.settings import Study, load_study
+from phasewise.settings import Study
 
 
 def search(
@@ -24,7 +25,7 @@ def search(
     log: LogOption = None,
 ) -> None:
     """Phase 1: the hyperparameter search of a unit; run it again to resume."""
-    loaded = load_study(study)
+    loaded = load_owned(study)
     require_unit(loaded, task, method)
     from phasewise.tuning.narrowing import unfinished_sources
 

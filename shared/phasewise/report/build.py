@@ -10,7 +10,7 @@ from phasewise.report.content import ReportContent, gather_content
 from phasewise.report.page import render_html, render_markdown
 from phasewise.report.verdict_table import render_verdicts
 from phasewise.settings import Study
-from phasewise.steps import mark_report, report_hash
+from phasewise.steps import claim_folder, mark_report, report_hash
 
 #: Which figures are also written as files, for papers: each takes a third of a second.
 FigureFiles = Literal["none", "main", "all"]
@@ -33,8 +33,9 @@ def build_report(
         ``figures/``.
 
     Raises:
-        ConfigError: A unit is not of the study.
+        ConfigError: A unit is not of the study, or the folder is another study's.
     """
+    claim_folder(study)
     folder = study.settings.analysis_path
     content = gather_content(study, units)
     _write_tables(content, folder / "tables")

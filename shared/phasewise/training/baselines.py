@@ -15,6 +15,7 @@ from phasewise.runs import (
     task_hash,
 )
 from phasewise.settings import Study, TaskSettings
+from phasewise.steps import claim_folder
 from phasewise.summaries import Baseline, TaskBaselines, read_task_baselines, write_summary
 from phasewise.tasks.data import TaskData, load_task_data, open_report_data
 from phasewise.tasks.examples import EvalSet, Example
@@ -44,8 +45,9 @@ def write_task_baselines(study: Study, task: str) -> TaskBaselines:
 
     Raises:
         DataError: The task's data are missing or malformed.
-        ConfigError: The model cannot be found.
+        ConfigError: The model cannot be found, or the folder is another study's.
     """
+    claim_folder(study)
     path, settings_hash = task_baselines_path(study, task), task_hash(study, task)
     known = read_task_baselines(path)
     if known is not None and known.settings_hash == settings_hash:

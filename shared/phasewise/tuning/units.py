@@ -24,6 +24,7 @@ from phasewise.runs import (
     phase_hash,
 )
 from phasewise.settings import Hyperparameters, Study, describe_meaning
+from phasewise.steps import claim_folder
 from phasewise.training.choice import EngineChoice, choose_engine, find_shared_cost
 from phasewise.training.hardware import describe_crowding
 from phasewise.training.interface import RunJob
@@ -184,9 +185,11 @@ def open_session(
         on_record: Told of each ended run, from another thread.
 
     Raises:
-        ConfigError: The study asks for the packed engine by name, and the unit cannot be packed.
+        ConfigError: The study asks for the packed engine by name, and the unit cannot be packed, or
+            its folder is another study's.
     """
     _check_engine(unit)
+    claim_folder(unit.study)
     progress = ProgressLog(unit.label, log, console=console)
     settings = unit.study.settings
     workers_log = log.with_suffix(".workers.log") if log else unit.paths.root / "workers.log"
