@@ -18,7 +18,7 @@ RETIRED = {
     r"Trunk|Bypass|take_tokens": "FusedEncoder, direct gradients, unpad",
     r"Updates|Room": "RunOptimizer, slots",
     r"open_report_set": "open_report_data",
-    r"\w*(?:[Cc]olour|[Ss]ummaris|[Tt]okenis|[Qq]uantis|[Oo]ptimis(?!m)|[Ii]nitialis)\w*": "-or, -ize",
+    r"\w*(?:[Cc]olour|[Ss]ummaris|[Tt]okenis|[Qq]uantis|[Oo]ptimis(?!m)|[Ii]nitialis)\w*": "-ize",
     r"FACTS|REQUIREMENTS|DESIGN(?!_RUNS|_FOLDER)|document 00\d": "the fact itself and its source",
 }
 
