@@ -7,7 +7,7 @@ from phasewise.figures import MethodStyle, assign_styles
 from phasewise.report.columns import Table
 from phasewise.report.detection import describe_detection, find_detection
 from phasewise.report.drawing import Drawing, draw_figures
-from phasewise.report.evidence import TaskEvidence, gather_evidence
+from phasewise.report.evidence import TaskEvidence, UnitEvidence, gather_evidence
 from phasewise.report.figure_list import TASK_FIGURES
 from phasewise.report.findings import TaskFinding, find_overall, find_task
 from phasewise.report.learning import describe_not_learned, find_not_learned
@@ -27,7 +27,7 @@ from phasewise.report.sections import UnitSection, build_unit_section
 from phasewise.report.traces import RunRow, TaskTrace, trace_tasks
 from phasewise.report.unit_table import UnitRow, build_unit_row, build_unit_table
 from phasewise.report.verdict_table import build_verdict_table
-from phasewise.report.verdicts import Verdict, judge_tasks
+from phasewise.report.verdicts import Verdict, count_comparisons, judge_tasks
 from phasewise.settings import Study
 
 
@@ -39,6 +39,7 @@ class ReportContent:
     description: str
     scope: str  # how many tasks, methods and runs, in words
     findings: tuple[TaskFinding, ...]
+    comparisons: int  # that the study plans, and its corrections count
     verdict_table: Table[Verdict]
     task_drawings: Mapping[str, tuple[Drawing, ...]]  # task to its figures
     styles: Mapping[str, MethodStyle]
@@ -81,16 +82,19 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
         build_unit_section(study, unit, styles[unit.method], row.state)
         for unit, row in zip(found, rows, strict=True)
     ]
-    verdicts = judge_tasks(tasks)
+    planned = count_comparisons(study)
+    verdicts = judge_tasks(tasks, planned)
     overall = find_overall(tasks, verdicts)
     findings = [find_task(study, task, verdicts) for task in tasks]
-    notes = [describe_not_learned(each) for task in tasks for each in find_not_learned(task)]
+    notes = _describe_part(study, found, planned)
+    notes += [describe_not_learned(each) for task in tasks for each in find_not_learned(task)]
     notes += [note for task in tasks for note in task.notes]
     return ReportContent(
         name=study.settings.name,
         description=study.settings.description,
         scope=_describe_scope(study, tasks),
         findings=(*filter(None, [overall]), *findings),
+        comparisons=planned,
         verdict_table=build_verdict_table(verdicts),
         task_drawings=drawings,
         styles=styles,
@@ -113,13 +117,22 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
     )
 
 
+def _describe_part(study: Study, units: Sequence[UnitEvidence], planned: int) -> list[str]:
+    """Says that the report is of a part of the study, if so."""
+    whole = len(study.tasks) * len(study.methods)
+    if len(units) == whole:
+        return []
+    words = f"Partial: this report shows {len(units)} of the study's {whole} units."
+    if planned:
+        words += f" Its verdicts are corrected for all {planned} comparisons of the study."
+    return [words]
+
+
 def _describe_scope(study: Study, tasks: Sequence[TaskEvidence]) -> str:
     units = [unit for task in tasks for unit in task.units]
     runs = sum(len(records) for unit in units for records in unit.records.values())
     methods = len({unit.method for unit in units})
-    whole = len(study.tasks) * len(study.methods)
-    part = "" if len(units) == whole else f" ({len(units)} of the study's {whole} units)"
-    return f"{_count(len(tasks), 'task')}, {_count(methods, 'method')}, {_count(runs, 'run')}{part}"
+    return f"{_count(len(tasks), 'task')}, {_count(methods, 'method')}, {_count(runs, 'run')}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -55,7 +55,7 @@ def find_task(study: Study, task: TaskEvidence, verdicts: Sequence[Verdict]) -> 
     if not chosen:
         words = f"{task.task}: {_describe_mean(best)}; there is no other method to compare it with."
         return TaskFinding(task.task, words, tuple(details), tuple(sources))
-    sentences = [describe_verdict(verdict, len(verdicts)) for verdict in chosen]
+    sentences = [describe_verdict(verdict) for verdict in chosen]
     details = [*sentences[1:], *list_cautions(chosen), *details]
     return TaskFinding(task.task, sentences[0], tuple(details), (*_list_pairs(chosen), *sources))
 
@@ -104,7 +104,7 @@ def find_overall(tasks: Sequence[TaskEvidence], verdicts: Sequence[Verdict]) -> 
     if not chosen:
         words = "Over all tasks: the methods that have learned share no seeds on every task."
         return TaskFinding(ALL_TASKS, words, (*spread, *left_out))
-    sentences = [describe_verdict(verdict, len(verdicts)) for verdict in chosen]
+    sentences = [describe_verdict(verdict) for verdict in chosen]
     details = (*sentences[1:], *list_cautions(chosen), *spread, *left_out)
     return TaskFinding(ALL_TASKS, sentences[0], details, tuple(_list_pairs(chosen)))
 

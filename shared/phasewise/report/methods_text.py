@@ -122,7 +122,7 @@ def _describe_statistics(verdicts: Sequence[Verdict]) -> list[str]:
         + (" and examples" if crossed else "")
         + f"; intervals (95 %) and p-values are those of a t test over {over}"
         + (f" {how}" if crossed else "")
-        + f", corrected by Holm's method for all {len(verdicts)} comparisons"
+        + f", corrected by Holm's method for all {verdicts[0].family_size} comparisons"
         + f"{cite(['holm1979simple'])}. P(A > B) is the Mann-Whitney estimate with Newcombe's "
         + f"interval{cite(['newcombe2006confidence'])}."
     ]

@@ -48,7 +48,7 @@ def trace_pairs(
         PairTrace(
             anchor=name_pair(verdict),
             title=f"{verdict.task}: {verdict.first} minus {verdict.second}",
-            how=_describe(verdict, len(verdicts)),
+            how=_describe(verdict),
             pairs=_pair_runs(units, verdict),
             parts=_list_parts(verdict, verdicts, pooled),
         )
@@ -87,7 +87,7 @@ def _list_parts(
     )
 
 
-def _describe(verdict: Verdict, comparisons: int) -> str:
+def _describe(verdict: Verdict) -> str:
     """Says by which steps the verdict's numbers follow from the runs."""
     found = verdict.comparison
     if found is None:
@@ -106,7 +106,7 @@ def _describe(verdict: Verdict, comparisons: int) -> str:
         f"{words}; standard error {_show_root(scale, found.standard_error**2)} {unit} "
         f"({' and '.join(parts)}, added in squares); Student's t with "
         f"{found.degrees_of_freedom or 0.0:.1f} degrees of freedom gives {interval} "
-        f"and p = {show_p(found.p_value)}; Holm over {comparisons} comparisons makes it "
+        f"and p = {show_p(found.p_value)}; Holm over {verdict.family_size} comparisons makes it "
         f"{show_p(verdict.holm_p)}. Bootstrap over seeds and examples, for comparison: "
         f"{'none' if verdict.bootstrap is None else scale.show_interval(verdict.bootstrap)}. "
         f"P({verdict.first} > {verdict.second}) = {verdict.prob_superiority:.2f} counts every run "

@@ -35,13 +35,8 @@ class Scale:
         return f"[{self.show(interval.low)}, {self.show(interval.high)}]"
 
 
-def describe_verdict(verdict: Verdict, comparisons: int) -> str:
-    """Returns the verdict as one sentence.
-
-    Args:
-        verdict: The better method first.
-        comparisons: How many the report makes, which the Holm correction counts.
-    """
+def describe_verdict(verdict: Verdict) -> str:
+    """Returns the verdict, the better method first, as one sentence."""
     where = "over all tasks" if verdict.task == ALL_TASKS else f"on {verdict.task}"
     pair, found = f"{verdict.first} and {verdict.second}", verdict.comparison
     if found is None:
@@ -67,7 +62,10 @@ def describe_verdict(verdict: Verdict, comparisons: int) -> str:
     alone = ""
     if (found.p_value or 1.0) <= 0.05:
         p = show_p(verdict.holm_p)
-        alone = f" by itself it would count, but not as one of {comparisons} comparisons (p = {p});"
+        alone = (
+            " by itself it would count, but not as one of "
+            f"{verdict.family_size} comparisons (p = {p});"
+        )
     resolve = _resolve(found, scale, across)
     return f"{pair} cannot be told apart {where}: difference {shown};{alone}{resolve}."
 

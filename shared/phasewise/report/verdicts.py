@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import scipy
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from phasewise.report.evidence import TaskEvidence
 from phasewise.report.example_values import SeedKey, Values, tabulate
 from phasewise.report.learning import nobody_learned
-from phasewise.settings import is_in_points
+from phasewise.settings import Study, is_in_points
 from phasewise.statistics import (
     Bounds,
     Comparison,
@@ -47,10 +48,11 @@ class Verdict:
     welch_p: float | None  # unpaired
     examples_missing: str  # why the examples are not resampled; empty if they are
     holm_p: float | None = None
+    family_size: int = 1  # comparisons that the correction counts
 
     @property
     def beats(self) -> bool:
-        """Whether the first is better at 5 %, corrected for all comparisons of the report."""
+        """Whether the first is better at 5 %, corrected for all comparisons that are planned."""
         return self.holm_p is not None and self.holm_p <= LEVEL
 
     @property
@@ -77,17 +79,33 @@ class _Judged:
     table: Array | None
 
 
-def judge_tasks(tasks: Sequence[TaskEvidence]) -> tuple[Verdict, ...]:
+def count_comparisons(study: Study) -> int:
+    """Returns how many comparisons a study plans: each pair of methods on each task, and pooled."""
+    pooled = sum(is_in_points(task.metric) for task in study.tasks.values()) > 1
+    return comb(len(study.methods), 2) * (len(study.tasks) + pooled)
+
+
+def judge_tasks(tasks: Sequence[TaskEvidence], planned: int = 0) -> tuple[Verdict, ...]:
     """Returns the verdict on every pair of methods that have a score, task by task, then pooled.
 
-    The better method of a pair comes first. Holm's correction is over all verdicts returned.
+    The better method of a pair comes first.
+
+    Args:
+        tasks: Those of the report, which may be a part of the study.
+        planned: Comparisons of the whole study. Holm's correction counts them all, so that a
+            verdict on a part of the study is not bolder than the same one on the whole.
     """
     single = [judged for task in tasks for judged in _judge_task(task)]
     verdicts = [judged.verdict for judged in single] + _pool_tasks(tasks, single)
     comparisons = [verdict.comparison for verdict in verdicts]
-    corrected = correct_holm([None if each is None else each.p_value for each in comparisons])
+    size = max(planned, len(verdicts))
+    corrected = correct_holm(
+        [None if each is None else each.p_value for each in comparisons], family_size=size
+    )
     judged = zip(verdicts, corrected, strict=True)
-    return tuple(put_better_first(replace(verdict, holm_p=p)) for verdict, p in judged)
+    return tuple(
+        put_better_first(replace(verdict, holm_p=p, family_size=size)) for verdict, p in judged
+    )
 
 
 def _judge_task(task: TaskEvidence) -> list[_Judged]:

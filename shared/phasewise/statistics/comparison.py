@@ -188,18 +188,19 @@ def bootstrap_crossed(tasks: Sequence[Array], *, resamples: int = 1999, seed: in
     return Interval(float(low), float(high))
 
 
-def correct_holm(p_values: Sequence[float | None]) -> list[float | None]:
+def correct_holm(p_values: Sequence[float | None], *, family_size: int = 0) -> list[float | None]:
     """Returns Holm's step-down p-values (Scandinavian Journal of Statistics 6, 1979).
 
     Args:
         p_values: Of all comparisons made; None where a comparison has none, which stays None and
             is not counted.
+        family_size: How many were planned, where these may be a part; never fewer than these.
     """
     known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
-    largest = 0.0
+    largest, total = 0.0, max(family_size, len(known))
     for rank, (p, index) in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - rank) * p))
+        largest = max(largest, min(1.0, (total - rank) * p))
         adjusted[index] = largest
     return adjusted
 

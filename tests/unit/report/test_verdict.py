@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from phasewise.report import build_report
+from phasewise.report.content import gather_content
 from phasewise.report.evidence import gather_evidence
 from phasewise.report.sentences import describe_seeds, describe_verdict
 from phasewise.report.verdicts import ALL_TASKS, Verdict, judge_tasks
@@ -117,6 +118,25 @@ def test_tasks_are_pooled_and_all_are_corrected_together(two_tasks: Study) -> No
     assert all(float(row["difference"]) >= 0 for row in rows)
 
 
+def test_a_part_of_a_study_says_so_and_is_no_bolder_than_the_whole(two_tasks: Study) -> None:
+    for task, seed in ((TASK, 0), (OTHER, 1)):
+        rates = {"lora": 0.84, "full_finetune": 0.80, "dora": 0.80}
+        _write(two_tasks, task, _draw(rates, seeds=6, seed=seed))
+    units = [(TASK, "lora"), (TASK, "dora")]
+    (alone,) = gather_content(two_tasks, units).verdicts
+    whole = gather_content(two_tasks, two_tasks.units_of("all"))
+    assert alone.comparison is not None
+    assert alone.holm_p == pytest.approx(min(1.0, 9 * (alone.comparison.p_value or 0.0)))
+    pair = {"lora", "dora"}
+    (same,) = [v for v in whole.verdicts if v.task == TASK and {v.first, v.second} == pair]
+    assert (same.holm_p or 0.0) <= (alone.holm_p or 0.0)
+    text = (build_report(two_tasks, units).parent / "RESULTS.md").read_text("utf-8")
+    said = "Partial: this report shows 2 of the study's 6 units. Its verdicts are corrected for all"
+    assert f"{said} 9 comparisons of the study." in text
+    assert "Holm's correction for all 9 comparisons." in text
+    assert not any(note.startswith("Partial") for note in whole.notes)
+
+
 def test_a_method_missing_on_a_task_is_named_and_not_pooled(two_tasks: Study) -> None:
     rates = {"lora": 0.84, "full_finetune": 0.80}
     _write(two_tasks, TASK, _draw({**rates, "dora": 0.80}, seeds=6))
@@ -167,7 +187,7 @@ def test_nothing_said_leaves_the_scale(pair: Study) -> None:
     assert verdict.comparison is not None
     assert verdict.comparison.interval == (-1, 1)
     assert verdict.comparison.detectable is None
-    said = describe_verdict(verdict, 1)
+    said = describe_verdict(verdict)
     assert "no difference on this scale could be shown" in said
     assert said.endswith("; more than 100 seeds (not worth it) would resolve 9.0.")
     build_report(pair, pair.units_of("all"))
@@ -258,6 +278,6 @@ def test_of_two_losses_the_lower_one_is_better_example_by_example(
     assert verdict.examples_missing == ""
     assert verdict.beats
     assert verdict.prob_superiority == 1
-    said = describe_verdict(verdict, 1)
+    said = describe_verdict(verdict)
     assert said.startswith(f"{better} beats {worse} on answers by 0.300 eval_loss [")
     assert said.endswith("], lower is better.")

@@ -130,6 +130,7 @@ def test_holm_by_hand() -> None:
         [0.06, 0.04, None, 0.06, 0.06]
     )
     assert correct_holm([0.5, 0.9]) == [1.0, 1.0]
+    assert correct_holm([0.01, 0.02], family_size=9) == pytest.approx([0.09, 0.16])
     assert correct_holm([]) == []
 
 

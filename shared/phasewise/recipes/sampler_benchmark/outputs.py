@@ -148,7 +148,7 @@ def judge_samplers(units: Sequence[tuple[UnitBenchmark, Curves]]) -> tuple[Verdi
     known = [verdict.comparison for verdict in verdicts]
     corrected = correct_holm([None if each is None else each.p_value for each in known])
     return tuple(
-        put_better_first(replace(verdict, holm_p=p))
+        put_better_first(replace(verdict, holm_p=p, family_size=len(verdicts)))
         for verdict, p in zip(verdicts, corrected, strict=True)
     )
 
@@ -202,7 +202,7 @@ def _write_text(
         rows = [row for row in samplers if (row.task, row.method) == (unit.task, unit.method)]
         own = [verdict for verdict in verdicts if verdict.task == _name(unit)]
         parts += [f"## {_name(unit)}", _describe_setting(unit, rows), _table(unit, rows)]
-        parts.append(_list_sentences(rows, own, len(verdicts)))
+        parts.append(_list_sentences(rows, own))
         parts.append(f"![best so far](anytime_{unit.task}_{unit.method}.png)")
     return "\n\n".join(parts) + "\n"
 
@@ -240,9 +240,7 @@ def _table(unit: UnitBenchmark, rows: Sequence[SamplerRow]) -> str:
     return render_markdown_table(Table(columns, tuple(rows))).rstrip("\n")
 
 
-def _list_sentences(
-    rows: Sequence[SamplerRow], verdicts: Sequence[Verdict], comparisons: int
-) -> str:
+def _list_sentences(rows: Sequence[SamplerRow], verdicts: Sequence[Verdict]) -> str:
     """The leader against all others, then random against the rest; all pairs are in the CSV."""
     shown = [rows[0].sampler, CONTROL]
     told = [
@@ -251,5 +249,5 @@ def _list_sentences(
         for verdict in verdicts
         if name in (verdict.first, verdict.second)
     ]
-    sentences = [describe_verdict(verdict, comparisons) for verdict in dict.fromkeys(told)]
+    sentences = [describe_verdict(verdict) for verdict in dict.fromkeys(told)]
     return "\n".join(f"- {sentence}" for sentence in sentences)
