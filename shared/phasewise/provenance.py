@@ -11,6 +11,7 @@ from pathlib import Path
 
 from phasewise.errors import DataError
 from phasewise.settings import FilesSource, HubSource, PackageSource, TaskSettings
+from phasewise.settings.task import reads_quotes
 
 #: Libraries whose version can change a training result; they are part of a run's hash.
 RESULT_LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "datasets")
@@ -88,7 +89,7 @@ def _find_stand_in(file: Path, data_dir: Path | None, task: str, split: str) -> 
 
 
 def fingerprint_data(task: TaskSettings, data_dir: Path | None) -> str:
-    """Returns what identifies a task's data: hashes of its files, or hub id at a revision.
+    """Returns what identifies a task's rows: hashes of its files, or hub id at a revision.
 
     Raises:
         DataError: A file is missing.
@@ -105,6 +106,8 @@ def fingerprint_data(task: TaskSettings, data_dir: Path | None) -> str:
             raise DataError(f"task '{task.name}': split '{split}': no file {file}")
         status = file.stat()
         digest.update(f"{split}:{_hash_file(file, status.st_mtime_ns, status.st_size)}".encode())
+        if not reads_quotes(file, task.quoted):
+            digest.update(b":unquoted")  # other rows of the same bytes
     return f"sha256:{digest.hexdigest()[:32]}"
 
 

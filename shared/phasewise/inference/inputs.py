@@ -108,7 +108,7 @@ def read_inputs(
         DataError: The file cannot be read, a column is missing, an id is empty or given twice, or
             a text is empty; the first row at fault is named, the others are counted.
     """
-    table = read_file(path)
+    table = read_file(path, task.quoted)
     if task.prompt is not None:
         name, ids = _read_ids(table, id_column)
         prompts = [render_prompt(task.prompt, table, index) for index in range(len(ids))]

@@ -44,7 +44,7 @@ def score_file(
         DataError: The file cannot be read, or has a label that the task lacks.
     """
     kind = get_kind(task)
-    examples = kind.parse(task, source.stem, read_file(source))
+    examples = kind.parse(task, source.stem, read_file(source, task.quoted))
     eval_set = tokenize(model, task, examples)
     threshold = model.source.record.threshold if model.source.record else None
     if task.traits.has_contexts and threshold is None:

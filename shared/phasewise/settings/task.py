@@ -30,8 +30,19 @@ class HubSource(Section):
     )
 
 
-class FilesSource(Section):
-    """JSONL, CSV or Parquet files."""
+class LocalSource(Section):
+    """What files have in common, wherever they are."""
+
+    quoted: bool | None = Field(
+        None,
+        description="Whether a cell of a delimited file may stand in double quotes. null: in .csv "
+        "it may, in .tsv a quote is a character like any other (GLUE's form).",
+        json_schema_extra=no_effect("data_fingerprint stands for the rows"),
+    )
+
+
+class FilesSource(LocalSource):
+    """JSONL, CSV, TSV or Parquet files."""
 
     type: Literal["files"] = "files"
     files: dict[str, Path] = Field(
@@ -41,8 +52,8 @@ class FilesSource(Section):
     )
 
 
-class PackageSource(Section):
-    """A CSV, JSONL or Parquet file inside an installed Python package."""
+class PackageSource(LocalSource):
+    """A JSONL, CSV, TSV or Parquet file inside an installed Python package."""
 
     type: Literal["package"] = "package"
     package: str = Field(
@@ -58,6 +69,11 @@ class PackageSource(Section):
         description="Keep only rows with these column values.",
         json_schema_extra=no_effect("data_fingerprint stands for the rows"),
     )
+
+
+def reads_quotes(file: Path, quoted: bool | None) -> bool:
+    """Returns whether quotes in a file are its syntax, not its text; ``quoted`` as in a source."""
+    return file.suffix.lower() != ".tsv" if quoted is None else quoted
 
 
 Source = Annotated[HubSource | FilesSource | PackageSource, Field(discriminator="type")]
@@ -171,6 +187,11 @@ class TaskSettings(Section):
     def traits(self) -> TaskTraits:
         """What sets its kind apart."""
         return TASK_KINDS[self.kind]
+
+    @property
+    def quoted(self) -> bool | None:
+        """Whether its delimited files may hold cells in quotes; None: as their ending says."""
+        return None if isinstance(self.source, HubSource) else self.source.quoted
 
     @property
     def direction(self) -> Direction:

@@ -3,33 +3,42 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from phasewise.errors import DataError, suggest_nearest
+from phasewise.settings.task import reads_quotes
 from phasewise.tasks.table import RowTable
 
 #: The csv module refuses cells above 128 KiB; long documents are longer.
 _LONGEST_CELL = 64 * 1024 * 1024
+_TSV_RULE = "are text in a .tsv; `quoted: true` in the task's source reads them as in a .csv"
 
 
-def read_file(path: Path) -> RowTable:
+def read_file(path: Path, quoted: bool | None = None) -> RowTable:
     """Returns the rows of a data file; its ending tells the format.
+
+    Args:
+        path: The file.
+        quoted: Whether a cell of a delimited file may stand in quotes; None: in .csv, not in .tsv.
 
     Raises:
         DataError: No such file, an unknown ending, not UTF-8, malformed, or without rows.
     """
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
+    ending = path.suffix.lower()
+    if ending not in _ENDINGS:
         raise DataError(
             f"{path}: cannot tell the format of a '{path.suffix}' file; "
-            f"expected {', '.join(_READERS)}"
+            f"expected {', '.join(_ENDINGS)}"
         )
     if not path.is_file():
         others = [file.name for file in path.parent.glob("*")] if path.parent.is_dir() else []
         raise DataError(f"{path}: no such file{suggest_nearest(path.name, others)}")
-    table = reader(path)
+    if ending in _DELIMITERS:
+        table = _read_delimited(path, _DELIMITERS[ending], quoted=reads_quotes(path, quoted))
+    else:
+        table = _READERS[ending](path)
     if not table.rows:
         raise DataError(f"{path}: expected data rows, the file has none")
     return table
@@ -75,10 +84,16 @@ def _parse_object(path: Path, number: int, line: str) -> dict[str, Any]:
     return row
 
 
-def _read_csv(path: Path, delimiter: str = ",") -> RowTable:
+def _read_delimited(path: Path, delimiter: str, *, quoted: bool) -> RowTable:
     """Keeps every cell a string: a review that reads ``NA`` is a text, not a gap."""
     csv.field_size_limit(_LONGEST_CELL)
-    reader = csv.reader(io.StringIO(_read_text(path), newline=""), delimiter=delimiter, strict=True)
+    lines = io.StringIO(_read_text(path), newline="")
+    reader = csv.reader(
+        lines,
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        strict=True,
+    )
     rows: list[dict[str, Any]] = []
     numbers: list[int] = []
     header: list[str] | None = None
@@ -86,9 +101,9 @@ def _read_csv(path: Path, delimiter: str = ",") -> RowTable:
     try:
         for cells in reader:
             if header is None:
-                header = _check_header(path, cells)
+                header = _check_header(path, cells, quoted=quoted)
             elif cells:
-                rows.append(_zip_cells(path, start, header, cells))
+                rows.append(_zip_cells(path, start, header, cells, quoted=quoted))
                 numbers.append(start)
             start = reader.line_num + 1
     except csv.Error as error:
@@ -96,7 +111,7 @@ def _read_csv(path: Path, delimiter: str = ",") -> RowTable:
     return RowTable(str(path), rows, numbers, "line")
 
 
-def _check_header(path: Path, cells: list[str]) -> list[str]:
+def _check_header(path: Path, cells: list[str], *, quoted: bool) -> list[str]:
     header = [cell.strip() for cell in cells]
     if len(header) == 1 and (found := [mark for mark in ";\t|" if mark in header[0]]):
         raise DataError(
@@ -104,22 +119,23 @@ def _check_header(path: Path, cells: list[str]) -> list[str]:
             f"{found[0]!r}: expected commas in a .csv, tabs in a .tsv; save the file that way"
         )
     for name in header:
+        if not quoted and len(name) > 1 and name[0] == name[-1] == '"':
+            raise DataError(f"{path}: line 1: {name} stands in quotes, which {_TSV_RULE}")
         if header.count(name) > 1:
             raise DataError(f"{path}: line 1: column '{name}' twice; expected each name once")
     return header
 
 
-def _zip_cells(path: Path, line: int, header: list[str], cells: list[str]) -> dict[str, Any]:
+def _zip_cells(
+    path: Path, line: int, header: list[str], cells: list[str], *, quoted: bool
+) -> dict[str, Any]:
     if len(cells) != len(header):
+        quotes = "a text with commas or line breaks needs quotes"
         raise DataError(
             f"{path}: line {line}: expected {len(header)} cells ({', '.join(header)}), "
-            f"got {len(cells)}; a text with commas or line breaks needs quotes"
+            f"got {len(cells)}; {quotes if quoted else f'quotes {_TSV_RULE}'}"
         )
     return dict(zip(header, cells, strict=True))
-
-
-def _read_tsv(path: Path) -> RowTable:
-    return _read_csv(path, delimiter="\t")
 
 
 def _read_parquet(path: Path) -> RowTable:
@@ -134,10 +150,11 @@ def _read_parquet(path: Path) -> RowTable:
     return RowTable(str(path), rows, range(1, len(rows) + 1), "row")
 
 
-_READERS: dict[str, Callable[[Path], RowTable]] = {
+_READERS: Mapping[str, Callable[[Path], RowTable]] = {
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
     ".parquet": _read_parquet,
 }
+#: Endings of delimited files to what stands between their cells.
+_DELIMITERS: Mapping[str, str] = {".csv": ",", ".tsv": "\t"}
+_ENDINGS = (*_READERS, *_DELIMITERS)

@@ -36,7 +36,7 @@ def _read_local(task: TaskSettings, split: str, data_dir: Path | None) -> RowTab
     files = source_files(task, data_dir)
     if split not in files:
         raise DataError(f"source has no split '{split}'{suggest_nearest(split, files)}")
-    table = read_file(files[split])
+    table = read_file(files[split], task.quoted)
     if isinstance(task.source, PackageSource):
         return _keep_where(table, task.source)
     return table
