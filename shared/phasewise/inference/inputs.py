@@ -92,6 +92,21 @@ def task_of_model(
     return task.model_copy(update=changes)
 
 
+def plain_prompt(source: ModelFolder, tokenizer: Any, columns: Sequence[str]) -> PromptSettings:
+    """Returns columns as they are, in the form of chat that a model was trained in.
+
+    Without a record that is the tokenizer's chat template, if it has one.
+    """
+    template = "\n\n".join(f"{{{column}}}" for column in columns)
+    record = source.record
+    trained = None if record is None else record.config.unit_config.task.prompt
+    if trained is not None:
+        alone = {"template": template, "template_without": None, "system": None}
+        return trained.model_copy(update=alone)
+    is_chat = bool(getattr(tokenizer, "chat_template", None))
+    return PromptSettings(template=template, chat="model" if is_chat else "none")
+
+
 def read_inputs(
     path: Path, task: TaskSettings, *, id_column: str | None, allow_empty: bool = False
 ) -> InputRows:
@@ -164,9 +179,7 @@ def _build_prompt(source: ModelFolder, text: Sequence[str]) -> PromptSettings:
             raise ConfigError(
                 f"--text {column}: expected a name of letters, digits and _ for a prompt's column"
             )
-    is_chat = bool(getattr(load_tokenizer(source.base), "chat_template", None))
-    template = "\n\n".join(f"{{{column}}}" for column in text)
-    return PromptSettings(template=template, chat="model" if is_chat else "none")
+    return plain_prompt(source, load_tokenizer(source.base), text)
 
 
 def _prompt_columns(task: TaskSettings) -> tuple[str, ...]:

@@ -11,8 +11,11 @@ from pydantic import Field, ValidationError, field_validator
 from transformers import GenerationConfig
 
 from phasewise.errors import ConfigError
+from phasewise.inference.inputs import plain_prompt
 from phasewise.inference.loading import LoadedModel
 from phasewise.settings import REGISTRY, Section, read_yaml
+from phasewise.tasks.chat import tokenize_turns
+from phasewise.tasks.prompts import RenderedPrompt
 from phasewise.training.device import wait_for_device
 
 CAUSAL = "AutoModelForCausalLM"
@@ -87,7 +90,8 @@ def read_suite(path: Path) -> PromptSuite:
 def answer_suite(model: LoadedModel, suite: PromptSuite) -> tuple[PromptAnswer, ...]:
     """Returns the model's greedy answers, one prompt at a time, each timed.
 
-    A chat model (one whose tokenizer has a chat template) gets its template.
+    A model is asked in the form of chat that it was trained in; without a record that is its
+    tokenizer's chat template, if it has one.
 
     Raises:
         ConfigError: The model is no causal language model.
@@ -150,11 +154,8 @@ def _generate(model: LoadedModel, prompt: str, max_new_tokens: int) -> tuple[lis
 
 
 def _encode(model: LoadedModel, prompt: str) -> dict[str, torch.Tensor]:
-    if getattr(model.tokenizer, "chat_template", None):
-        text = model.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-        )
-        encoded = model.tokenizer(text, add_special_tokens=False, return_tensors="pt")
-    else:
-        encoded = model.tokenizer(prompt, return_tensors="pt")
-    return {name: encoded[name] for name in ("input_ids", "attention_mask")}
+    """Returns the tokens that a task's prompt of the same words would have in training."""
+    form = plain_prompt(model.source, model.tokenizer, ("prompt",))
+    (turn,) = tokenize_turns(form, [(RenderedPrompt("", prompt), "")], model.tokenizer)
+    ids = torch.tensor([[*turn.start, *turn.prompt]])
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}

@@ -1,5 +1,6 @@
 """How a row of an instruction task becomes a prompt, and what is generated from it."""
 
+import datetime
 from string import Formatter
 from typing import Literal
 
@@ -48,6 +49,16 @@ class PromptSettings(Section):
         "none",
         description="none: plain text. model: the tokenizer's own chat template. Else the "
         "template of that name, for models that bring none.",
+    )
+    date: datetime.date = Field(
+        datetime.date(2024, 7, 26),
+        description="What a chat template that prints today's date prints, every day (the date "
+        "that Llama 3's falls back on).",
+    )
+    thinking: bool = Field(
+        False,
+        description="Whether responses bring the model's thoughts (<think>…</think>). false: what "
+        "a chat template writes before a response to say that there are none is of the prompt.",
     )
     too_long: Literal["cut", "refuse"] = Field(
         "cut",

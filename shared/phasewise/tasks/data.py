@@ -86,7 +86,8 @@ def load_task_data(
         splits = load_splits(config, subset_seed)
         eval_set = kind.tokenize_eval(splits.search, tokenizer, task)
         cuts = _describe_cuts(task, "search set", splits.search, tokenizer)
-        return replace(eval_set, notes=(*splits.messages, *cuts))
+        form = kind.describe_prompts(tokenizer, task) if isinstance(kind, Instruction) else ()
+        return replace(eval_set, notes=(*splits.messages, *cuts, *form))
 
     search = load_or_build(f"{key}-search", _build_search)
     at_length = "" if train_length is None else f"-{train_length}"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from phasewise.errors import ConfigError, DataError, InfeasibleRunError
 from phasewise.settings import GENERATED_METRICS, TASK_KINDS, TaskSettings
+from phasewise.tasks.chat import TurnTokens, find_closed_thoughts, tokenize_turns
 from phasewise.tasks.examples import (
     EvalSet,
     Example,
@@ -18,8 +19,8 @@ from phasewise.tasks.examples import (
     ResponseOutputs,
     Scored,
 )
-from phasewise.tasks.prompts import RenderedPrompt, read_text, render_prompt, write_turns
-from phasewise.tasks.response_rules import RESPONSE_RULES
+from phasewise.tasks.prompts import RenderedPrompt, read_text, render_prompt
+from phasewise.tasks.response_rules import score_response
 from phasewise.tasks.table import RowTable
 
 #: Targets that carry no loss.
@@ -105,6 +106,13 @@ class Instruction:
             if lines
         )
 
+    def describe_prompts(self, tokenizer: Any, task: TaskSettings) -> tuple[str, ...]:
+        """Returns what the chat template does that a person may not expect."""
+        assert task.prompt is not None
+        end = find_closed_thoughts(task.prompt, tokenizer)
+        said = f"every prompt ends in {end!r}, as the chat template has it; none of it is scored"
+        return (said,) if end else ()
+
     def score(
         self,
         task: TaskSettings,
@@ -123,7 +131,7 @@ class Instruction:
         values = {}
         for name in generated_metrics(task) if outputs.texts is not None else ():
             pairs = zip(outputs.texts or (), examples, strict=True)
-            values[name] = np.array([RESPONSE_RULES[name](said, e.texts[2]) for said, e in pairs])
+            values[name] = np.array([score_response(name, said, e.texts[2]) for said, e in pairs])
             metrics[name] = float(values[name].mean())
         return Scored(metrics, _describe_predictions(task, examples, outputs, values))
 
@@ -149,32 +157,26 @@ def writes_for_search(task: TaskSettings) -> bool:
 def _encode(examples: Sequence[Example], tokenizer: Any, task: TaskSettings) -> list[_Lesson]:
     _check_room(tokenizer, task)
     assert task.prompt is not None
-    turns = [
-        write_turns(task, RenderedPrompt(*example.texts[:2]), example.texts[2], tokenizer)
-        for example in examples
-    ]
-    if not turns:
-        return []
-    # A chat template writes the special tokens itself.
-    plain = task.prompt.chat == "none"
-    prompts = tokenizer([asked for asked, _ in turns], add_special_tokens=plain)["input_ids"]
-    answers = tokenizer([answer for _, answer in turns], add_special_tokens=False)["input_ids"]
-    lessons = [_fit(p, a, tokenizer, task) for p, a in zip(prompts, answers, strict=True)]
+    conversations = [(RenderedPrompt(*example.texts[:2]), example.texts[2]) for example in examples]
+    try:
+        turns = tokenize_turns(task.prompt, conversations, tokenizer)
+    except ConfigError as error:
+        raise ConfigError(f"task '{task.name}': {error}") from error
+    lessons = [_fit(turn, tokenizer, task) for turn in turns]
     if task.prompt.too_long == "refuse":
         _refuse_long(examples, lessons, task)
     return lessons
 
 
-def _fit(prompt: list[int], answer: list[int], tokenizer: Any, task: TaskSettings) -> _Lesson:
-    end = tokenizer.eos_token_id
-    if prompt and prompt[-1] == end and len(prompt) > 1:
-        prompt = prompt[:-1]  # added by tokenizers that end every text
+def _fit(turn: TurnTokens, tokenizer: Any, task: TaskSettings) -> _Lesson:
+    end, answer = tokenizer.eos_token_id, turn.response
     if not answer or answer[-1] != end:
         answer = [*answer, end]
     kept = min(len(answer), max(1, task.max_length // _RESPONSE_SHARE))
-    shortened = prompt[-(task.max_length - kept) :]
-    room = task.max_length - len(shortened)
-    return _Lesson(shortened, answer[:room], len(shortened) < len(prompt), room < len(answer))
+    shortened = turn.prompt[-(task.max_length - kept - len(turn.start)) :]
+    room = task.max_length - len(turn.start) - len(shortened)
+    cut = len(shortened) < len(turn.prompt), room < len(answer)
+    return _Lesson([*turn.start, *shortened], answer[:room], *cut)
 
 
 def _refuse_long(

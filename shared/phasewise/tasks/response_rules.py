@@ -13,6 +13,7 @@ from typing import Any
 
 _MARKED = re.compile(r"####\s*(.+)")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?|-?\.\d+")
+_NO_THOUGHTS = re.compile(r"^\s*<think>\s*</think>\s*")
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -81,6 +82,11 @@ RESPONSE_RULES: Mapping[str, Callable[[str, str], float]] = {
     "function_match": score_function_calls,
     "rouge_l": score_rouge_l,
 }
+
+
+def score_response(metric: str, said: str, expected: str) -> float:
+    """Returns what a metric gives for a response; thoughts without content are no part of one."""
+    return RESPONSE_RULES[metric](_NO_THOUGHTS.sub("", said), _NO_THOUGHTS.sub("", expected))
 
 
 def _find_json(text: str) -> Any:

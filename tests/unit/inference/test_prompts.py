@@ -61,7 +61,7 @@ def test_a_chat_model_gets_its_template(tmp_path: Path) -> None:
     model = load_model(read_model_folder(write_tiny_decoder(tmp_path / "llama")), "cpu")
     model.tokenizer.chat_template = "{% for m in messages %}<{{ m.content }}>{% endfor %}"
     (answer, *_) = answer_suite(model, read_suite(_one_prompt(tmp_path)))
-    assert answer.prompt_tokens == len("<hello>")
+    assert answer.prompt_tokens == len("<hello><")  # the model's turn is opened as in training
 
 
 def _one_prompt(tmp_path: Path) -> Path:
