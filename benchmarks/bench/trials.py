@@ -41,6 +41,8 @@ class TrialList(NamedTuple):
     """Layers that are kept; None: all."""
     auto_class: str
     """Name of the transformers class."""
+    task_type: str
+    """PEFT's."""
     classes: int | None
     """Of a classifier."""
     metric: Literal["accuracy", "eval_loss"]

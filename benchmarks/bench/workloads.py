@@ -232,6 +232,7 @@ def export_trials(study: Study, folder: Path) -> TrialList:
         model=resolve_model_path(study.settings.model),
         layers=study.settings.model.layers,
         auto_class=data.kind.auto_class,
+        task_type=settings.traits.peft_type,
         classes=len(settings.labels) or None,
         metric="accuracy" if settings.metric == "accuracy" else "eval_loss",
         targets=_resolve_targets(study, hyperparameters[0]),

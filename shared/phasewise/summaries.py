@@ -39,10 +39,13 @@ class PhaseSummary(Section):
     failed: tuple[str, ...] = Field((), description="Runs without a score, with their reasons.")
 
 
+BaselineName = Literal["majority", "tfidf_logistic_regression", "frozen_encoder_probe", "zero_shot"]
+
+
 class Baseline(Section):
     """One model-free or frozen-encoder baseline of a task."""
 
-    name: Literal["majority", "tfidf_logistic_regression", "frozen_encoder_probe", "zero_shot"]
+    name: BaselineName
     search_score: float | None
     report_score: float | None
     note: str = Field("", description="Why there is no score, if so.")

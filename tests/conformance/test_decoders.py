@@ -11,11 +11,11 @@ import torch
 from peft import AutoPeftModelForCausalLM, AutoPeftModelForSequenceClassification, PeftModel
 from transformers import AutoModelForCausalLM
 
-from phasewise.methods.models import CAUSAL_LM, load_base_model
+from phasewise.methods.models import load_base_model
 from phasewise.methods.modules import find_target_modules
 from phasewise.records import RunRecord
 from phasewise.runs import RunConfig, build_seeds, build_unit
-from phasewise.settings import Hyperparameters, MachineSettings, Study, registry_names
+from phasewise.settings import CAUSAL_LM, Hyperparameters, MachineSettings, Study, registry_names
 from phasewise.tasks.collation import build_collator, build_packing_collator
 from phasewise.tasks.data import load_task_data, open_report_data
 from phasewise.tasks.predictions import read_predictions

@@ -5,18 +5,13 @@ from typing import Any
 import torch
 import transformers
 from benchmarks.bench.trials import Row, Trial, TrialList
-from peft import LoraConfig, TaskType, get_peft_model
+from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoTokenizer, DataCollatorForTokenClassification, set_seed
 from transformers.data.data_collator import DataCollatorWithPadding
 from transformers.utils import logging
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()
-
-_TASK_TYPES = {
-    "AutoModelForSequenceClassification": TaskType.SEQ_CLS,
-    "AutoModelForCausalLM": TaskType.CAUSAL_LM,
-}
 
 
 def build_model(spec: TrialList, trial: Trial) -> Any:
@@ -33,7 +28,7 @@ def build_model(spec: TrialList, trial: Trial) -> Any:
         spec.model, config=config, dtype=torch.float32
     )
     adapter = LoraConfig(
-        task_type=_TASK_TYPES[spec.auto_class],
+        task_type=spec.task_type,
         r=trial.lora_rank,
         lora_alpha=trial.lora_alpha,
         lora_dropout=trial.lora_dropout,

@@ -18,7 +18,6 @@ from phasewise.inference.profiling import (
     profile_inference,
 )
 from phasewise.inference.prompts import (
-    CAUSAL,
     DEFAULT_SUITE,
     GenerationSpeed,
     PromptAnswer,
@@ -29,7 +28,7 @@ from phasewise.inference.prompts import (
 from phasewise.inference.scoring import SetScores, score_file, score_report_set
 from phasewise.provenance import describe_environment
 from phasewise.records import write_atomically
-from phasewise.settings import Section, Study
+from phasewise.settings import CAUSAL_LM, Section, Study
 from phasewise.tasks.examples import ExamplePrediction, Feature
 from phasewise.tasks.predictions import write_predictions
 from phasewise.training.device import describe_device
@@ -116,7 +115,7 @@ def evaluate_model(
     if request.harness:
         require_harness()
     source = find_model(folder, base_model)
-    speaks = request.profile and source.auto_class == CAUSAL
+    speaks = request.profile and source.auto_class == CAUSAL_LM
     suite = read_suite(request.suite or DEFAULT_SUITE) if request.suite or speaks else None
     model = load_model(source, request.device)
     scores, perplexity, predictions, features = _score(model, request)
@@ -165,7 +164,7 @@ def _score(
 
 
 def _reads_plain_texts(model: LoadedModel) -> bool:
-    return model.source.auto_class == CAUSAL and model.source.record is None
+    return model.source.auto_class == CAUSAL_LM and model.source.record is None
 
 
 def _plain_features(model: LoadedModel, texts: Sequence[str], length: int) -> list[Feature]:

@@ -11,8 +11,7 @@ from pydantic import Field
 
 from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.inference.loading import LoadedModel
-from phasewise.inference.prompts import CAUSAL
-from phasewise.settings import Section
+from phasewise.settings import CAUSAL_LM, Section
 
 EXTRA = "phasewise[lm-eval]"
 _TASK_NAME = re.compile(r"^task:\s*['\"]?([^'\"#\n]+?)['\"]?\s*(?:#.*)?$", re.MULTILINE)
@@ -61,7 +60,7 @@ def run_harness(
         ConfigError: The harness is not installed, a task is unknown, or the model generates none.
     """
     require_harness()
-    if model.source.auto_class != CAUSAL:
+    if model.source.auto_class != CAUSAL_LM:
         raise ConfigError(
             f"--lm-eval: {model.source.folder}: expected a causal language model, "
             f"got {model.source.auto_class}"

@@ -16,7 +16,13 @@ from phasewise.inference.final import LABELS_FILE
 from phasewise.methods.models import load_base_model, load_tokenizer, quiet_loading
 from phasewise.methods.sources import resolve_model_path
 from phasewise.records import RECORD_FILE, RunRecord, read_record
-from phasewise.settings import TASK_KINDS, MachineSettings, MethodSettings, ModelSettings
+from phasewise.settings import (
+    CLASSIFIER,
+    TASK_KINDS,
+    MachineSettings,
+    MethodSettings,
+    ModelSettings,
+)
 from phasewise.tasks.kinds import get_kind
 from phasewise.training.device import autocast, choose_device, choose_precision
 
@@ -199,7 +205,7 @@ def _describe_whole(folder: Path, record: RunRecord | None) -> ModelFolder:
             f"classification, question answering or causal language modelling, got {names[0]}"
         )
     labels = tuple(config.id2label[index] for index in range(config.num_labels))
-    is_classifier = found[0] == "AutoModelForSequenceClassification"
+    is_classifier = found[0] == CLASSIFIER
     return ModelFolder(
         folder, found[0], base, False, "none", labels if is_classifier else (), record
     )

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from phasewise.errors import InfeasibleRunError
 from phasewise.inference.loading import LoadedModel
-from phasewise.settings import Section
+from phasewise.settings import CAUSAL_LM, Section
 from phasewise.tasks.collation import build_collator
 from phasewise.tasks.examples import Feature
 from phasewise.training.device import peak_memory_mb, reset_peak_memory, wait_for_device
@@ -122,7 +122,7 @@ def _run(model: LoadedModel, rows: Sequence[Feature], batch_size: int) -> float:
     collate = build_collator(model.tokenizer)
     ordered = sorted((_inputs(row) for row in rows), key=lambda row: -len(row["input_ids"]))
     # A decoder that answers needs the next token's logits, not those of the whole prompt.
-    last = {"logits_to_keep": 1} if model.source.auto_class == "AutoModelForCausalLM" else {}
+    last = {"logits_to_keep": 1} if model.source.auto_class == CAUSAL_LM else {}
     wait_for_device(model.device)
     clock = time.perf_counter()
     with torch.inference_mode(), model.context():

@@ -13,12 +13,11 @@ from transformers import GenerationConfig
 from phasewise.errors import ConfigError
 from phasewise.inference.inputs import plain_prompt
 from phasewise.inference.loading import LoadedModel
-from phasewise.settings import REGISTRY, Section, read_yaml
+from phasewise.settings import CAUSAL_LM, REGISTRY, Section, read_yaml
 from phasewise.tasks.chat import tokenize_turns
 from phasewise.tasks.prompts import RenderedPrompt
 from phasewise.training.device import wait_for_device
 
-CAUSAL = "AutoModelForCausalLM"
 DEFAULT_SUITE = REGISTRY / "prompts" / "basic.yaml"
 
 
@@ -96,7 +95,7 @@ def answer_suite(model: LoadedModel, suite: PromptSuite) -> tuple[PromptAnswer, 
     Raises:
         ConfigError: The model is no causal language model.
     """
-    if model.source.auto_class != CAUSAL:
+    if model.source.auto_class != CAUSAL_LM:
         raise ConfigError(
             f"{model.source.folder}: a prompt suite needs a causal language model, "
             f"got {model.source.auto_class}; give --input or --task to score it"

@@ -52,12 +52,9 @@ def adapt_model(
     if method.trains_adapter:
         model = _add_adapter(model, base.fresh_modules, method, hyperparameters, auto_class)
     else:
-        model.requires_grad_(method.kind == "full")
-        for name in base.fresh_modules:
-            model.get_submodule(name).requires_grad_(True)
-        if method.kind == "bias":
-            for bias in find_biases(model, base.fresh_modules).values():
-                bias.requires_grad_(True)
+        model.requires_grad_(method.traits.trains_base)
+        for weight in _own_weights(model, base.fresh_modules, method):
+            weight.requires_grad_(True)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -143,12 +140,14 @@ def save_model(model: Any, folder: Path) -> None:
 
 
 def _check_fits(base: BaseModel, method: MethodSettings, auto_class: str) -> None:
-    if method.kind == "frozen" and not base.fresh_modules:
+    kind = method.traits
+    trains_head_only = not (kind.trains_adapter or kind.trains_biases or kind.trains_base)
+    if trains_head_only and not base.fresh_modules:
         raise ConfigError(
             f"method '{method.name}' trains a fresh head only, and {auto_class} has none; "
             "expected a method that trains an adapter or every weight"
         )
-    if method.kind == "bias" and not find_biases(base.model, base.fresh_modules):
+    if kind.trains_biases and not find_biases(base.model, base.fresh_modules):
         raise ConfigError(
             f"method '{method.name}' trains bias vectors, and a {base.model.config.model_type} "
             "model has none; expected a method that trains an adapter"
@@ -165,14 +164,21 @@ def _copy_model(base: BaseModel, method: MethodSettings) -> Any:
     """Returns a copy in which all weights that never change are the base's own."""
     if method.traits.copies_base:
         return copy_module(base.model, {})
-    modules = [base.model.get_submodule(name) for name in base.fresh_modules]
-    own = [parameter for module in modules for parameter in module.parameters()]
-    if method.kind == "bias":
-        own += find_biases(base.model).values()
     shared = share_weights(base.model)
-    for parameter in own:
-        shared.pop(id(parameter), None)
+    for weight in _own_weights(base.model, base.fresh_modules, method):
+        shared.pop(id(weight), None)
     return copy_module(base.model, shared)
+
+
+def _own_weights(
+    model: Any, fresh_modules: tuple[str, ...], method: MethodSettings
+) -> list[nn.Parameter]:
+    """Returns the weights that each run has to itself, be they few: fresh ones, and biases."""
+    modules = [model.get_submodule(name) for name in fresh_modules]
+    own = [weight for module in modules for weight in module.parameters()]
+    if method.traits.trains_biases:
+        own += find_biases(model, fresh_modules).values()
+    return own
 
 
 def _add_adapter(

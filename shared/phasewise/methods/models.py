@@ -12,10 +12,7 @@ from torch import nn
 
 from phasewise.errors import ConfigError
 from phasewise.methods.sources import resolve_model_path
-from phasewise.settings import ModelSettings
-
-#: transformers class whose head is pretrained too, the language model's own.
-CAUSAL_LM = "AutoModelForCausalLM"
+from phasewise.settings import CAUSAL_LM, ModelSettings
 
 Quantization = Literal["none", "nf4", "int8"]
 

@@ -65,10 +65,12 @@ from phasewise.settings.task import (
     SplitSettings,
     TaskSettings,
 )
-from phasewise.settings.task_kinds import TASK_KINDS, TaskKind, TaskTraits
+from phasewise.settings.task_kinds import CAUSAL_LM, CLASSIFIER, TASK_KINDS, TaskKind, TaskTraits
 
 __all__ = [
     "ALL_SHARD",
+    "CAUSAL_LM",
+    "CLASSIFIER",
     "COSTS",
     "GENERATED_METRICS",
     "METRICS",

@@ -19,7 +19,11 @@ class KindTraits(NamedTuple):
     """What a kind of method means for whoever loads, trains or saves its models."""
 
     trains_adapter: bool = False
-    """A run leaves an adapter rather than a whole model."""
+    """A run leaves an adapter rather than a whole model; a fresh head always trains."""
+    trains_biases: bool = False
+    """The base model's bias vectors train."""
+    trains_base: bool = False
+    """Every weight of the base model trains."""
     copies_base: bool = False
     """A run may change any weight, so that none is shared with the base model."""
     obstacle: str = ""
@@ -29,7 +33,9 @@ class KindTraits(NamedTuple):
 #: One row per kind; ``methods.adapt`` builds the models.
 _KINDS: dict[MethodKind, KindTraits] = {
     "full": KindTraits(
-        copies_base=True, obstacle="every weight trains, so runs share no base model"
+        trains_base=True,
+        copies_base=True,
+        obstacle="every weight trains, so runs share no base model",
     ),
     "lora": KindTraits(trains_adapter=True),
     # Some alter the frozen weights where they start (PiSSA, OLoRA), so none is trusted with them.
@@ -38,7 +44,7 @@ _KINDS: dict[MethodKind, KindTraits] = {
         copies_base=True,
         obstacle="the packed engine knows the low-rank adapters of kind lora only",
     ),
-    "bias": KindTraits(),
+    "bias": KindTraits(trains_biases=True),
     "frozen": KindTraits(),
 }
 

@@ -17,6 +17,8 @@ class TaskTraits(NamedTuple):
     """PEFT's task type, which makes an adapter reload without further arguments."""
     pipeline_tag: str
     """The hub's name of the kind."""
+    baselines: tuple[str, ...]
+    """What its tasks are compared with in Phase 0: names of ``training.baselines``."""
     packs: bool = True
     """Whether the packed engine knows its loss."""
     has_classes: bool = False
@@ -33,6 +35,7 @@ TASK_KINDS: Mapping[TaskKind, TaskTraits] = {
         ("ForSequenceClassification",),
         "SEQ_CLS",
         "text-classification",
+        ("majority_class", "tfidf_logistic_regression", "frozen_encoder_probe", "entailment"),
         has_classes=True,
     ),
     "extractive_qa": TaskTraits(
@@ -40,6 +43,7 @@ TASK_KINDS: Mapping[TaskKind, TaskTraits] = {
         ("ForQuestionAnswering",),
         "QUESTION_ANS",
         "question-answering",
+        ("no_answer",),
         packs=False,
         has_contexts=True,
     ),
@@ -48,6 +52,12 @@ TASK_KINDS: Mapping[TaskKind, TaskTraits] = {
         ("ForCausalLM", "LMHeadModel"),
         "CAUSAL_LM",
         "text-generation",
+        ("pretrained",),
         generates=True,
     ),
 }
+
+#: transformers class whose head is pretrained too, the language model's own.
+CAUSAL_LM = TASK_KINDS["instruction"].auto_class
+#: transformers class whose head tells classes apart.
+CLASSIFIER = TASK_KINDS["classification"].auto_class

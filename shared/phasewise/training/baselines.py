@@ -1,7 +1,7 @@
 """Phase 0 baselines of a task: what is reached without fine-tuning."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,13 @@ from phasewise.runs import (
 )
 from phasewise.settings import Study, TaskSettings
 from phasewise.steps import claim_folder
-from phasewise.summaries import Baseline, TaskBaselines, read_task_baselines, write_summary
+from phasewise.summaries import (
+    Baseline,
+    BaselineName,
+    TaskBaselines,
+    read_task_baselines,
+    write_summary,
+)
 from phasewise.tasks.data import TaskData, load_task_data, open_report_data
 from phasewise.tasks.examples import EvalSet, Example
 
@@ -85,21 +91,14 @@ def _load_sets(study: Study, task: str) -> _Sets:
 
 
 def _compute(study: Study, sets: _Sets) -> list[Baseline]:
+    """Returns the task kind's baselines; those that are not defined for it say so."""
+    computed = (_COMPUTE[name](study, sets) for name in sets.task.traits.baselines)
+    found: dict[str, Baseline] = {baseline.name: baseline for baseline in computed}
     why = f"not defined for {sets.task.kind}"
-    if sets.task.traits.has_contexts:
-        return [
-            _always_unanswerable(sets),
-            _missing("tfidf_logistic_regression", why),
-            _missing("frozen_encoder_probe", why),
-            _missing("zero_shot", why),
-        ]
-    if sets.task.traits.generates:
-        missing = ("majority", "tfidf_logistic_regression", "frozen_encoder_probe")
-        return [*(_missing(name, why) for name in missing), _untuned(study, sets)]
-    return [_majority(sets), _tfidf(sets), _probe(study, sets), _zero_shot(study, sets)]
+    return [found.get(name) or _missing(name, why) for name in get_args(BaselineName)]
 
 
-def _always_unanswerable(sets: _Sets) -> Baseline:
+def _no_answer(study: Study, sets: _Sets) -> Baseline:
     def _share(examples: Sequence[Example]) -> float:
         return float(np.mean([not example.answers for example in examples]))
 
@@ -111,7 +110,7 @@ def _always_unanswerable(sets: _Sets) -> Baseline:
     )
 
 
-def _majority(sets: _Sets) -> Baseline:
+def _majority_class(study: Study, sets: _Sets) -> Baseline:
     counts = np.bincount(_labels(sets.data.train_examples), minlength=len(sets.task.labels))
     logits = np.log((counts + 1) / (counts + 1).sum())  # (classes,), smoothed for eval_loss
     return _baseline(
@@ -122,7 +121,7 @@ def _majority(sets: _Sets) -> Baseline:
     )
 
 
-def _tfidf(sets: _Sets) -> Baseline:
+def _tfidf(study: Study, sets: _Sets) -> Baseline:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -166,7 +165,7 @@ def _probe(study: Study, sets: _Sets) -> Baseline:
     )
 
 
-def _zero_shot(study: Study, sets: _Sets) -> Baseline:
+def _entailment(study: Study, sets: _Sets) -> Baseline:
     """Scores a model tuned on inference; any other has no head that knows the classes."""
     from phasewise.training.probe import entailment_label, score_hypotheses
 
@@ -189,7 +188,7 @@ def _zero_shot(study: Study, sets: _Sets) -> Baseline:
     )
 
 
-def _untuned(study: Study, sets: _Sets) -> Baseline:
+def _pretrained(study: Study, sets: _Sets) -> Baseline:
     from phasewise.training.untuned import score_untuned
 
     both = (sets.data.search, sets.report)
@@ -203,7 +202,7 @@ def _untuned(study: Study, sets: _Sets) -> Baseline:
 
 
 def _baseline(
-    name: str, sets: _Sets, search: NDArray[np.float64], report: NDArray[np.float64]
+    name: BaselineName, sets: _Sets, search: NDArray[np.float64], report: NDArray[np.float64]
 ) -> Baseline:
     """Scores logits of both sets, (examples, classes) each, by the rules for runs."""
     score, metric = sets.data.kind.score, sets.task.metric
@@ -214,7 +213,7 @@ def _baseline(
     )
 
 
-def _missing(name: str, why: str) -> Baseline:
+def _missing(name: BaselineName, why: str) -> Baseline:
     return Baseline(name=name, search_score=None, report_score=None, note=why)
 
 
@@ -240,3 +239,14 @@ def _device(study: Study) -> Any:
 
     torch.set_num_threads(study.settings.machine.threads)
     return torch.device("cuda" if find_gpus(study.settings.machine) else "cpu")
+
+
+#: Each way to come by one, by the name that a row of ``settings.task_kinds`` lists.
+_COMPUTE: dict[str, Callable[[Study, _Sets], Baseline]] = {
+    "majority_class": _majority_class,
+    "no_answer": _no_answer,
+    "tfidf_logistic_regression": _tfidf,
+    "frozen_encoder_probe": _probe,
+    "entailment": _entailment,
+    "pretrained": _pretrained,
+}

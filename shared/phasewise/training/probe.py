@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from phasewise.methods.models import load_base_model, load_tokenizer
-from phasewise.settings import ModelSettings, TaskSettings
+from phasewise.settings import CLASSIFIER, ModelSettings, TaskSettings
 from phasewise.tasks.collation import build_collator
 from phasewise.tasks.examples import Example, Feature
 
@@ -81,9 +81,7 @@ def score_hypotheses(
         device: Where the model runs, in float32.
     """
     tokenizer = load_tokenizer(model)
-    network = load_base_model(
-        model, auto_class="AutoModelForSequenceClassification", kwargs={}, device=device
-    ).model
+    network = load_base_model(model, auto_class=CLASSIFIER, kwargs={}, device=device).model
     hypotheses = [_HYPOTHESIS.format(name.replace("_", " ")) for name in task.labels]
     texts = [example.texts[0] for example in examples for _ in hypotheses]
     encoded = tokenizer(

@@ -11,10 +11,10 @@ from peft import PeftModel
 
 from phasewise.errors import ConfigError
 from phasewise.methods.gguf import converted_folder
-from phasewise.methods.models import CAUSAL_LM, load_base_model, load_tokenizer
+from phasewise.methods.models import load_base_model, load_tokenizer
 from phasewise.methods.sources import resolve_model_path
 from phasewise.runs import RunConfig, build_seeds, build_unit
-from phasewise.settings import Hyperparameters, MachineSettings, ModelSettings, Study
+from phasewise.settings import CAUSAL_LM, Hyperparameters, MachineSettings, ModelSettings, Study
 from phasewise.tasks.collation import build_collator
 from phasewise.tasks.data import load_task_data
 from phasewise.training.interface import RunJob

@@ -11,10 +11,10 @@ import pytest
 import torch
 from peft import PeftModel
 
-from phasewise.methods.models import CAUSAL_LM, load_base_model
+from phasewise.methods.models import load_base_model
 from phasewise.records import RunRecord
 from phasewise.runs import RunConfig, RunSeeds, build_unit
-from phasewise.settings import Hyperparameters, MachineSettings, Study
+from phasewise.settings import CAUSAL_LM, Hyperparameters, MachineSettings, Study
 from phasewise.tasks.predictions import read_predictions
 from phasewise.training.auto_engine import AutoEngine, UnpackedRunWarning
 from phasewise.training.interface import Decision, Engine, Progress, RunJob
