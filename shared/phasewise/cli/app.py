@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 from phasewise.cli import (
     EXIT_INTERRUPTED,
     INTERRUPTED,
+    checking,
     evaluation,
     inspect,
     models,
@@ -35,7 +36,7 @@ app.command(rich_help_panel=RUN_PANEL)(searching.search)
 app.command(rich_help_panel=RUN_PANEL)(phases.validate)
 app.command(rich_help_panel=RUN_PANEL)(phases.report)
 app.command("prepare-data", rich_help_panel=LOOK_PANEL)(preparing.prepare_data)
-app.command(rich_help_panel=LOOK_PANEL)(inspect.check)
+app.command(rich_help_panel=LOOK_PANEL)(checking.check)
 app.command(rich_help_panel=LOOK_PANEL)(inspect.plan)
 app.command(rich_help_panel=LOOK_PANEL)(inspect.status)
 app.command(rich_help_panel=USE_PANEL)(models.train)
@@ -85,6 +86,7 @@ def _describe_usage(error: TyperException) -> str:
 
 def _exit(message: object, code: int) -> None:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print("error:", style="bold red", end=" ")
-    console.print(str(message), markup=False)
+    for line in str(message).splitlines():  # one a problem
+        console.print("error:", style="bold red", end=" ")
+        console.print(line, markup=False)
     sys.exit(code)

@@ -1,7 +1,6 @@
 """The commands that only look: registries, a study's plan, the state of its units."""
 
 import time
-from pathlib import Path
 from statistics import fmean
 from typing import Annotated
 
@@ -13,10 +12,7 @@ from rich.table import Table
 from phasewise.cli.options import DEFAULT_STUDY, ShardOption, StudyOption, load_owned
 from phasewise.errors import ConfigError
 from phasewise.extensions import recipe_constants
-from phasewise.records import write_json
-from phasewise.runs import task_hash
 from phasewise.settings import ALL_SHARD, REGISTRY, Study, load_study, read_yaml, registry_names
-from phasewise.steps import check_hash
 from phasewise.training.choice import EngineChoice, choose_engine
 from phasewise.unit_runs import read_runs
 
@@ -43,52 +39,6 @@ def list_registry(
             content = read_yaml(REGISTRY / folder / f"{name}.yaml")
             table.add_row(name, str(content.get("description", "")))
         console.print(table)
-
-
-def check(
-    study: StudyOption = DEFAULT_STUDY,
-    vm: ShardOption = ALL_SHARD,
-    output: Annotated[
-        Path | None, typer.Option(help="JSON file to write once all is good.")
-    ] = None,
-) -> None:
-    """Check a study, its model and all rows of its data, without training anything."""
-    loaded = load_study(study)
-    from phasewise.methods.sources import resolve_model_path
-    from phasewise.tasks.data import check_task_data
-    from phasewise.tuning.samplers import require_sampler
-
-    settings = loaded.settings
-    require_sampler(settings.search.sampler)
-    resolve_model_path(settings.model)
-    for line in _check_methods(loaded):
-        typer.echo(line)
-    rows = {}
-    for task in loaded.tasks_of(vm):
-        splits = check_task_data(loaded.tasks[task], settings.data_dir)
-        rows[task] = {"train": len(splits.train), "search": len(splits.search)}
-        for message in splits.messages:
-            typer.echo(f"{task}: {message}")
-    if output is not None:
-        hashes = {task: task_hash(loaded, task) for task in rows}
-        write_json(output, {"settings_hash": check_hash(hashes), "rows": rows})
-    typer.echo(f"{study}: {len(rows)} tasks x {len(loaded.methods)} methods, all good")
-
-
-def _check_methods(study: Study) -> list[str]:
-    """Returns what is worth knowing of the methods' search spaces.
-
-    Raises:
-        ConfigError: PEFT does not know an adapter as its method configures it.
-    """
-    notes: list[str] = []
-    for method in study.methods.values():
-        if method.kind == "peft":
-            from phasewise.methods.adapter_config import check_adapter  # PEFT takes seconds
-
-            check_adapter(method)
-        notes += (note for note in study.space.notes_on(method) if note not in notes)
-    return notes
 
 
 def plan(

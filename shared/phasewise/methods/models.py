@@ -32,8 +32,12 @@ def read_family(model: ModelSettings) -> str:
     Raises:
         ConfigError: The model, or its config, cannot be found.
     """
-    config = _load_config(model, resolve_model_path(model), {}, None)
-    return str(config.model_type)
+    return str(load_config(model).model_type)
+
+
+def load_config(model: ModelSettings) -> Any:
+    """Returns the model's transformers configuration; errors are those of ``read_family``."""
+    return _load_config(model, resolve_model_path(model), {}, None)
 
 
 def load_tokenizer(model: ModelSettings) -> Any:

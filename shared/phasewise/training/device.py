@@ -14,6 +14,7 @@ import psutil
 import torch
 from transformers import set_seed
 
+from phasewise.errors import ConfigError
 from phasewise.settings import MachineSettings, MethodSettings, ModelSettings
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -51,9 +52,18 @@ def seed_draws(seed: int, device: torch.device) -> None:
 
 
 def choose_device(machine: MachineSettings) -> torch.device:
-    """Returns the first visible GPU, or the CPU where there is none or it was asked for."""
+    """Returns the first visible GPU, or the CPU where there is none or it was asked for.
+
+    Raises:
+        ConfigError: ``device: cuda`` where PyTorch has none.
+    """
     if machine.device != "cpu" and torch.cuda.is_available():
         return torch.device("cuda", 0)
+    if machine.device == "cuda":
+        raise ConfigError(
+            f"device cuda: PyTorch {torch.__version__} finds no GPU here; use auto or cpu, or "
+            "install a build of PyTorch for this machine's CUDA driver"
+        )
     return torch.device("cpu")
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from fake_pool import FakePool, write_tuning_study
-from phasewise.cli.inspect import check, plan
+from phasewise.cli.checking import check
+from phasewise.cli.inspect import plan
 from phasewise.errors import ConfigError
 from phasewise.recipes.sampler_benchmark import hyperopt_sampler
 from phasewise.recipes.sampler_benchmark.openbox_sampler import PYTHON_VARIABLE

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
+from transformers import BertConfig, ViTConfig
 
 from phasewise.cli import EXIT_INTERRUPTED
 from phasewise.cli.app import EXIT_FAILURE, EXIT_INPUT, main
+from phasewise.methods.models import load_tokenizer
+from phasewise.settings import ModelSettings
 
 Run = Callable[..., tuple[int, str]]
 
@@ -39,6 +42,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     """Goes to a folder with data, and returns a command's exit code and what it says at the end."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    _write_models()
     for split, rows in (("train", 60), ("dev", 20)):
         lines = [f"{split} text {n},{TASK['labels'][n % 2]}" for n in range(rows)]
         Path(f"{split}.csv").write_text("\n".join(["question,target", *lines]))
@@ -50,6 +55,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         return int(ended.value.code or 0), capfd.readouterr().err
 
     return call
+
+
+def _write_models() -> None:
+    """Configurations without weights: no check reads those."""
+    BertConfig(vocab_size=100).save_pretrained("untrained")
+    ViTConfig().save_pretrained("vision")
+    BertConfig(vocab_size=100).save_pretrained("narrow")
+    for folder in ("narrow", "vision"):
+        load_tokenizer(ModelSettings(**STUDY["model"])).save_pretrained(folder)
+    Path("other").mkdir()
+    Path("other/config.json").write_text('{"model_type": "unheard-of"}')
 
 
 def change(path: str, value: Any) -> dict[str, Any]:
@@ -129,7 +145,27 @@ STUDY_MISTAKES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("search/space", "documentd", ("did you mean 'documented'?",)),
     ("model/source", "./none", ("model.source", "/none", "config.json")),
     ("model/source", "package:not_there", ("'not_there' is not installed; pip install not-there",)),
+    ("search/refine_from", "none.yaml", ("mine.yaml: search.refine_from: no file none.yaml",)),
+    ("model/source", "./untrained", ("untrained: no tokenizer",)),
+    ("model/source", "./other", ("other: no usable config", "unheard-of")),
+    # what only model, tokenizer and machine tell
+    ("model/source", "./vision", ("architecture 'vit' has no AutoModelForSequenceClass", "'own'")),
+    ("model/source", "./narrow", ("'own': tokenizer of", "writes token", "the model has 100;")),
+    (
+        "tasks/own/max_length",
+        10**5,
+        ("tasks.own.max_length 100000: expected at most 512, the pos",),
+    ),
+    ("methods/lora/defaults", {"max_length": 600}, ("methods.lora.defaults.max_length 600",)),
+    ("search/fixed", {"max_length": 700}, ("max_length 700: expected at most 512",)),
+    (
+        "search/confirm_top",
+        30,
+        ("mine.yaml: search.confirm_top 30: expected at most search.trials",),
+    ),
+    ("machine/device", "cuda", ("machine.device: expected a CUDA GPU, found none", "auto or cpu")),
     # data
+    ("data_dir", "nowhere", ("mine.yaml: data_dir (or PHASEWISE_DATA): no folder nowhere",)),
     ("tasks/own/label", "targt", ("no column 'targt'", "'target'", "columns: question, target")),
     ("tasks/own/text", ["texts"], ("no column 'texts'", "question, target")),
     ("tasks/own/labels", ["a", "b"], ("line 2: column 'target'", "0 (a), 1 (b)", "'billing'")),
@@ -151,6 +187,22 @@ def test_a_mistake_in_a_study_is_told_in_one_line(
 ) -> None:
     Path("mine.yaml").write_text(yaml.safe_dump(change(path, value)))
     expect_line(run("check", "--study", "mine.yaml"), EXIT_INPUT, *fragments)
+
+
+def test_all_problems_of_a_study_are_told_at_once(run: Run) -> None:
+    content = change("search", {"trials": 3, "confirm_top": 30, "refine_from": "none.yaml"})
+    content["machine"]["device"] = "cuda"
+    content["tasks"]["own"]["max_length"] = 10**5
+    content["tasks"]["other"] = {**TASK, "label": "targt"}
+    content["data_dir"] = "nowhere"
+    Path("mine.yaml").write_text(yaml.safe_dump(content))
+    code, text = run("check", "--study", "mine.yaml", "--output", "checked.json")
+    assert code == EXIT_INPUT
+    assert not Path("checked.json").exists()
+    told = ("confirm_top", "data_dir", "refine_from", "machine.device", "'targt'", "max_length")
+    lines = text.splitlines()
+    assert [key for key, line in zip(told, lines, strict=True) if key not in line] == []
+    assert all(line.startswith("error: ") for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +293,7 @@ def test_ctrl_c_ends_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("phasewise.cli.inspect.load_study", interrupt)
+    monkeypatch.setattr("phasewise.cli.checking.load_owned", interrupt)
     expect_line(run("check"), EXIT_INTERRUPTED, "interrupted; run the same command again")
 
 

@@ -9,14 +9,13 @@ from statistics import fmean
 import numpy as np
 from rich.console import Console
 
-from phasewise.errors import PhasewiseError
-from phasewise.records import RunCost, RunRecord
-from phasewise.runs import RunConfig, build_seeds
+from phasewise.records import RunRecord
 from phasewise.settings import Hyperparameters, Study
 from phasewise.statistics import TotalCost, predict_total
 from phasewise.tasks.data import check_task_data
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import PoolFactory
+from phasewise.tuning.short_runs import run_cost, short_job, train_short
 from phasewise.tuning.spaces import merge_hyperparameters
 from phasewise.tuning.startup import sobol_draws
 from phasewise.tuning.units import Session, Unit, open_session
@@ -89,23 +88,23 @@ def run_pilot(
 
 
 def _measure(unit: Unit, folder: Path, session: Session) -> PilotEstimate:
-    _train(session, [_job(unit, folder, "warm-up", _SIZES[0], unit.default, 0)])
+    train_short(session, [_job(unit, folder, "warm-up", _SIZES[0], unit.default, 0)])
     jobs = [
         _job(unit, folder, f"{sizes[0]}-{sizes[1]}-{repeat}", sizes, unit.default, repeat)
         for sizes in _SIZES
         for repeat in range(_REPEATS)
     ]
-    records = _train(session, jobs)
+    records = train_short(session, jobs)
     demanding = [
         _job(unit, folder, f"largest-{repeat}", _SIZES[0], _most_demanding(unit), repeat)
         for repeat in range(_REPEATS)
     ]
-    peaks = [_cost(r).peak_memory_mb or 0.0 for r in _train(session, demanding)]
+    peaks = [run_cost(r).peak_memory_mb or 0.0 for r in train_short(session, demanding)]
     measured = np.array([[_trained(r), _scored(r)] for r in records], dtype=float)
-    seconds = np.array([_cost(record).total_seconds for record in records])
+    seconds = np.array([run_cost(record).total_seconds for record in records])
     planned = _plan_amounts(unit)
     sizes = [_folder_mb(job.folder) for job in jobs]
-    kept = _adapters_kept(unit) * (_cost(records[0]).adapter_bytes or 0) / 1e6
+    kept = _adapters_kept(unit) * (run_cost(records[0]).adapter_bytes or 0) / 1e6
     return PilotEstimate(
         runs=len(planned),
         pilots=1 + len(records) + len(demanding),
@@ -127,47 +126,9 @@ def _job(
     hyperparameters: Hyperparameters,
     repeat: int,
 ) -> RunJob:
-    """Returns a run of one epoch on few rows; it never opens the report set."""
-    train, scored = sizes
-    rows = {"train_rows": train, "search_rows": scored, "search_fraction": None}
-    config = unit.config.model_copy(
-        update={
-            "data": unit.config.data.model_copy(
-                update={"task": unit.config.task.model_copy(update=rows)}
-            ),
-            "training": unit.config.training.model_copy(update={"engine": "trainer"}),
-        }
-    )
-    seeds = build_seeds(unit.study.settings.seed, "pilot", unit.task, repeat)
-    run = RunConfig(
-        unit_config=config,
-        role="pilot",
-        index=0,
-        variant=f"pilot-{name}",
-        hyperparameters=hyperparameters.model_copy(update={"epochs": 1.0}),
-        seeds=seeds.model_copy(update={"subset": 0}),  # one sample, tokenized once
-    )
-    return RunJob(run, folder / run.name, unit.paths.ledger)
-
-
-def _train(session: Session, jobs: list[RunJob]) -> list[RunRecord]:
-    """Returns the records in the order of the jobs."""
-    records: dict[str, RunRecord] = {}
-
-    def end(job: RunJob, record: RunRecord) -> None:
-        records[job.config.name] = record
-
-    session.dispatcher.run_all(jobs, ended=end, evaluated=lambda *_: "continue")
-    for record in records.values():
-        if record.status != "finished" or record.cost is None:
-            why = record.message or record.status
-            raise PhasewiseError(f"{record.config.label}: the pilot did not finish: {why}")
-    return [records[job.config.name] for job in jobs]
-
-
-def _cost(record: RunRecord) -> RunCost:
-    assert record.cost is not None
-    return record.cost
+    training = unit.config.training.model_copy(update={"engine": "trainer"})
+    config = unit.config.model_copy(update={"training": training})
+    return short_job(unit, config, folder, f"pilot-{name}", sizes, hyperparameters, repeat)
 
 
 def _trained(record: RunRecord) -> int:

@@ -45,7 +45,7 @@ def refine(study: Study, task: str, method: str) -> Refinement | None:
     name = study.settings.search.refine_from
     if name is None:
         return None
-    source = load_study(study.path.parent / name)
+    source = _load_source(study, name)
     optimum = _read_source_optimum(study, source, task, method)
     ranked = _rank_trials(source, task, method)
     winner = next(record for record in ranked if record.config.index == optimum.best_trial)
@@ -84,7 +84,7 @@ def unfinished_sources(study: Study, task: str, method: str) -> list[Study]:
             chain = " -> ".join(each.name for each in (*seen, path))
             raise ConfigError(f"{study.path}: search.refine_from: {chain} goes round in a circle")
         seen.append(path.resolve())
-        source = load_study(path)
+        source = _load_source(study, name)
         _check_source(study, source, task, method)
         study = source
         optimum = read_optimum(UnitPaths(study, task, method).optimum)
@@ -92,6 +92,15 @@ def unfinished_sources(study: Study, task: str, method: str) -> list[Study]:
             break
         due.append(study)
     return due[::-1]
+
+
+def _load_source(study: Study, name: str) -> Study:
+    path = study.path.parent / name
+    if not path.is_file():
+        raise ConfigError(
+            f"{study.path}: search.refine_from: no file {path}; the path is relative to the study"
+        )
+    return load_study(path)
 
 
 def narrow(

@@ -65,5 +65,7 @@ def test_a_pilot_that_fails_says_why(study: Study) -> None:
     def factory() -> FakePool:
         return FakePool(fate=lambda _: "infeasible")
 
-    with pytest.raises(PhasewiseError, match="the pilot did not finish: it was infeasible"):
+    with pytest.raises(
+        PhasewiseError, match="pilot-warm-up: the run did not finish: it was infeasible"
+    ):
         run_pilot(study, "toy", "lora", pool_factory=factory)
