@@ -7,6 +7,7 @@ from typing import NamedTuple
 from phasewise.records import RunRecord, RunStatus
 from phasewise.settings import Hyperparameters
 from phasewise.tuning.objectives import Objective
+from phasewise.tuning.progress import describe_retries
 
 
 class EndedTrial(NamedTuple):
@@ -21,6 +22,7 @@ class EndedTrial(NamedTuple):
     message: str
     values: tuple[float, ...] = ()  # one per objective of a front, else the value alone
     within_limits: bool = True  # of memory
+    can_be_retried: bool = False  # its run failed, which says nothing of its settings
 
 
 def read_outcome(record: RunRecord, objective: Objective, limit_gb: float | None) -> EndedTrial:
@@ -51,6 +53,7 @@ def read_outcome(record: RunRecord, objective: Objective, limit_gb: float | None
         message=message,
         values=tuple(values),
         within_limits=within_limits,
+        can_be_retried=record.status == "failed",
     )
 
 
@@ -58,6 +61,22 @@ def peak_gb(record: RunRecord) -> float | None:
     """Returns a run's measured peak memory, 1e9 bytes; None where there is none."""
     peak = None if record.cost is None else record.cost.peak_memory_mb
     return None if peak is None else peak / 1e3
+
+
+def describe_lack(trials: Sequence[EndedTrial]) -> str:
+    """Returns why a search whose trials have all ended has no finished one."""
+    if not trials:
+        return "no trial ended within search.time_budget_hours"
+    states = ", ".join(f"{count} {status}" for status, count in count_states(trials).items())
+    reason = f"trial {trials[0].number}: {trials[0].message or trials[0].status}"
+    retries = describe_retries(list_failed(trials))
+    hint = f"; {retries}" if retries else ""
+    return f"none of {len(trials)} trials finished ({states}); {reason}{hint}"
+
+
+def list_failed(trials: Sequence[EndedTrial]) -> list[str]:
+    """Returns the names of the trials that are tried again by the next call."""
+    return [f"trial {trial.number}" for trial in trials if trial.can_be_retried]
 
 
 def count_states(trials: Sequence[EndedTrial]) -> dict[str, int]:

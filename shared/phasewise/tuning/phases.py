@@ -15,8 +15,9 @@ from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import PoolFactory
 from phasewise.tuning.hooks import OnRecord
 from phasewise.tuning.optimum import meaningful_hyperparameters
-from phasewise.tuning.progress import Clock, describe_outcome
+from phasewise.tuning.progress import Clock, describe_outcome, describe_retries
 from phasewise.tuning.spaces import merge_hyperparameters
+from phasewise.tuning.storage import Say
 from phasewise.tuning.units import Session, Unit, find_record, finite_score, open_session
 
 
@@ -163,9 +164,11 @@ def _run_seeds(
         say(f"{job.config.name} ({len(records)}/{len(jobs)}) · {describe_outcome(record)} · {time}")
 
     say(f"{phase}: {len(jobs)} seeds")
-    missing = _take_recorded(jobs, records)
+    missing = _take_recorded(jobs, records, say)
     session.dispatcher.run_all(missing, ended=end, evaluated=lambda *_: "continue")
     session.dispatcher.dismiss()
+    if retries := describe_retries([n for n, r in records.items() if r.status == "failed"]):
+        say(retries, style="yellow")
     summary = _summarize(unit, phase, hyperparameters, jobs, records)
     write_summary(unit.paths.summary(phase), summary)
     shown = "no report score" if summary.report.mean is None else f"{summary.report.mean:.3f}"
@@ -173,11 +176,11 @@ def _run_seeds(
     return summary
 
 
-def _take_recorded(jobs: list[RunJob], records: dict[str, RunRecord]) -> list[RunJob]:
+def _take_recorded(jobs: list[RunJob], records: dict[str, RunRecord], say: Say) -> list[RunJob]:
     """Returns the runs still to be made; the records of the others are added."""
     missing = []
     for job in jobs:
-        record = find_record(job, again=True)
+        record = find_record(job, say)
         if record is None:
             missing.append(job)
         else:

@@ -1,6 +1,7 @@
 """What a person sees: one line per event, colored on a terminal, plain and dated in the log."""
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from phasewise.records import RunRecord
+
+#: Failed runs beyond these are counted, not named.
+_NAMED_RUNS = 5
 
 
 def format_duration(seconds: float) -> str:
@@ -87,6 +91,14 @@ class Clock:
         if ended == 0 or left <= 0:
             return elapsed
         return f"{elapsed}, ~{format_duration(self.seconds / ended * left)} left"
+
+
+def describe_retries(names: Sequence[str]) -> str:
+    """Returns what to do about runs that failed, by their names; empty without any."""
+    if not names:
+        return ""
+    shown = ", ".join(names[:_NAMED_RUNS]) + (", ..." if len(names) > _NAMED_RUNS else "")
+    return f"{len(names)} failed ({shown}); the same command tries them again"
 
 
 def describe_outcome(record: RunRecord) -> str:

@@ -18,12 +18,12 @@ from phasewise.summaries import Optimum, PhaseSummary, write_optimum
 from phasewise.training.interface import Decision, RunJob
 from phasewise.tuning.candidates import build_candidates, rank_trials
 from phasewise.tuning.dispatch import PoolFactory
-from phasewise.tuning.ended_trials import EndedTrial, count_states
+from phasewise.tuning.ended_trials import EndedTrial, describe_lack, list_failed
 from phasewise.tuning.hooks import OnRecord
 from phasewise.tuning.memory import build_memory_model
 from phasewise.tuning.objectives import build_objective
 from phasewise.tuning.optimum import build_optimum, read_baseline, read_defaults
-from phasewise.tuning.progress import Clock, describe_outcome
+from phasewise.tuning.progress import Clock, describe_outcome, describe_retries
 from phasewise.tuning.pruners import TrialPruner
 from phasewise.tuning.samplers import require_sampler
 from phasewise.tuning.spaces import place_first
@@ -150,7 +150,7 @@ class _Search:
         while (opened := self._draw()) is not None:
             job = opened.job
             self._open[job.config.name] = opened
-            record = find_record(job, again=False)
+            record = find_record(job, self._say)
             if record is None:
                 return job
             self._end_job(job, record)  # it ended, and the controller died before it was told
@@ -160,6 +160,8 @@ class _Search:
         if not self._store.may_draw(len(self._open)):
             return None
         hours = self._settings.time_budget_hours
+        if self._store.owes_trials:  # drawn within the budget
+            hours = None
         if hours is not None and self._clock.seconds >= hours * _SECONDS_PER_HOUR:
             # The last trial was told within the budget; a later call must see the budget spent.
             self._store.save_seconds(self._clock.seconds)
@@ -202,7 +204,7 @@ class _Search:
         ended = self._store.ended()
         best = rank_trials(ended, self._objective)[: self._settings.confirm_top]
         if not best:
-            raise _no_finished_trial(self._unit, ended)
+            raise PhasewiseError(f"{self._unit.label}: {describe_lack(ended)}")
         scores: dict[int, list[float]] = defaultdict(list)
         numbers: dict[str, int] = {}
 
@@ -220,6 +222,8 @@ class _Search:
         write_optimum(self._unit.paths.running_optimum, optimum)
         write_optimum(self._unit.paths.optimum, optimum)
         self._report(optimum)
+        if retries := describe_retries(list_failed(ended)):
+            self._say(retries, style="yellow")
         return optimum
 
     def _missing_confirmations(
@@ -230,7 +234,7 @@ class _Search:
             for index in range(self._settings.confirm_seeds):
                 job = self._confirmation(trial, index)
                 numbers[job.config.name] = trial.number
-                record = find_record(job, again=True)
+                record = find_record(job, self._say)
                 if record is None:
                     yield job
                 else:
@@ -283,14 +287,3 @@ class _Search:
 
 def _short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _no_finished_trial(unit: Unit, ended: list[EndedTrial]) -> PhasewiseError:
-    if not ended:
-        return PhasewiseError(f"{unit.label}: no trial ended within search.time_budget_hours")
-    states = ", ".join(f"{count} {status}" for status, count in count_states(ended).items())
-    first = ended[0]
-    return PhasewiseError(
-        f"{unit.label}: none of {len(ended)} trials finished ({states}); "
-        f"trial {first.number}: {first.message or first.status}"
-    )

@@ -4,6 +4,9 @@ A trial that was cut off stays RUNNING in the storage and is trained again under
 with its own values; what it had drawn is never drawn again. A trial is told only after its record
 is on disk, so one that is RUNNING with a matching record ended and was never told: it is told.
 
+A trial that failed, because its worker was killed or the disk full, stays RUNNING likewise: a later
+call trains it again. Optuna takes an ended trial's values only once.
+
 The records are the truth. The storage holds what Optuna draws from: values, draws, states and
 constraints. A trial that ended there and whose record is gone is trained again as it was drawn.
 """
@@ -81,9 +84,9 @@ class TrialStore:
         self._cut_off = [trial for trial in cut_off if trial.number < search.trials]
         self._ended: dict[int, EndedTrial] = {}
         self._lost: list[FrozenTrial] = []
-        self._read_records()
-        if self._lost:
-            numbers = ", ".join(str(trial.number) for trial in self._lost)
+        without = self._read_records()
+        if without:
+            numbers = ", ".join(map(str, without))
             say(f"trials without a record are trained again, as they were drawn: {numbers}")
 
     @property
@@ -102,16 +105,23 @@ class TrialStore:
             return min(self._search.trials, len(self._startup))
         return self._search.trials
 
-    def _read_records(self) -> None:
-        """Takes the records of the trials that have ended; the journal repeats none of it."""
+    def _read_records(self) -> list[int]:
+        """Takes the records of the trials that have ended; the journal repeats none of it.
+
+        Returns:
+            The numbers of those without a record.
+        """
+        without = []
         for trial in self.study.get_trials(deepcopy=False):
             if trial.state.is_finished():
                 job = self._job(trial)
                 record = read_matching_record(job.folder, job.config)
-                if record is None:
+                if record is None or record.status == "failed":
                     self._lost.append(trial)
+                    without += [trial.number] if record is None else []
                 else:
                     self._take(record)
+        return without
 
     def _take(self, record: RunRecord) -> EndedTrial:
         if self._limit is not None:
@@ -131,6 +141,11 @@ class TrialStore:
         for draw in self._startup[known:]:
             self.study.enqueue_trial(draw.values, user_attrs={_ORIGIN: draw.origin})
 
+    @property
+    def owes_trials(self) -> bool:
+        """Whether trials are left that earlier calls have drawn."""
+        return bool(self._lost or self._cut_off)
+
     def is_next_known(self) -> bool:
         """Whether the next trial may be drawn before its turn: it follows from no result.
 
@@ -139,7 +154,7 @@ class TrialStore:
         """
         if self._limit is not None or self._search.time_budget_hours is not None:
             return False
-        return bool(self._lost or self._cut_off) or self._next_number() < len(self._startup)
+        return self.owes_trials or self._next_number() < len(self._startup)
 
     def may_draw(self, under_way: int) -> bool:
         """Whether ``next`` may be asked while so many trials are under way.
@@ -147,7 +162,7 @@ class TrialStore:
         It always may for draws that depend on no result. Others wait until few enough trials are
         under way, and until their sampler has results to draw from, if any will still come.
         """
-        if self._lost or self._cut_off or under_way == 0 or self._next_number() < self._independent:
+        if self.owes_trials or under_way == 0 or self._next_number() < self._independent:
             return True
         ready = draws_from_model(self._search.sampler, self.study, self._size)
         return ready and under_way < parallel_limit(self._search)
@@ -204,7 +219,8 @@ class TrialStore:
 
         Finished trials are COMPLETE, pruned ones PRUNED. Diverged and infeasible ones are PRUNED
         with a violated constraint, which makes TPE avoid their surroundings; Optuna's samplers
-        would ignore a FAIL. Failed ones are FAIL: that a worker died says nothing of the settings.
+        would ignore a FAIL, which those are that ended without a value. One whose run failed is not
+        told: that a worker died says nothing of the settings, and the next call tries it again.
         A measured peak above the limit is a violated constraint as well, whatever the status.
 
         Args:
@@ -214,7 +230,7 @@ class TrialStore:
         """
         ended = self._take(record)
         self.save_seconds(seconds)
-        if isinstance(trial, FrozenTrial):
+        if isinstance(trial, FrozenTrial) or record.status == "failed":
             return
         peak = peak_gb(record)
         if self._limit is not None and peak is not None:

@@ -31,10 +31,10 @@ from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import Dispatcher, PoolFactory, worker_pool_factory
 from phasewise.tuning.hooks import OnRecord, RecordHook
 from phasewise.tuning.narrowing import Refinement, narrow_ranges
-from phasewise.tuning.progress import ProgressLog
+from phasewise.tuning.progress import ProgressLog, describe_outcome
 from phasewise.tuning.spaces import Space
 from phasewise.tuning.stopping import StopFlag
-from phasewise.tuning.storage import free_name, hold_lock
+from phasewise.tuning.storage import Say, free_name, hold_lock
 
 
 @dataclass(frozen=True)
@@ -221,22 +221,25 @@ def _check_engine(unit: Unit) -> None:
         )
 
 
-def find_record(job: RunJob, *, again: bool) -> RunRecord | None:
+def find_record(job: RunJob, say: Say) -> RunRecord | None:
     """Returns the run's record; None if it must be trained, its folder then free of others.
 
-    Records are never overwritten: one of other settings is moved to ``<phase>.old-<hash>/`` with
-    its folder, one of a failed attempt is renamed.
+    A run that failed is tried again: its worker was killed or its disk full, which says nothing of
+    its settings. One that diverged or does not fit would do so again. Records are never
+    overwritten: one of other settings is moved to ``<phase>.old-<hash>/`` with its folder, one of a
+    failed attempt is renamed.
 
     Args:
         job: The run.
-        again: Whether a run that failed (its worker died) is to be tried once more.
+        say: Gets a line for a run that is tried again, with how often it has been.
     """
     record = read_matching_record(job.folder, job.config)
-    if record is not None and not (again and record.status == "failed"):
+    if record is not None and record.status != "failed":
         return record
     if record is not None:
-        stamp = "".join(c for c in record.ended if c.isalnum())
-        (job.folder / RECORD_FILE).rename(job.folder / f"record.failed-{stamp}.json")
+        times = 1 + len(list(job.folder.glob("record.failed-*.json")))
+        (job.folder / RECORD_FILE).rename(job.folder / f"record.failed-{times}.json")
+        say(f"{job.config.name}: tried again, retry {times}; before: {describe_outcome(record)}")
     elif (other := read_record(job.folder)) is not None:
         old = job.folder.parent
         target = old.with_name(f"{old.name}.old-{other.hash}") / job.folder.name

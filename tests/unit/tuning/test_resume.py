@@ -1,5 +1,7 @@
 """A search killed anywhere ends as if it had not been: same trials, none lost, none doubled."""
 
+import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -14,12 +16,15 @@ import optuna
 import pytest
 from optuna.storages.journal import JournalFileBackend
 
+import phasewise.records
 import phasewise.tuning.trials
 from fake_pool import FakePool, build_record, write_tuning_study
+from phasewise.errors import PhasewiseError
 from phasewise.records import RunRecord, read_record
 from phasewise.runs import RunConfig
-from phasewise.settings import Study
+from phasewise.settings import MachineSettings, Study
 from phasewise.summaries import Optimum, read_optimum
+from phasewise.training.pool import WorkerPool
 from phasewise.tuning.search import search_unit
 from phasewise.tuning.storage import connect
 from phasewise.tuning.units import Unit
@@ -227,6 +232,130 @@ def test_the_journal_repeats_nothing_that_records_say(tmp_path: Path) -> None:
     assert {key for trial in _stored(study) for key in trial.user_attrs} == {"origin"}
 
 
+@pytest.mark.parametrize("lost", [{1}, {0, 3, 5}, set(range(TRIALS))])
+def test_trials_that_the_machine_failed_are_tried_again(
+    tmp_path: Path, uninterrupted: list[dict[str, Any]], lost: set[int]
+) -> None:
+    """With its own number and draw, as often as it is called; the storage is told its values."""
+    study = _fresh(tmp_path / "failed")
+    log = tmp_path / "search.log"
+
+    def search(fate: Callable[[RunConfig], str]) -> list[str]:
+        pool = FakePool(fate=fate)
+        failing: Any = contextlib.nullcontext()
+        if fate is die and len(lost) == TRIALS:
+            message = r"none of 6 trials finished \(6 failed\); .*the same command tries them again"
+            failing = pytest.raises(PhasewiseError, match=message)
+        with failing:
+            search_unit(study, "toy", "lora", pool_factory=lambda: pool, log=log)
+        return [name for name in pool.started if name.startswith("trial")]
+
+    def die(config: RunConfig) -> str:
+        return "death" if config.role == "trial" and config.index in lost else "finished"
+
+    names = [f"trial-{number:03d}" for number in sorted(lost)]
+    search(die)
+    assert search(die) == [name for name in names for _ in range(3)]  # attempts of a call
+    assert search(lambda _: "finished") == names
+    text = log.read_text("utf-8")
+    assert f"{names[0]}: tried again, retry 1; before: failed: worker died 3 times" in text
+    assert f"{names[0]}: tried again, retry 2; before: failed: worker died 3 times" in text
+    draws = _draws(study)
+    assert len(draws) == TRIALS
+    assert draws[:4] == uninterrupted[:4]  # those that follow from no result
+    assert all(trial.state.is_finished() for trial in _stored(study))
+    root = Unit(study, "toy", "lora").paths.run("phase1", "trial-000").parent
+    for trial in _stored(study):
+        record = read_record(root / f"trial-{trial.number:03d}")
+        assert record is not None
+        assert record.status != "failed"
+        if record.status == "finished":
+            assert trial.value == record.search_score
+    assert search(lambda _: "finished") == []
+
+
+MORTAL_WORKER = """
+import os, signal, sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from fake_pool import build_record
+from phasewise.training.worker import serve
+
+class Engine:
+    slots = 1
+
+    def train(self, jobs, report):
+        for job in jobs:
+            if job is not None:
+                if not Path(sys.argv[2]).exists():
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield build_record(job.config, "finished")
+
+serve(Connection(int(sys.argv[3])), Engine())
+"""
+
+
+def test_workers_killed_for_real_cost_no_trial(
+    tmp_path: Path, uninterrupted: list[dict[str, Any]]
+) -> None:
+    study, memory = _fresh(tmp_path / "killed"), tmp_path / "enough memory"
+    code = (sys.executable, "-c", MORTAL_WORKER, str(Path(__file__).parents[2]), str(memory))
+
+    def search() -> Optimum:
+        machine = MachineSettings(device="cpu")
+        return search_unit(
+            study, "toy", "lora", pool_factory=lambda: WorkerPool(machine, None, code)
+        )
+
+    with pytest.raises(PhasewiseError, match="worker killed by SIGKILL, often the kernel out of"):
+        search()
+    memory.touch()
+    assert search().trial_states == {"finished": TRIALS}
+    assert _draws(study)[:4] == uninterrupted[:4]
+
+
+@pytest.mark.parametrize("fate", ["diverged", "infeasible"])
+def test_what_its_settings_failed_is_not_tried_again(tmp_path: Path, fate: str) -> None:
+    study = _fresh(tmp_path / "failed")
+    _search(study, FakePool(fate=lambda config: fate if config.index == 2 else "finished"))
+    again = FakePool()
+    _search(study, again)
+    assert again.started == []
+
+
+def test_a_full_disk_fails_the_call_and_nothing_after_it(
+    tmp_path: Path, uninterrupted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = _fresh(tmp_path / "full")
+    room = 14  # files that fit: about half of the search's
+
+    def fsync(handle: int) -> None:
+        nonlocal room
+        room -= 1
+        if room < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(phasewise.records.os, "fsync", fsync)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left"):
+                _search(study, FakePool())
+    assert 0 < len(_stored(study)) <= TRIALS
+    _search(study, FakePool())
+    _check_complete(study, uninterrupted)
+
+
+def test_a_retry_is_owed_when_the_time_budget_is_spent(tmp_path: Path) -> None:
+    study = write_tuning_study(tmp_path, trials=50, time_budget_hours=0.2 / 3600, retries=0)
+    pool = FakePool(pause=0.05, fate=lambda _: "death")
+    with pytest.raises(PhasewiseError, match="trials finished"):
+        _search(study, pool)
+    again = FakePool()
+    assert _search(study, again).trial_states == {"finished": len(pool.started)}
+    assert again.started[: len(pool.started)] == pool.started
+
+
 def test_more_trials_continue_the_search(tmp_path: Path) -> None:
     study = write_tuning_study(tmp_path, trials=5)
     _search(study, FakePool())
@@ -278,6 +407,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from fake_pool import FakePool
 from phasewise.settings import load_study
+from phasewise.training.pool import WorkerPool
 from phasewise.tuning.search import search_unit
 study = load_study(Path({study!r}))
 search_unit(study, "toy", "lora", pool_factory=lambda: FakePool(pause=0.01))

@@ -169,7 +169,7 @@ def _train_live(unit: Unit, session: Session) -> Score:
             seeds=build_seeds(unit.study.settings.seed, "phase1", unit.task, seed),
         )
         job = RunJob(config, unit.paths.root / FOLDER / "runs" / config.name, unit.paths.ledger)
-        record = find_record(job, again=True) or _train(job, session)
+        record = find_record(job, session.progress.write) or _train(job, session)
         return _score(unit, record)
 
     return score
