@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from phasewise.cli.options import BASE_MODEL, DEVICE, LAYERS, MAX_LENGTH, SEED
 from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.recipes.request import StudyRequest
 from phasewise.settings import Hyperparameters
+from phasewise.settings.base import read_scalar
 from phasewise.settings.space_names import short_names
 
 _SOURCE = "Model and data"
@@ -72,11 +72,5 @@ def read_fixed(texts: list[str]) -> dict[str, Any]:
             raise ConfigError(
                 f"--fixed {text}: expected NAME=VALUE with a hyperparameter's name{near}"
             )
-        number = yaml.safe_load(value)
-        if isinstance(number, str):  # YAML 1.1 takes 1e-5 for a text
-            try:
-                number = float(number)
-            except ValueError:
-                number = value.strip()
-        fixed[names[name.strip()]] = number
+        fixed[names[name.strip()]] = read_scalar(value)
     return fixed

@@ -83,6 +83,16 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any
 _Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
+def read_scalar(text: str) -> Any:
+    """Returns what a text would be as an unquoted value of a settings file: ``1e-6``, a number."""
+    loader, bare = _Loader(""), text.strip()
+    tag = loader.resolve(yaml.ScalarNode, bare, (True, False))  # type: ignore[no-untyped-call]
+    try:
+        return loader.construct_object(yaml.ScalarNode(tag, bare))
+    except (ValueError, yaml.YAMLError):  # 2024-02-30: it looks like a date, and is none
+        return bare
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Returns the mapping in a YAML file; ``1e-6`` is a number, a key given twice is refused.
 

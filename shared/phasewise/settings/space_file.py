@@ -12,7 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from phasewise.errors import ConfigError, suggest_nearest
-from phasewise.settings.base import Section, read_yaml
+from phasewise.settings.base import Section, read_scalar, read_yaml
 from phasewise.settings.expressions import expression_names, is_true, rename
 from phasewise.settings.hyperparameters import Hyperparameters
 from phasewise.settings.parsing import YAML_TRUTHS, describe_error, error_location
@@ -274,10 +274,5 @@ def _with_numbers(name: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_number(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        number = float(value)
-    except ValueError:
-        return value
-    return int(number) if number.is_integer() and "." not in value else number
+    number = read_scalar(value) if isinstance(value, str) else None
+    return number if isinstance(number, int | float) and not isinstance(number, bool) else value

@@ -7,6 +7,7 @@ import yaml
 
 from phasewise.errors import ConfigError
 from phasewise.settings import Sampling, Study, load_study, read_yaml, registry_names
+from phasewise.settings.base import read_scalar
 
 Writer = Callable[..., Study]
 SAMPLINGS = get_args(Sampling)
@@ -117,6 +118,7 @@ def test_numbers_are_read_as_people_write_them(tmp_path: Path, text: str, value:
     file = tmp_path / "numbers.yaml"
     file.write_text(f"x: {text}\n", encoding="utf-8")
     assert read_yaml(file)["x"] == value
+    assert read_scalar(f" {text} ") == value, "quoted in a space, or given with --fixed"
 
 
 @pytest.mark.parametrize("text", ["1e", "e5", "1.2.3", "12abc", "v1e5"])
@@ -124,6 +126,7 @@ def test_words_stay_words(tmp_path: Path, text: str) -> None:
     file = tmp_path / "words.yaml"
     file.write_text(f"x: {text}\n", encoding="utf-8")
     assert read_yaml(file)["x"] == text
+    assert read_scalar(text) == text
 
 
 def test_vm_has_no_default_and_must_be_known(write_study: Writer) -> None:
