@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal, NamedTuple
 
 import yaml
@@ -127,13 +128,13 @@ class Steps:
     def _command(self, key: StepKey) -> str:
         if key.task:
             return name_command(self._study, key.name, key.task, key.method)
-        return f"phasewise {key.name} --study {self._study.path} --vm {self._vm}"
+        return f"phasewise {key.name} --study {quote(str(self._study.path))} --vm {self._vm}"
 
 
 def name_command(study: Study, name: StepName, task: str, method: str = "") -> str:
     """Returns the command that makes a task's or a unit's file anew; can be pasted."""
     of_method = f" --method {method}" if method else ""
-    return f"phasewise {name} --study {study.path} --task {task}{of_method}"
+    return f"phasewise {name} --study {quote(str(study.path))} --task {task}{of_method}"
 
 
 def read_hash(file: Path) -> str | None:

@@ -5,6 +5,7 @@ REQUIRED CONFIG: study (a YAML file; default shared/config.yaml), vm (a shard of
 
 import sys
 from pathlib import Path
+from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 
@@ -38,7 +39,7 @@ PHASE2_SUMMARY = EXPERIMENTS + "/{task}/{method}/phase2.json"
 REPORT = ANALYSIS + "/report.html"
 
 # Jobs find the `phasewise` of the environment that snakemake itself runs in.
-shell.prefix(f"export PATH='{Path(sys.executable).parent}':$PATH; ")
+shell.prefix(f"export PATH={quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 
 onstart:

@@ -7,14 +7,16 @@ OUTPUTS: experiments/{study}/checked_{vm}.json, experiments/{study}/{task}/basel
 
 
 rule check_data:
-    """Read and check all rows of all tasks, so that bad data stop the study before it trains."""
+    """Check model, device and all data, so that what is wrong stops the study before it trains."""
     input:
         settings=needed_by("check", SETTINGS),
     output:
         DATA_CHECK,
     localrule: True
+    params:
+        device=lambda wildcards: "" if workflow.local_exec else "--other-device",
     shell:
-        "phasewise check --study {STUDY_FILE} --vm {VM} --output {output}"
+        "phasewise check --study {STUDY_FILE:q} --vm {VM:q} --output {output:q} {params.device}"
 
 
 rule compute_baselines:
@@ -31,7 +33,7 @@ rule compute_baselines:
     params:
         log=f"logs/phase0_baselines/{VM}/{{task}}.log",
     shell:
-        "phasewise baselines --study {STUDY_FILE} --task {wildcards.task} --log {params.log}"
+        "phasewise baselines --study {STUDY_FILE:q} --task {wildcards.task:q} --log {params.log:q}"
 
 
 rule run_defaults:
@@ -49,5 +51,5 @@ rule run_defaults:
     params:
         log=f"logs/phase0_baselines/{VM}/{{task}}_{{method}}.log",
     shell:
-        "phasewise defaults --study {STUDY_FILE} --task {wildcards.task}"
-        " --method {wildcards.method} --log {params.log}"
+        "phasewise defaults --study {STUDY_FILE:q} --task {wildcards.task:q}"
+        " --method {wildcards.method:q} --log {params.log:q}"

@@ -26,5 +26,5 @@ rule search:
     params:
         log=f"logs/phase1_optuna/{VM}/{{task}}_{{method}}.log",
     shell:
-        "phasewise search --study {STUDY_FILE} --task {wildcards.task}"
-        " --method {wildcards.method} --log {params.log}"
+        "phasewise search --study {STUDY_FILE:q} --task {wildcards.task:q}"
+        " --method {wildcards.method:q} --log {params.log:q}"

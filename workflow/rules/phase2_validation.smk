@@ -20,5 +20,5 @@ rule validate:
     params:
         log=f"logs/phase2_validation/{VM}/{{task}}_{{method}}.log",
     shell:
-        "phasewise validate --study {STUDY_FILE} --task {wildcards.task}"
-        " --method {wildcards.method} --log {params.log}"
+        "phasewise validate --study {STUDY_FILE:q} --task {wildcards.task:q}"
+        " --method {wildcards.method:q} --log {params.log:q}"

@@ -51,4 +51,4 @@ rule write_report:
     params:
         log=f"logs/report/{VM}.log",
     shell:
-        "phasewise report --study {STUDY_FILE} --vm {VM} --log {params.log}"
+        "phasewise report --study {STUDY_FILE:q} --vm {VM:q} --log {params.log:q}"

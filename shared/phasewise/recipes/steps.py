@@ -1,6 +1,7 @@
 """What commands do with a study that they have written: tell of its data, preview it, search it."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import typer
@@ -44,7 +45,8 @@ def preview(path: Path, *, pilot: bool) -> None:
         study = load_study(path)
         print_pilots(study, study.units_of(ALL_SHARD))
     typer.echo(
-        f"this command runs Phases 0 and 1; Phase 2 of a unit: phasewise validate --study {path}"
+        f"this command runs Phases 0 and 1; Phase 2 of a unit: "
+        f"phasewise validate --study {quote(str(path))}"
     )
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from phasewise.errors import suggest_nearest
 from phasewise.settings.base import Section, no_effect
 from phasewise.settings.hyperparameters import ADAPTER_HYPERPARAMETERS
+from phasewise.settings.names import UnitName
 from phasewise.settings.target_modules import parse_target_modules
 
 MethodKind = Literal["full", "lora", "peft", "bias", "frozen"]
@@ -52,11 +53,7 @@ _KINDS: dict[MethodKind, KindTraits] = {
 class MethodSettings(Section):
     """One file in ``shared/methods/``; a study may override any key under ``methods:``."""
 
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$",
-        description="The file's name.",
-        json_schema_extra=no_effect("a label"),
-    )
+    name: UnitName = Field(description="The file's name.", json_schema_extra=no_effect("a label"))
     description: str = Field(
         "",
         description="One sentence for `phasewise list`; no effect.",

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from phasewise.pruners import pruner_kind
 from phasewise.samplers import sampler_kind
 from phasewise.settings.base import Section, no_effect
+from phasewise.settings.names import Folder, Name
 from phasewise.settings.objective import parse_objective
 
 #: The shard that holds every task; built in, so that one machine needs no ``shards:``.
@@ -209,9 +210,7 @@ class TrackingSettings(Section):
 class StudySettings(Section):
     """One study file, for instance ``shared/config.yaml``."""
 
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", json_schema_extra=no_effect("a label")
-    )
+    name: Name = Field(json_schema_extra=no_effect("a label"))
     description: str = Field("", json_schema_extra=no_effect("words"))
     seed: int = Field(0, ge=0, description="All random streams derive from it.")
     model: ModelSettings
@@ -225,7 +224,7 @@ class StudySettings(Section):
         description="Method name to what this study changes in its YAML.",
         json_schema_extra=no_effect("hashed as they are resolved"),
     )
-    shards: dict[str, tuple[str, ...]] = Field(
+    shards: dict[Name, tuple[str, ...]] = Field(
         default_factory=dict,
         description="VM name to its tasks. Each task on one VM; 'all' is built in.",
         json_schema_extra=no_effect("which machine runs what"),
@@ -253,12 +252,12 @@ class StudySettings(Section):
         description="Folder that replaces hub sources: <dir>/<task>/<split>.jsonl.",
         json_schema_extra=no_effect("data_fingerprint stands for the rows"),
     )
-    experiments_dir: Path = Field(
+    experiments_dir: Folder = Field(
         Path("experiments"),
         description="<dir>/<study>/… is written.",
         json_schema_extra=no_effect("a place"),
     )
-    analysis_dir: Path | None = Field(
+    analysis_dir: Folder | None = Field(
         None, description="null: analysis/<study>.", json_schema_extra=no_effect("a place")
     )
 

@@ -7,6 +7,7 @@ from pydantic import Field, StrictInt, model_validator
 
 from phasewise.settings.base import Section, no_effect
 from phasewise.settings.metrics import METRICS, Direction, MetricName, metrics_of
+from phasewise.settings.names import UnitName
 from phasewise.settings.prompt import GenerationSettings, PromptSettings
 from phasewise.settings.task_kinds import TASK_KINDS, TaskKind, TaskTraits
 
@@ -106,7 +107,7 @@ class SplitSettings(Section):
 class TaskSettings(Section):
     """One file in ``shared/tasks/``; a study may override any key under ``tasks:``."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$", description="The file's name.")
+    name: UnitName = Field(description="The file's name.")
     description: str = Field(
         "",
         description="One sentence for `phasewise list`; no effect.",

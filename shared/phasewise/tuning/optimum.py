@@ -7,6 +7,7 @@ from phasewise.errors import ConfigError
 from phasewise.provenance import describe_environment
 from phasewise.records import RunRecord, read_record
 from phasewise.settings import Hyperparameters, MethodSettings
+from phasewise.steps import name_command
 from phasewise.summaries import FrontPoint, Optimum, PhaseSummary, read_phase_summary
 from phasewise.tuning.candidates import Candidate, rank_candidates, rank_trials
 from phasewise.tuning.criteria import SearchState, check_criteria, measure_noise
@@ -23,9 +24,7 @@ def read_baseline(unit: Unit) -> PhaseSummary:
         ConfigError: Phase 0 has not been run, or none of its runs had a score.
     """
     path = unit.paths.summary("phase0")
-    command = (
-        f"phasewise defaults --study {unit.study.path} --task {unit.task} --method {unit.method}"
-    )
+    command = name_command(unit.study, "defaults", unit.task, unit.method)
     summary = read_phase_summary(path)
     if summary is None:
         raise ConfigError(

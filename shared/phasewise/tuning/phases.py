@@ -10,6 +10,7 @@ from phasewise.records import RunRecord
 from phasewise.runs import Phase, build_seeds
 from phasewise.settings import Hyperparameters, Study
 from phasewise.statistics import summarize_scores
+from phasewise.steps import name_command
 from phasewise.summaries import Optimum, PhaseSummary, read_optimum, write_summary
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import PoolFactory
@@ -124,8 +125,7 @@ def _read_final_optimum(unit: Unit) -> Optimum:
     found = "which is missing" if optimum is None else "which is not final"
     raise ConfigError(
         f"{unit.label}: Phase 2 needs the optimum of Phase 1: expected {path}, {found}; make it "
-        f"with: phasewise search --study {unit.study.path} --task {unit.task} "
-        f"--method {unit.method}"
+        f"with: {name_command(unit.study, 'search', unit.task, unit.method)}"
     )
 
 

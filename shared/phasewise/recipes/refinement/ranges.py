@@ -24,6 +24,7 @@ from phasewise.settings import (
     applies,
     load_study,
 )
+from phasewise.steps import name_command
 from phasewise.summaries import Optimum, RangeFlag, RefinedFrom, read_optimum
 from phasewise.tuning.edges import ordered_numbers
 from phasewise.tuning.narrowing import Refinement
@@ -199,7 +200,7 @@ def _read_source_optimum(study: Study, source: Study, task: str, method: str) ->
     if optimum is None or not optimum.final:
         raise ConfigError(
             f"{key}: its search of {task}/{method} has not ended (no final {path}); run: "
-            f"phasewise search --study {source.path} --task {task} --method {method}"
+            f"{name_command(source, 'search', task, method)}"
         )
     return optimum
 

@@ -15,6 +15,7 @@ from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.settings.base import read_yaml
 from phasewise.settings.hyperparameters import Hyperparameters
 from phasewise.settings.loading import REGISTRY, registry_names
+from phasewise.settings.names import Name
 from phasewise.settings.parsing import parse_section
 from phasewise.settings.space_names import short_names
 from phasewise.settings.target_modules import parse_target_modules
@@ -65,7 +66,7 @@ class Suite(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    suite_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    suite_name: Name
     description: str = ""
     experiment_type: str = Field(description="What the results database calls its type.")
     reference: str | None = Field(None, description="Experiment that others are compared with.")
