@@ -97,10 +97,13 @@ def fingerprint_data(task: TaskSettings, data_dir: Path | None) -> str:
     files = source_files(task, data_dir)
     if not files:
         assert isinstance(task.source, HubSource)
-        return f"{task.source.path}/{task.source.config}@{task.source.revision}"
+        grouped = f" by {task.source.group}" if task.source.group else ""
+        return f"{task.source.path}/{task.source.config}@{task.source.revision}{grouped}"
     digest = hashlib.sha256()
     if isinstance(task.source, PackageSource):  # other rows of one file are other data
         digest.update(repr(sorted(task.source.where.items())).encode())
+    if task.source.group:  # other groups of one file are other sets
+        digest.update(f"by {task.source.group}".encode())
     for split, file in sorted(files.items()):
         if not file.is_file():
             raise DataError(f"task '{task.name}': split '{split}': no file {file}")

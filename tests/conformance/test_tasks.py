@@ -131,7 +131,7 @@ def test_data_load_split_and_tokenize(unit: DataConfig, tokenizer: Any, tmp_path
     assert len(report.examples) == REPORT_ROWS
     assert len(read_ledger(ledger)) == 1
     groups = [
-        {loaded.kind.group_of(example) for example in examples}
+        {text for example in examples for text in loaded.kind.texts_apart(example)}
         for examples in (loaded.train_examples, loaded.search.examples, report.examples)
     ]
     assert not groups[0] & groups[1]

@@ -12,7 +12,18 @@ from phasewise.settings.prompt import GenerationSettings, PromptSettings
 from phasewise.settings.task_kinds import TASK_KINDS, TaskKind, TaskTraits
 
 
-class HubSource(Section):
+class RowSource(Section):
+    """What all sources have in common."""
+
+    group: str | None = Field(
+        None,
+        description="Column whose equal values keep rows in one set, such as a document or a "
+        "speaker; null: rows that share a text stay together.",
+        json_schema_extra=no_effect("data_fingerprint stands for the rows and their groups"),
+    )
+
+
+class HubSource(RowSource):
     """A data set on the Hugging Face hub."""
 
     type: Literal["hub"] = "hub"
@@ -31,7 +42,7 @@ class HubSource(Section):
     )
 
 
-class LocalSource(Section):
+class LocalSource(RowSource):
     """What files have in common, wherever they are."""
 
     quoted: bool | None = Field(

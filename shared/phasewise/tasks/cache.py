@@ -16,7 +16,7 @@ from phasewise.hub import cache_folder
 from phasewise.tasks.examples import EvalSet, Example, Feature
 
 #: Goes up when what is stored, or how it is computed, changes.
-CACHE_FORMAT = 3
+CACHE_FORMAT = 4
 
 
 def load_or_build(key: str, build: Callable[[], EvalSet]) -> EvalSet:
@@ -67,8 +67,8 @@ def _move_into_place(temporary: Path, folder: Path) -> None:
 def _read(folder: Path) -> EvalSet:
     texts = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
     examples = [
-        Example(name, tuple(words), label, tuple(answers), tuple(starts), line)
-        for name, words, label, answers, starts, line in texts["examples"]
+        Example(name, tuple(words), label, tuple(answers), tuple(starts), line, group)
+        for name, words, label, answers, starts, line, group in texts["examples"]
     ]
     with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
         stored = {name: arrays[name].astype(np.int64) for name in arrays.files}

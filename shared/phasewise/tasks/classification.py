@@ -48,9 +48,9 @@ class Classification:
         _check_classes(task, table, labels)
         return examples
 
-    def group_of(self, example: Example) -> str:
-        """Returns the text(s) with white space evened out."""
-        return "\x1f".join(" ".join(text.split()) for text in example.texts)
+    def texts_apart(self, example: Example) -> tuple[str, ...]:
+        """Returns each text, of a pair both, with white space evened out."""
+        return tuple(" ".join(text.split()) for text in example.texts)
 
     def tokenize_train(
         self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings

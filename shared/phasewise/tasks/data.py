@@ -13,20 +13,25 @@ from phasewise.runs import DataConfig, hash_content
 from phasewise.settings import TaskSettings, describe_meaning
 from phasewise.tasks.cache import CACHE_FORMAT, load_or_build
 from phasewise.tasks.examples import EvalSet, Example, Feature
+from phasewise.tasks.groups import (
+    SetName,
+    check_no_overlap,
+    describe_split_overlaps,
+    keys_of,
+)
 from phasewise.tasks.instruction import Instruction
 from phasewise.tasks.kinds import TaskKind, get_kind
 from phasewise.tasks.ledger import append_access
 from phasewise.tasks.sources import read_split
 from phasewise.tasks.splits import (
     CarvedRows,
-    SetName,
     Splits,
     carve_report_set,
     carve_rows,
-    check_no_overlap,
     limit_report_rows,
     split_examples,
 )
+from phasewise.tasks.table import RowTable
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,7 @@ def _split(
     return split_examples(
         task,
         _parse_split(text, task.splits.train, data_dir, fingerprint),
-        get_kind(task).group_of,
+        get_kind(task).texts_apart,
         split_seed=split_seed,
         subset_seed=subset_seed,
         search=None if search is None else _parse_split(text, search, data_dir, fingerprint),
@@ -195,7 +200,7 @@ def _carve_checked(
 ) -> CarvedRows:
     """Checks that the splits share no text, and divides the rows of the train split."""
     task = TaskSettings.model_validate_json(task_json)
-    group_of = get_kind(task).group_of
+    texts_of = get_kind(task).texts_apart
     named: dict[SetName, str | None] = {
         "train": task.splits.train,
         "search": task.splits.search,
@@ -206,8 +211,11 @@ def _carve_checked(
         for name, split in named.items()
         if split is not None
     }
-    check_no_overlap(task, {name: [group_of(e) for e in read[name]] for name in read})
-    return carve_rows(task, read["train"], group_of, split_seed)
+    check_no_overlap(task, {name: [texts_of(e) for e in read[name]] for name in read})
+    keys = {name: [keys_of(e, texts_of) for e in read[name]] for name in read}
+    carved = carve_rows(task, read["train"], texts_of, split_seed)
+    overlaps = describe_split_overlaps(task, keys)
+    return replace(carved, messages=(*carved.messages, *overlaps))
 
 
 def _read_report(config: DataConfig) -> list[Example]:
@@ -215,7 +223,7 @@ def _read_report(config: DataConfig) -> list[Example]:
     task = config.task
     if task.splits.report is None:
         train = _read_examples(config, task.splits.train)
-        return carve_report_set(task, train, get_kind(task).group_of, config.split_seed)
+        return carve_report_set(task, train, get_kind(task).texts_apart, config.split_seed)
     return limit_report_rows(task, _read_examples(config, task.splits.report), config.split_seed)
 
 
@@ -230,7 +238,20 @@ def _parse_split(
 ) -> tuple[Example, ...]:
     """Reads a split once per process; ``fingerprint`` only keys the cache."""
     task = TaskSettings.model_validate_json(task_json)
-    return tuple(get_kind(task).parse(task, split, read_split(task, split, data_dir)))
+    table = read_split(task, split, data_dir)
+    examples = get_kind(task).parse(task, split, table)
+    column = task.source.group
+    if column is None:
+        return tuple(examples)
+    groups = [_read_group(table, index, column) for index in range(len(table.rows))]
+    return tuple(e._replace(group=name) for e, name in zip(examples, groups, strict=True))
+
+
+def _read_group(table: RowTable, index: int, column: str) -> str:
+    value = table.value(index, column)
+    if value is None or not str(value).strip():
+        raise table.refuse(index, column, "the name of the row's group", value)
+    return str(value)
 
 
 def _train_name(config: DataConfig, subset_seed: int) -> str:

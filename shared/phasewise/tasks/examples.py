@@ -29,6 +29,8 @@ class Example(NamedTuple):
     """extractive_qa: where each answer starts in the context, characters."""
     line: int = 0
     """instruction: where the row stands in its file, 1-based."""
+    group: str = ""
+    """What ``source.group`` names: rows of one group stay in one set; empty: none."""
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,9 @@ class ExtractiveQA:
             raise DataError(f"{table.origin}: column 'answers': no question has an answer")
         return examples
 
-    def group_of(self, example: Example) -> str:
+    def texts_apart(self, example: Example) -> tuple[str, ...]:
         """Returns the context with white space evened out: its questions stay together."""
-        return " ".join(example.texts[1].split())
+        return (" ".join(example.texts[1].split()),)
 
     def tokenize_train(
         self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
@@ -141,8 +141,8 @@ class ExtractiveQA:
 
         Halves are drawn by context, so that a context never helps to score itself.
         """
-        groups = [self.group_of(example) for example in examples]
-        half = np.array([derive_seed("threshold", group) % 2 for group in groups], dtype=np.int64)
+        contexts = [self.texts_apart(example)[0] for example in examples]
+        half = np.array([derive_seed("threshold", each) % 2 for each in contexts], dtype=np.int64)
         cuts = np.zeros(len(examples))
         for own in (0, 1):
             other = half != own

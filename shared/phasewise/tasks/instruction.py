@@ -57,9 +57,9 @@ class Instruction:
             )
         return examples
 
-    def group_of(self, example: Example) -> str:
+    def texts_apart(self, example: Example) -> tuple[str, ...]:
         """Returns system message and prompt with white space evened out."""
-        return "\x1f".join(" ".join(text.split()) for text in example.texts[:2])
+        return ("\x1f".join(" ".join(text.split()) for text in example.texts[:2]),)
 
     def tokenize_train(
         self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings

@@ -29,8 +29,8 @@ class TaskKind(Protocol):
         """
         ...
 
-    def group_of(self, example: Example) -> str:
-        """Returns what must never be in two sets: the text(s), or the context."""
+    def texts_apart(self, example: Example) -> tuple[str, ...]:
+        """Returns what must not be in two sets: each text, the context, or the prompt."""
         ...
 
     def tokenize_train(

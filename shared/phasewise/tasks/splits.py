@@ -1,14 +1,12 @@
 """Three disjoint sets: train sample, search set, report set.
 
-Rows of equal text (for questions: of one context) form a group, and a group is never divided, so
-that no text stands in two sets.
+Rows that share a text form a group (see ``groups``), and a group is never divided, so that no text
+stands in two sets.
 """
 
-import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +15,7 @@ from phasewise.errors import DataError
 from phasewise.seeding import derive_seed
 from phasewise.settings import TaskSettings
 from phasewise.tasks.examples import Example
-
-#: The sets that may have a split of their own, by their keys in ``splits``.
-SetName = Literal["train", "search", "report"]
+from phasewise.tasks.groups import Keys, SetName, TextsOf, describe_overlap, group_rows
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class CarvedRows:
 def split_examples(
     task: TaskSettings,
     examples: Sequence[Example],
-    group_of: Callable[[Example], str],
+    texts_of: TextsOf,
     *,
     split_seed: int,
     subset_seed: int,
@@ -65,7 +61,7 @@ def split_examples(
     Args:
         task: Says how many rows each set gets.
         examples: All rows of the train split.
-        group_of: What must not be divided.
+        texts_of: What no two sets may share.
         split_seed: Draws search set and carved report set; one per study.
         subset_seed: Draws the train sample.
         search: The search set where a split of its own is it; None: carve it.
@@ -75,7 +71,7 @@ def split_examples(
     Raises:
         DataError: Too few rows for the sets that the task asks for.
     """
-    carved = carved or carve_rows(task, examples, group_of, split_seed)
+    carved = carved or carve_rows(task, examples, texts_of, split_seed)
     pool = [examples[row] for row in carved.pool]
     wanted = len(pool) if task.train_rows is None else task.train_rows
     sample = _draw_rows([e.label for e in pool], wanted, np.random.default_rng(subset_seed))
@@ -91,14 +87,14 @@ def split_examples(
 def carve_report_set(
     task: TaskSettings,
     examples: Sequence[Example],
-    group_of: Callable[[Example], str],
+    texts_of: TextsOf,
     split_seed: int,
 ) -> list[Example]:
     """Returns the report set of a task without an official one.
 
     Only ``report_set`` may call this: it writes the ledger.
     """
-    return [examples[row] for row in carve_rows(task, examples, group_of, split_seed).report]
+    return [examples[row] for row in carve_rows(task, examples, texts_of, split_seed).report]
 
 
 def limit_report_rows(
@@ -112,42 +108,14 @@ def limit_report_rows(
     return [examples[row] for row in _draw_rows([e.label for e in examples], wanted, generator)]
 
 
-def check_no_overlap(
-    task: TaskSettings,
-    groups: Mapping[SetName, Sequence[str]],
-) -> None:
-    """Refuses splits that share texts.
-
-    Args:
-        task: The task.
-        groups: Set to the groups of its split's rows; of those that have a split of their own.
-
-    Raises:
-        DataError: With the number of rows and an example.
-    """
-    for first, second in itertools.combinations(groups, 2):
-        shared = set(groups[first]) & set(groups[second])
-        if not shared:
-            continue
-        rows = [row for row, group in enumerate(groups[first]) if group in shared]
-        other = groups[second].index(groups[first][rows[0]])
-        quote = groups[first][rows[0]].replace("\x1f", " | ")[:60]
-        raise DataError(
-            f"task '{task.name}': duplicate texts: {len(rows)} rows of split "
-            f"'{getattr(task.splits, first)}' are in the {second} split "
-            f"'{getattr(task.splits, second)}' too, such as row {rows[0] + 1} = {second} row "
-            f"{other + 1} ({quote!r}); expected disjoint sets: remove them from one of the two"
-        )
-
-
 def carve_rows(
     task: TaskSettings,
     examples: Sequence[Example],
-    group_of: Callable[[Example], str],
+    texts_of: TextsOf,
     split_seed: int,
 ) -> CarvedRows:
     """Returns which rows each set gets, whatever the train sample; see ``split_examples``."""
-    groups = [group_of(example) for example in examples]
+    groups, keys, messages = group_rows(task, examples, texts_of)
     labels = [example.label for example in examples]
     rows = list(range(len(examples)))
     report: list[int] = []
@@ -160,20 +128,23 @@ def carve_rows(
             )
         seed = derive_seed(split_seed, "report")
         report, rows = _take_groups(rows, groups, labels, wanted, seed)
+        messages += _describe_shared(keys, report, rows, "report")
     if task.splits.search is not None:
-        return CarvedRows(report, [], rows, _describe_repeats(task, groups))
+        return CarvedRows(report, [], rows, messages)
     wanted, room = _search_size(task, len(rows))
     size, seed = min(wanted, room), derive_seed(split_seed, "search")
     search, pool = _take_groups(rows, groups, labels, size, seed)
-    messages = [_describe_small_search(task, len(search), wanted)] if wanted > room else []
-    return CarvedRows(report, search, pool, (*messages, *_describe_repeats(task, groups)))
+    messages += _describe_shared(keys, search, pool, "search")
+    small = (_describe_small_search(task, len(search), wanted),) if wanted > room else ()
+    return CarvedRows(report, search, pool, (*small, *messages))
 
 
-def _describe_repeats(task: TaskSettings, groups: Sequence[str]) -> tuple[str, ...]:
-    repeated = len(groups) - len(set(groups))
-    if not repeated or task.traits.has_contexts:  # there a group is a context
-        return ()
-    return (f"{repeated} rows repeat another row's text; equal texts share one set",)
+def _describe_shared(
+    keys: Sequence[Keys], taken: Sequence[int], left: Sequence[int], name: SetName
+) -> tuple[str, ...]:
+    """Returns what a set shares with the rows it was carved from, where it could not be helped."""
+    rows, others = [keys[row] for row in taken], [keys[row] for row in left]
+    return describe_overlap(rows, others, f"the {name} set", "rows that train on")
 
 
 def _search_size(task: TaskSettings, available: int) -> tuple[int, int]:
@@ -208,7 +179,7 @@ def _describe_small_search(task: TaskSettings, rows: int, wanted: int) -> str:
 
 def _take_groups(
     rows: Sequence[int],
-    groups: Sequence[str],
+    groups: Sequence[int],
     labels: Sequence[int],
     wanted: int,
     seed: int,
@@ -217,7 +188,7 @@ def _take_groups(
 
     The stratum of a group is its highest label: one unanswerable question marks its context.
     """
-    members: dict[str, list[int]] = {}
+    members: dict[int, list[int]] = {}
     for row in rows:
         members.setdefault(groups[row], []).append(row)
     strata: dict[int, list[list[int]]] = {}

@@ -17,12 +17,12 @@ def test_all_rows_but_the_report_sets_are_trained_on(topics: Study, own_search_s
         task = task.model_copy(update={"splits": splits_by_name})
     rows = [Example(str(n), (f"text {n}",), label=n % 3) for n in range(120)]
     own = [Example(f"own-{n}", (f"other {n}",), label=n % 3) for n in range(9)]
-    group_of: Callable[[Example], str] = lambda example: example.texts[0]  # noqa: E731
-    report = {example.id for example in carve_report_set(task, rows, group_of, split_seed=5)}
+    texts_of: Callable[[Example], tuple[str, ...]] = lambda example: example.texts[:1]  # noqa: E731
+    report = {example.id for example in carve_report_set(task, rows, texts_of, split_seed=5)}
     splits = split_examples(
         task,
         rows,
-        group_of,
+        texts_of,
         split_seed=5,
         subset_seed=1,
         search=own if own_search_split else None,

@@ -68,7 +68,7 @@ def test_the_form_without_an_input_is_used_where_it_is_empty_or_absent(
         ("", "Count. =", "7"),
     ]
     assert [e.id for e in examples] == ["train-1", "train-2", "train-3", "train-4"]
-    assert KIND.group_of(examples[1]) == KIND.group_of(examples[2])
+    assert KIND.texts_apart(examples[1]) == KIND.texts_apart(examples[2])
 
 
 def test_a_bad_row_is_refused_by_file_line_and_column(
