@@ -32,6 +32,15 @@ _PHASES: dict[StepName, Literal["phase0", "phase1", "phase2"]] = {
     "validate": "phase2",
 }
 _STUDY_FILE = "study.json"
+#: Files in the report's folder ``tables``; ``verdicts.tex`` is there too if there are any.
+REPORT_TABLES = (
+    "verdicts.csv",
+    "units.csv",
+    "noise.csv",
+    "runs.csv",
+    "scores.tex",
+    "costs.tex",
+)
 _MARK = re.compile(r"<!-- made from ([0-9a-f]{16}) -->\s*\Z")
 
 

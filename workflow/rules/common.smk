@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 from phasewise.errors import PhasewiseError
 from phasewise.settings import load_study
-from phasewise.steps import StepKey, Steps
+from phasewise.steps import REPORT_TABLES, StepKey, Steps
 from phasewise.training.server_process import share_server
 
 STUDY_FILE = config.get("study", "shared/config.yaml")

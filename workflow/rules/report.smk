@@ -31,21 +31,12 @@ rule write_report:
         ),
         [
             report(
-                f"{ANALYSIS}/tables/{name}.csv",
-                caption="../report/table.rst",
+                f"{ANALYSIS}/tables/{name}",
+                caption=f"../report/{'latex' if name.endswith('.tex') else 'table'}.rst",
                 category="Tables",
-                labels={"table": name, "format": "CSV"},
+                labels={"table": name},
             )
-            for name in ("verdicts", "units", "noise", "runs")
-        ],
-        [
-            report(
-                f"{ANALYSIS}/tables/{name}.tex",
-                caption="../report/latex.rst",
-                category="Tables",
-                labels={"table": name, "format": "LaTeX"},
-            )
-            for name in ("scores", "costs")
+            for name in REPORT_TABLES
         ],
     localrule: True
     params:

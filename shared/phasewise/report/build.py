@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from phasewise.records import write_atomically
-from phasewise.report.columns import Row, Table, render_csv, write_csv
+from phasewise.report.columns import Row, Table, render_csv
 from phasewise.report.content import ReportContent, gather_content
 from phasewise.report.page import render_html, render_markdown
 from phasewise.report.verdict_table import render_verdicts
@@ -68,7 +68,7 @@ def _write_tables(content: ReportContent, folder: Path) -> None:
         "units.csv": _render(content.unit_table),
         "noise.csv": _render(content.noise_table),
         "verdicts.csv": render_verdicts(content.verdicts),
-        "runs.csv": write_csv(content.run_rows),
+        "runs.csv": _render(content.run_table),
         **{f"{name}.tex": text for name, text in content.latex_tables.items()},
     }
     for name, text in texts.items():

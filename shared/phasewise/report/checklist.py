@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from phasewise.formatting import join_words
+from phasewise.report.columns import Column
 from phasewise.report.evidence import PHASES, TaskEvidence
 from phasewise.report.verdicts import Verdict
 from phasewise.settings import METRICS, Study
@@ -21,6 +22,13 @@ class ChecklistItem:
     question: str
     answer: Answer  # authors: no file can answer it
     detail: str
+
+
+CHECKLIST_COLUMNS: tuple[Column[ChecklistItem], ...] = (
+    Column("question", lambda item: item.question, words=True),
+    Column("answer", lambda item: item.answer, words=True),
+    Column("detail", lambda item: item.detail, words=True),
+)
 
 
 def fill_checklist(
@@ -153,8 +161,8 @@ def _answer_report_set(tasks: Sequence[TaskEvidence]) -> ChecklistItem:
     opened = sum(len(task.ledger) for task in tasks)
     if not opened:
         return ChecklistItem("Report set unseen by the search", "no", "no ledger was found")
-    runs = [str(entry.get("run")) for task in tasks for entry in task.ledger]
-    trials = sum("trial-" in run or "confirm-" in run for run in runs)
+    roles = [entry.get("role") for task in tasks for entry in task.ledger]
+    trials = sum(role in {"trial", "confirm"} for role in roles)
     detail = f"opened {opened} times, each time logged; {trials} times by runs of the search"
     return ChecklistItem("Report set unseen by the search", "no" if trials else "yes", detail)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from phasewise.formatting import MISSING
 from phasewise.statistics import Interval
@@ -29,9 +29,18 @@ class Column(Generic[Row]):
     show: Callable[[Row], str] = str
     csv: Mapping[str, Callable[[Row], object]] = field(default_factory=dict)  # in full precision
     anchor: Callable[[Row], str] | None = None  # in the page, of what a cell was worked out from
+    href: Callable[[Row], str] | None = None  # of a file, from the page's folder
     latex_heading: str = ""  # LaTeX already; empty: it is not in the table for papers
     latex: Callable[[Row], str] | None = None  # cell as LaTeX; None: as it is shown
     words: bool = False  # it holds words, the others numbers
+
+
+class Line(NamedTuple):
+    """One line of a table's text."""
+
+    muted: bool  # background to what follows
+    cells: list[Cell]
+    anchor: str = ""  # its own, in the page
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,7 @@ class Table(Generic[Row]):
 
     columns: tuple[Column[Row], ...]
     rows: tuple[Row, ...]
+    anchor: Callable[[Row], str] = lambda row: ""  # a row's own, in the page
     grouped: bool = False  # rows with the same first cell belong together
     #: First cell of a group to the rows that open it as its background, heading to cell.
     background: Mapping[str, Sequence[Mapping[str, Cell]]] = field(default_factory=dict)
@@ -50,27 +60,27 @@ class Table(Generic[Row]):
         return [column for column in self.columns if column.heading]
 
     @cached_property
-    def lines(self) -> list[tuple[bool, list[Cell]]]:
-        """Every line of the text: whether it is background, and its cells."""
-        lines: list[tuple[bool, list[Cell]]] = []
+    def lines(self) -> list[Line]:
+        """Every line of the text."""
+        lines: list[Line] = []
         opened = set[str]()
         for row in self.rows:
             cells = [_fill(column, row) for column in self.shown]
             if (group := cells[0][0]) not in opened:
                 opened.add(group)
                 lines += [
-                    (True, [cells.get(column.heading, (MISSING, "")) for column in self.shown])
+                    Line(True, [cells.get(column.heading, (MISSING, "")) for column in self.shown])
                     for cells in self.background.get(group, ())
                 ]
-            lines.append((False, cells))
+            lines.append(Line(False, cells, self.anchor(row)))
         return lines
 
-    def groups(self) -> list[tuple[str, list[tuple[bool, list[Cell]]]]]:
+    def groups(self) -> list[tuple[str, list[Line]]]:
         """Returns (first cell, its lines); one group if not grouped."""
         if not self.grouped:
             return [("", self.lines)]
         return [
-            (key, list(group)) for key, group in groupby(self.lines, lambda each: each[1][0][0])
+            (key, list(group)) for key, group in groupby(self.lines, lambda each: each.cells[0][0])
         ]
 
 
@@ -79,7 +89,7 @@ def render_markdown_table(table: Table[Row]) -> str:
     lines = [
         [column.heading for column in table.shown],
         ["---" if column.words else "---:" for column in table.shown],
-        *([keep_cell(text) for text, _ in cells] for _, cells in table.lines),
+        *([keep_cell(text) for text, _ in line.cells] for line in table.lines),
     ]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
@@ -108,8 +118,11 @@ def write_csv(rows: Sequence["DataclassInstance"]) -> str:
 
 def _fill(column: Column[Row], row: Row) -> Cell:
     text = column.show(row)
-    linked = column.anchor is not None and text != MISSING
-    return text, f"#{column.anchor(row)}" if linked and column.anchor else ""
+    if text == MISSING:
+        return text, ""
+    if column.anchor is not None:
+        return text, f"#{column.anchor(row)}"
+    return text, "" if column.href is None else column.href(row)
 
 
 def keep_cell(text: str) -> str:

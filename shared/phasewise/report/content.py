@@ -24,7 +24,7 @@ from phasewise.report.run_tables import (
     build_ledger_table,
 )
 from phasewise.report.sections import UnitSection, build_unit_section
-from phasewise.report.traces import RunRow, TaskTrace, trace_tasks
+from phasewise.report.traces import RunRow, TaskTrace, tabulate_runs, trace_tasks
 from phasewise.report.unit_table import UnitRow, build_unit_row, build_unit_table
 from phasewise.report.verdict_table import build_verdict_table
 from phasewise.report.verdicts import Verdict, count_comparisons, judge_tasks
@@ -66,9 +66,9 @@ class ReportContent:
         return found + [(name, each) for name, section in units for each in section.drawings]
 
     @property
-    def run_rows(self) -> tuple[RunRow, ...]:
+    def run_table(self) -> Table[RunRow]:
         """Every run of the study, for the CSV."""
-        return tuple(run for task in self.traces for run in task.runs)
+        return tabulate_runs([run for task in self.traces for run in task.runs])
 
 
 def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportContent:

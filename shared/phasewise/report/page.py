@@ -14,7 +14,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from phasewise.figures import DARK, LIGHT
-from phasewise.formatting import MISSING, show_amount
 from phasewise.report.columns import keep_cell, render_markdown_table
 from phasewise.report.content import ReportContent
 from phasewise.report.drawing import Drawing
@@ -53,19 +52,12 @@ def _environment(*, escaped: bool) -> Environment:
     )
     environment.filters["cell"] = keep_cell
     environment.filters["table"] = render_markdown_table
-    environment.filters["exact"] = _show_exact
-    environment.filters["amount"] = show_amount
     return environment
 
 
 def _escape_text(value: object) -> object:
     """Keeps texts of settings and records from being read as HTML in Markdown."""
     return value.replace("<", "&lt;") if isinstance(value, str) else value
-
-
-def _show_exact(value: float | None) -> str:
-    """Returns a score as its record has it, to six digits."""
-    return MISSING if value is None else f"{value:.6g}"
 
 
 def _encode_figures(drawings: Sequence[Drawing]) -> str:

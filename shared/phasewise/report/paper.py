@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from phasewise.report.checklist import ChecklistItem, fill_checklist
+from phasewise.report.checklist import CHECKLIST_COLUMNS, ChecklistItem, fill_checklist
 from phasewise.report.citations import collect_bibtex, list_citations, list_uncited
+from phasewise.report.columns import Table
 from phasewise.report.evidence import TaskEvidence
 from phasewise.report.latex import escape_latex
 from phasewise.report.methods_text import write_methods
@@ -21,7 +22,7 @@ class Paper:
     """Ready to paste."""
 
     methods: str  # pandoc citations
-    checklist: tuple[ChecklistItem, ...]
+    checklist: Table[ChecklistItem]
     bibtex: str
     uncited: tuple[str, ...]  # used, but no work to cite is known
 
@@ -39,7 +40,7 @@ def build_paper(study: Study, tasks: Sequence[TaskEvidence], verdicts: Sequence[
     methods = write_methods(study, tasks, verdicts)
     return Paper(
         methods=methods,
-        checklist=fill_checklist(study, tasks, verdicts),
+        checklist=Table(CHECKLIST_COLUMNS, fill_checklist(study, tasks, verdicts)),
         bibtex=collect_bibtex(sorted({*list_citations(methods), _CHECKLIST_KEY})),
         uncited=tuple(list_uncited(study)),
     )

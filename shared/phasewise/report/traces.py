@@ -1,15 +1,20 @@
 """Where every number comes from: its runs, their record files, and how it was worked out."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from urllib.parse import quote
 
+from phasewise.formatting import MISSING, show_amount
 from phasewise.records import RECORD_FILE, RunRecord
+from phasewise.report.columns import Column, Table
 from phasewise.report.evidence import PHASES, TaskEvidence, UnitEvidence
 from phasewise.runs import Phase, UnitPaths, ledger_path, task_baselines_path
 from phasewise.settings import Study
+from phasewise.tuning.optimum import meaningful_hyperparameters
 
 #: Kinds of runs of a unit, each a group of the report's Records section.
 DEFAULTS, TRIALS, CONFIRMATIONS, SEEDS = "defaults", "trials", "confirmations", "seeds"
@@ -39,7 +44,7 @@ _HOW = {
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run with its record; the rows of ``tables/runs.csv``."""
+    """One run with its record."""
 
     task: str
     method: str
@@ -55,6 +60,7 @@ class RunRow:
     subset_seed: int
     settings_hash: str
     record: str  # path from the report's folder, percent-encoded
+    hyperparameters: Mapping[str, object]  # those with an effect on the method
 
     @property
     def anchor(self) -> str:
@@ -70,6 +76,11 @@ class RunGroup:
     title: str
     how: str
     runs: tuple[RunRow, ...]
+
+    @property
+    def table(self) -> Table[RunRow]:
+        """The runs as a table of the page."""
+        return tabulate_runs(self.runs)
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,47 @@ class TaskTrace:
     def runs(self) -> tuple[RunRow, ...]:
         """Every run of the task."""
         return tuple(run for unit in self.units for group in unit.groups for run in group.runs)
+
+
+def _show_exact(value: float | None) -> str:
+    """Returns a score as its record has it, to six digits."""
+    return MISSING if value is None else f"{value:.6g}"
+
+
+def _in_csv(name: str) -> dict[str, Callable[[RunRow], object]]:
+    return {name: attrgetter(name)}
+
+
+RUN_COLUMNS: tuple[Column[RunRow], ...] = (
+    *(Column(csv=_in_csv(name)) for name in ("task", "method", "phase")),
+    Column("record", lambda run: run.run, _in_csv("run"), href=lambda run: run.record, words=True),
+    Column("status", lambda run: run.status, _in_csv("status"), words=True),
+    Column("search score", lambda run: _show_exact(run.search_score), _in_csv("search_score")),
+    Column("report score", lambda run: _show_exact(run.report_score), _in_csv("report_score")),
+    Column("s", lambda run: show_amount(run.seconds), _in_csv("seconds")),
+    *(
+        Column(csv=_in_csv(name))
+        for name in (
+            "peak_memory_mb",
+            "init_seed",
+            "order_seed",
+            "subset_seed",
+            "settings_hash",
+            "record",
+        )
+    ),
+)
+
+
+def _read_hyperparameter(name: str, run: RunRow) -> object:
+    return run.hyperparameters.get(name)
+
+
+def tabulate_runs(runs: Sequence[RunRow]) -> Table[RunRow]:
+    """Returns runs as a table; as CSV it has a column per hyperparameter, empty without effect."""
+    names = dict.fromkeys(name for run in runs for name in run.hyperparameters)
+    columns = [Column[RunRow](csv={name: partial(_read_hyperparameter, name)}) for name in names]
+    return Table((*RUN_COLUMNS, *columns), tuple(runs), anchor=attrgetter("anchor"))
 
 
 def name_task(task: str) -> str:
@@ -175,6 +227,9 @@ def _trace_run(study: Study, unit: UnitEvidence, record: RunRecord) -> RunRow:
         subset_seed=config.seeds.subset,
         settings_hash=record.hash,
         record=link_from_report(study, path),
+        hyperparameters=meaningful_hyperparameters(
+            config.hyperparameters, config.unit_config.method
+        ),
     )
 
 

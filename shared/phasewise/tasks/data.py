@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from phasewise.provenance import fingerprint_data
-from phasewise.runs import DataConfig, hash_content
+from phasewise.runs import DataConfig, Role, hash_content
 from phasewise.settings import TaskSettings, describe_meaning
 from phasewise.tasks.cache import CACHE_FORMAT, load_or_build
 from phasewise.tasks.examples import EvalSet, Example, Feature
@@ -112,9 +112,17 @@ def load_train_eval(config: DataConfig, tokenizer: Any, subset_seed: int, rows: 
 
 
 def open_report_data(
-    config: DataConfig, tokenizer: Any, *, ledger: Path, run_label: str, reason: str
+    config: DataConfig,
+    tokenizer: Any,
+    *,
+    ledger: Path,
+    run_label: str,
+    reason: str,
+    role: Role | None = None,
 ) -> EvalSet:
     """Returns the tokenized report set and notes the access in the ledger.
+
+    ``run_label``, ``reason`` and ``role`` are what the ledger is told.
 
     Raises:
         DataError: The data are missing or malformed.
@@ -128,7 +136,8 @@ def open_report_data(
 
     report = load_or_build(f"{_cache_key(config, tokenizer)}-report", _build)
     rows = len(report.examples)
-    append_access(ledger, task=config.task.name, run=run_label, reason=reason, rows=rows)
+    task = config.task.name
+    append_access(ledger, task=task, run=run_label, reason=reason, rows=rows, role=role)
     return report
 
 

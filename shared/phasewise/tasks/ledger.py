@@ -11,7 +11,9 @@ from typing import Any
 from phasewise.errors import RecordError
 
 
-def append_access(ledger: Path, *, task: str, run: str, reason: str, rows: int) -> None:
+def append_access(
+    ledger: Path, *, task: str, run: str, reason: str, rows: int, role: str | None = None
+) -> None:
     """Appends who opened a report set, when and why.
 
     One ``write`` to a file opened for appending: lines of several processes never mix.
@@ -22,6 +24,7 @@ def append_access(ledger: Path, *, task: str, run: str, reason: str, rows: int) 
         run: Label of the run that opens it.
         reason: Why, in a few words.
         rows: Examples that it gets to see.
+        role: What the run is in its study; None: none of its runs.
     """
     entry = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -29,6 +32,7 @@ def append_access(ledger: Path, *, task: str, run: str, reason: str, rows: int) 
         "host": platform.node(),
         "task": task,
         "run": run,
+        "role": role,
         "reason": reason,
         "rows": rows,
     }

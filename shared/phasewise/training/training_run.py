@@ -161,6 +161,7 @@ class TrainingRun:
             ledger=self.job.ledger,
             run_label=config.label,
             reason=f"final score of a {config.phase} run",
+            role=config.role,
         )
         scored = self._score(report_set, last.threshold, writes=True)
         write_predictions(self.job.folder / PREDICTIONS_FILE, scored.predictions)

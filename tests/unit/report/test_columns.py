@@ -63,15 +63,15 @@ def test_one_column_is_shown_by_every_renderer() -> None:
 def test_cells_link_to_their_records_and_missing_ones_do_not() -> None:
     groups = Table(COLUMNS, ROWS, grouped=True).groups()
     assert [(name, len(lines)) for name, lines in groups] == [("a|b", 2), ("c", 1)]
-    links = [link for _, lines in groups for _, (_, (_, link)) in lines]
+    links = [line.cells[1][1] for _, lines in groups for line in lines]
     assert links == ["#records.a|b", "", "#records.c"]
 
 
 def test_background_opens_its_group_and_lacks_the_other_cells() -> None:
     background = {"c": [{"task": ("c", "")}]}
     lines = Table(COLUMNS, ROWS, background=background).lines
-    assert [muted for muted, _ in lines] == [False, False, True, False]
-    assert lines[2][1] == [("c", ""), (MISSING, "")]
+    assert [line.muted for line in lines] == [False, False, True, False]
+    assert lines[2].cells == [("c", ""), (MISSING, "")]
 
 
 @pytest.mark.parametrize("columns", [UNIT_COLUMNS, NOISE_COLUMNS, VERDICT_COLUMNS])

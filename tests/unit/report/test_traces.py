@@ -14,6 +14,7 @@ from phasewise.records import read_record
 from phasewise.report import build_report
 from phasewise.settings import Study
 from phasewise.statistics import Bounds, mean_interval
+from phasewise.steps import REPORT_TABLES
 from synthetic import UnitWriter, write_baselines, write_ledger
 
 TASK, OTHER = "rotten_tomatoes", "imdb"
@@ -103,6 +104,11 @@ def test_every_number_of_the_summary_tables_has_a_link(study: Study) -> None:
     assert len(rows) > 100
 
 
+def test_the_tables_that_the_workflow_names_are_written(study: Study) -> None:
+    folder = build_report(study, study.units_of("all")).parent / "tables"
+    assert {path.name for path in folder.iterdir()} == {*REPORT_TABLES, "verdicts.tex"}
+
+
 def test_runs_csv_has_each_run_with_its_record(study: Study) -> None:
     folder = build_report(study, study.units_of("all")).parent
     with (folder / "tables" / "runs.csv").open() as stream:
@@ -113,6 +119,8 @@ def test_runs_csv_has_each_run_with_its_record(study: Study) -> None:
         assert record is not None
         assert record.hash == row["settings_hash"]
         assert record.config.name == row["run"]
+        assert float(row["learning_rate"]) == record.config.hyperparameters.learning_rate
+        assert bool(row["lora_rank"]) == (row["method"] != "full_finetune")
 
 
 def test_how_a_verdict_was_worked_out(study: Study) -> None:

@@ -96,7 +96,7 @@ def test_every_opening_of_the_report_set_is_in_the_ledger(
     entries = read_ledger(ledger)
     assert [entry["run"] for entry in entries] == ["seed-00", "seed-01", "text"]
     assert {entry["rows"] for entry in entries} == {20}
-    assert set(entries[0]) == {"time", "user", "host", "task", "run", "reason", "rows"}
+    assert set(entries[0]) == {"time", "user", "host", "task", "run", "role", "reason", "rows"}
 
 
 def _append_many(path: str, name: str) -> None:
