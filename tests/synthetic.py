@@ -18,6 +18,7 @@ from phasewise.runs import (
     UnitPaths,
     build_data,
     build_seeds,
+    hash_content,
     phase_hash,
     task_baselines_path,
     task_hash,
@@ -32,11 +33,13 @@ from phasewise.summaries import (
     PhaseSummary,
     RangeFlag,
     TaskBaselines,
+    read_optimum,
     write_optimum,
     write_summary,
 )
 from phasewise.tasks.examples import ExamplePrediction
 from phasewise.tasks.predictions import PREDICTIONS_FILE, write_predictions
+from phasewise.unit_runs import describe_search
 
 EPOCHS = 3
 STEPS = 30
@@ -81,6 +84,9 @@ def make_config(study: Study, task: str, method: str, name: str, **changes: Any)
         role=role,
         index=int(numbers[0]),
         repeat=repeat,
+        search=hash_content(describe_search(study, task, method))
+        if role in ("trial", "confirm")
+        else "",
         hyperparameters=default.model_copy(update=changes),
         seeds=build_seeds(study.settings.seed, stream, task, seeds),
         opens_report_set=role in ("default", "seed"),
@@ -153,7 +159,9 @@ class UnitWriter:
         return phase_hash(self.study, phase, self.task, self.method, unit)
 
     def run(self, name: str, score: float | None, **how: Any) -> RunRecord:
-        changes = how.pop("hyperparameters", {})
+        optimum = read_optimum(self.paths.optimum) if name.startswith("seed-") else None
+        chosen = {} if optimum is None else optimum.best_hyperparameters
+        changes = how.pop("hyperparameters", chosen)
         config = make_config(self.study, self.task, self.method, name, **changes)
         record = make_record(config, score, **how)
         write_record(self.paths.run(config.phase, name), record)

@@ -24,11 +24,11 @@ from phasewise.settings import (
     ModelSettings,
     Study,
     load_study,
+    merge_hyperparameters,
 )
 from phasewise.tasks.data import load_task_data
 from phasewise.tasks.examples import Feature
 from phasewise.tasks.kinds import get_kind
-from phasewise.tuning.spaces import merge_hyperparameters
 from phasewise.tuning.startup import plan_startup
 from phasewise.tuning.units import Unit
 

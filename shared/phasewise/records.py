@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from phasewise.errors import RecordError
-from phasewise.runs import RunConfig
+from phasewise.runs import RunConfig, hash_content
 from phasewise.settings import Section
 
 #: finished: trained to its end. pruned: stopped by the pruner. diverged: loss or score not finite.
@@ -18,6 +18,8 @@ from phasewise.settings import Section
 RunStatus = Literal["finished", "pruned", "diverged", "infeasible", "failed"]
 
 RECORD_FILE = "record.json"
+#: Key of the file beside the record's own: the hash of all of them.
+_DIGEST = "digest"
 
 
 class Evaluation(Section):
@@ -115,15 +117,17 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
-    """Writes ``record.json`` into a run's folder, atomically."""
-    write_atomically(folder / RECORD_FILE, record.model_dump_json(indent=2) + "\n")
+    """Writes ``record.json`` into a run's folder, atomically, with the digest of its content."""
+    content = record.model_dump(mode="json")
+    write_json(folder / RECORD_FILE, {**content, _DIGEST: hash_content(content)})
 
 
 def read_record(folder: Path) -> RunRecord | None:
     """Returns the record in a run's folder; None if there is none.
 
     Raises:
-        RecordError: The file is not a record of this version.
+        RecordError: The file is not a record of this version, or was edited: its content does not
+            give its digest.
     """
     path = folder / RECORD_FILE
     try:
@@ -131,14 +135,24 @@ def read_record(folder: Path) -> RunRecord | None:
     except FileNotFoundError:
         return None
     try:
-        return RunRecord.model_validate_json(text)
+        content = json.loads(text)
+        digest = content.pop(_DIGEST, None)
+        record = RunRecord.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise RecordError(
-            f"{path}: not a record this version can read ({where}: {first['msg']}); "
-            "move it away and run again"
+        raise _refuse(
+            path, f"not a record this version can read ({where}: {first['msg']})"
         ) from error
+    except (ValueError, AttributeError) as error:
+        raise _refuse(path, f"not a record this version can read ({error})") from error
+    if digest != hash_content(content):
+        raise _refuse(path, "its content does not give its digest: edited by hand, or damaged")
+    return record
+
+
+def _refuse(path: Path, why: str) -> RecordError:
+    return RecordError(f"{path}: {why}; move it away and run again")
 
 
 def read_matching_record(folder: Path, config: RunConfig) -> RunRecord | None:

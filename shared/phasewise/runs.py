@@ -119,6 +119,11 @@ class RunConfig(Section):
         description="trial: how it was drawn, such as default, sobol or model.",
         json_schema_extra=no_effect("where the hyperparameters are from, not what they are"),
     )
+    search: str = Field(
+        "",
+        description="trial, confirm: hash of what its search drew from; see unit_runs.",
+        json_schema_extra=no_effect("where the hyperparameters are from, not what they are"),
+    )
     hyperparameters: Hyperparameters
     seeds: RunSeeds
     opens_report_set: bool = Field(

@@ -1,13 +1,17 @@
 """The runs that a unit has left behind: of the study's present settings, the others counted."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
 
 from phasewise.errors import ConfigError, DataError, RecordError
 from phasewise.records import RECORD_FILE, RunRecord, read_record
-from phasewise.runs import Phase, Role, UnitConfig, UnitPaths, build_unit
+from phasewise.runs import Phase, Role, UnitConfig, UnitPaths, build_unit, hash_content
 from phasewise.seeding import derive_seed
-from phasewise.settings import Study, describe_meaning
+from phasewise.settings import Hyperparameters, Study, describe_meaning, merge_hyperparameters
+from phasewise.summaries import read_optimum
 
 
 class UnitRuns(NamedTuple):
@@ -22,6 +26,9 @@ def read_runs(
     study: Study, task: str, method: str, *, phase: Phase, role: Role | None = None
 ) -> UnitRuns:
     """Returns the runs of a unit's phase by their role, or all; those of other settings by name.
+
+    Of other settings are also a trial of another search space, and a seed of another optimum than
+    the one that is there.
 
     Data, model and library versions are compared where this machine has them: the one that builds
     the report of several VMs need not.
@@ -40,6 +47,24 @@ def read_runs(
         else:
             others.append(found.config.name)
     return UnitRuns(tuple(records), tuple(others), tuple(unreadable))
+
+
+def describe_search(study: Study, task: str, method: str) -> dict[str, Any]:
+    """Returns what the draws and the pruning of a unit's trials depend on, beside the unit.
+
+    Budgets are no part of it: more trials or seeds continue a search.
+    """
+    search = study.settings.search
+    return {
+        "seed": study.settings.seed,
+        "default": describe_meaning(study.default_hyperparameters(task, method)),
+        "parameters": describe_meaning(study.parameters_of(method)),
+        "constraints": study.constraints_of(method),
+        "sampler": search.sampler,
+        "pruner": [search.pruner, search.pruning_factor],
+        "objective": [search.objective, search.objective_weights],
+        "memory_constraint_gb": search.memory_constraint_gb,
+    }
 
 
 def present_unit(
@@ -82,7 +107,36 @@ class _PresentUnit:
     def made(self, record: RunRecord) -> bool:
         """Whether a record was made under these settings."""
         then = record.config.unit_config
-        return bool(describe_meaning(self.like(then)) == describe_meaning(then))
+        same = describe_meaning(self.like(then)) == describe_meaning(then)
+        return bool(same and self._asks_for(record))
+
+    def _asks_for(self, record: RunRecord) -> bool:
+        """Whether a run's hyperparameters are from where its role says, as that is now."""
+        config = record.config
+        if config.role == "default":
+            return config.hyperparameters == self._default
+        if config.role == "seed":
+            return self._optimum in (None, config.hyperparameters)
+        return config.search in ("", self._search)
+
+    @cached_property
+    def _default(self) -> Hyperparameters:
+        return self._study.default_hyperparameters(self._task, self._method)
+
+    @cached_property
+    def _search(self) -> str:
+        return hash_content(describe_search(self._study, self._task, self._method))
+
+    @cached_property
+    def _optimum(self) -> Hyperparameters | None:
+        """The configuration that Phase 2 trains; None while there is none."""
+        try:
+            found = read_optimum(UnitPaths(self._study, self._task, self._method).optimum)
+            if found is None or not found.final:
+                return None
+            return merge_hyperparameters(self._default, found.best_hyperparameters)
+        except (RecordError, ConfigError, ValidationError):
+            return None
 
     def _build(self) -> UnitConfig | None:
         try:

@@ -109,7 +109,7 @@ def status(
     units = loaded.units_of(vm)
     if watch is None:
         console = Console()
-        for line in _describe_not_learned(loaded, units):
+        for line in (*_describe_not_learned(loaded, units), *_list_unreadable(loaded, units)):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
         console.print(_status_table(loaded, units))
         return
@@ -127,6 +127,12 @@ def _describe_not_learned(study: Study, units: list[tuple[str, str]]) -> list[st
     return [describe_not_learned(each) for task in tasks for each in find_not_learned(task)]
 
 
+def _list_unreadable(study: Study, units: list[tuple[str, str]]) -> list[str]:
+    from phasewise.report.status import collect_status
+
+    return [text for unit in collect_status(study, units) for text in unit.unreadable]
+
+
 def _status_table(study: Study, units: list[tuple[str, str]]) -> Table:
     from phasewise.report.status import collect_status
 
@@ -136,7 +142,9 @@ def _status_table(study: Study, units: list[tuple[str, str]]) -> Table:
         left = "-" if unit.seconds_left is None else f"{unit.seconds_left / 60:.0f} min"
         running = "yes" if unit.running else "no"
         done = f"{unit.done}/{unit.total}"
-        for count, what in ((unit.others, "of other settings"), (unit.unreadable, "unreadable")):
+        done += f" ({unit.failed} failed)" if unit.failed else ""
+        unreadable = len(unit.unreadable)
+        for count, what in ((unit.others, "of other settings"), (unreadable, "unreadable")):
             done += f" (+{count} {what})" if count else ""
         table.add_row(unit.unit, unit.phase, done, best, running, left)
     return table

@@ -37,7 +37,8 @@ class UnitStatus:
     seeds_done: int
     seeds_total: int
     others: int  # records of other settings, which count for nothing
-    unreadable: int  # record files that no run can be read from
+    unreadable: tuple[str, ...]  # what is wrong with each record that cannot be read
+    failed: int  # runs whose worker was killed or that raised; the phase's command tries them again
     best: float | None  # best raw score so far, search set
     running: bool  # whether a controller holds the unit's lock
     seconds_left: float | None  # runs left x mean seconds of the runs so far; None before one
@@ -62,7 +63,7 @@ def collect_status(study: Study, units: Sequence[tuple[str, str]]) -> list[UnitS
     """Returns the progress of units in the order given.
 
     A record counts as soon as it is written, whatever became of the run; one of other settings is
-    counted apart, and so is a file that cannot be read, which `build_report` names.
+    counted apart, and a file that cannot be read is named.
     """
     return [_collect_unit(study, task, method) for task, method in units]
 
@@ -71,7 +72,6 @@ def _collect_unit(study: Study, task: str, method: str) -> UnitStatus:
     paths, settings = UnitPaths(study, task, method), study.settings
     found = [read_runs(study, task, method, phase=phase) for phase in _PHASES]
     records = [record for runs in found for record in runs.records]
-    counts = Counter(record.config.role for record in records)
     now = present_unit(study, task, method, records)
 
     def is_current(phase: Phase, file: Path) -> bool:
@@ -82,13 +82,16 @@ def _collect_unit(study: Study, task: str, method: str) -> UnitStatus:
     optimum = _read_optimum(paths, is_current)
     searched = optimum is not None and optimum.final
     confirm = min(settings.search.confirm_top, settings.search.trials)
+    every = Counter(record.config.role for record in records)
     totals: dict[Role, int] = {
         "default": settings.baselines.seeds,
-        "trial": counts["trial"] if searched else settings.search.trials,
-        "confirm": counts["confirm"] if searched else confirm * settings.search.confirm_seeds,
+        "trial": every["trial"] if searched else settings.search.trials,
+        "confirm": every["confirm"] if searched else confirm * settings.search.confirm_seeds,
         "seed": settings.validation.seeds,
     }
-    left = sum(max(0, total - counts[role]) for role, total in totals.items())
+    # Runs of a larger budget than today's stay, and are none that it needs.
+    counts = {role: min(every[role], total) for role, total in totals.items()}
+    left = sum(totals.values()) - sum(counts.values())
     seconds = [_measure_seconds(record) for record in records]
     return UnitStatus(
         task=task,
@@ -103,7 +106,8 @@ def _collect_unit(study: Study, task: str, method: str) -> UnitStatus:
         seeds_done=counts["seed"],
         seeds_total=totals["seed"],
         others=sum(len(runs.others) for runs in found),
-        unreadable=sum(len(runs.unreadable) for runs in found),
+        unreadable=tuple(text for runs in found for text in runs.unreadable),
+        failed=sum(record.status == "failed" for record in records),
         best=None if optimum is None else optimum.best_value,
         running=_is_locked(paths.lock),
         seconds_left=left * fmean(seconds) if seconds else None,

@@ -9,7 +9,12 @@ from phasewise.settings.base import (
     read_yaml,
 )
 from phasewise.settings.expressions import expression_names, is_true
-from phasewise.settings.hyperparameters import Hyperparameters, Sampling, Schedule
+from phasewise.settings.hyperparameters import (
+    Hyperparameters,
+    Sampling,
+    Schedule,
+    merge_hyperparameters,
+)
 from phasewise.settings.loading import (
     REGISTRY,
     Study,
@@ -124,6 +129,7 @@ __all__ = [
     "load_space",
     "load_study",
     "load_task",
+    "merge_hyperparameters",
     "merge_mappings",
     "metrics_of",
     "no_effect",

@@ -1,7 +1,8 @@
 """The hyperparameters of one run; every method default, search space and record uses these."""
 
+from collections.abc import Mapping
 from math import ceil
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -79,3 +80,18 @@ class Hyperparameters(Section):
     def rows_at_once(self, limit: int | None = None) -> int:
         """Returns the rows of a forward pass before memory is known, at most ``limit``."""
         return min(self.batch_size, self.device_batch_size or self.batch_size, limit or 2**31)
+
+
+def merge_hyperparameters(default: Hyperparameters, drawn: Mapping[str, Any]) -> Hyperparameters:
+    """Returns the published default with the drawn values over it.
+
+    A drawn ``lora_alpha`` frees alpha from a ratio that only the default holds; batch size and
+    warm-up likewise.
+    """
+    values = default.model_dump()
+    for name, overrules in (("batch_size", "device_batch_size"), ("warmup_ratio", "warmup_steps")):
+        if name in drawn and overrules not in drawn:
+            values[overrules] = None
+    if "lora_alpha" in drawn and "lora_alpha_over_rank" not in drawn:
+        values["lora_alpha_over_rank"] = None
+    return Hyperparameters.model_validate({**values, **drawn})

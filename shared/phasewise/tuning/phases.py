@@ -8,7 +8,7 @@ from rich.console import Console
 from phasewise.errors import ConfigError, PhasewiseError, RecordError
 from phasewise.records import RunRecord
 from phasewise.runs import Phase, build_seeds
-from phasewise.settings import Hyperparameters, Study
+from phasewise.settings import Hyperparameters, Study, merge_hyperparameters
 from phasewise.statistics import summarize_scores
 from phasewise.steps import name_command
 from phasewise.summaries import Optimum, PhaseSummary, read_optimum, write_summary
@@ -17,7 +17,6 @@ from phasewise.tuning.dispatch import PoolFactory
 from phasewise.tuning.hooks import OnRecord
 from phasewise.tuning.optimum import meaningful_hyperparameters
 from phasewise.tuning.progress import Clock, describe_outcome, describe_retries
-from phasewise.tuning.spaces import merge_hyperparameters
 from phasewise.tuning.storage import Say
 from phasewise.tuning.units import Session, Unit, find_record, finite_score, open_session
 

@@ -24,6 +24,7 @@ from phasewise.settings import (
     Scalar,
     expression_names,
     is_true,
+    merge_hyperparameters,
 )
 
 #: Rounding of a unit coordinate must never step out of its cell.
@@ -255,18 +256,3 @@ def _nearest_choice(choices: Sequence[Scalar], wanted: Any) -> Scalar:
 
 def _show(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def merge_hyperparameters(default: Hyperparameters, drawn: Mapping[str, Scalar]) -> Hyperparameters:
-    """Returns the published default with the drawn values over it.
-
-    A drawn ``lora_alpha`` frees alpha from a ratio that only the default holds; batch size and
-    warm-up likewise.
-    """
-    values = default.model_dump()
-    for name, overrules in (("batch_size", "device_batch_size"), ("warmup_ratio", "warmup_steps")):
-        if name in drawn and overrules not in drawn:
-            values[overrules] = None
-    if "lora_alpha" in drawn and "lora_alpha_over_rank" not in drawn:
-        values["lora_alpha_over_rank"] = None
-    return Hyperparameters.model_validate({**values, **drawn})

@@ -22,14 +22,14 @@ from phasewise.records import RunRecord, read_matching_record
 from phasewise.runs import build_seeds
 from phasewise.samplers import SamplerSize, sampler_kind
 from phasewise.seeding import derive_seed
-from phasewise.settings import Hyperparameters
+from phasewise.settings import Hyperparameters, merge_hyperparameters
 from phasewise.training.interface import RunJob
 from phasewise.tuning.ended_trials import EndedTrial, peak_gb, read_outcome
 from phasewise.tuning.memory import MemoryModel
 from phasewise.tuning.objectives import Objective
 from phasewise.tuning.pruners import build_pruner
 from phasewise.tuning.samplers import build_sampler, draws_from_model, parallel_limit
-from phasewise.tuning.spaces import merge_hyperparameters, suggest
+from phasewise.tuning.spaces import suggest
 from phasewise.tuning.startup import Draw, plan_startup
 from phasewise.tuning.storage import Say, open_study
 from phasewise.tuning.units import Unit

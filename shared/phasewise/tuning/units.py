@@ -35,6 +35,7 @@ from phasewise.tuning.progress import ProgressLog, describe_outcome
 from phasewise.tuning.spaces import Space
 from phasewise.tuning.stopping import StopFlag
 from phasewise.tuning.storage import Say, free_name, hold_lock
+from phasewise.unit_runs import describe_search
 
 
 @dataclass(frozen=True)
@@ -117,22 +118,12 @@ class Unit:
         return phase_hash(self.study, phase, self.task, self.method)
 
     def search_hash(self) -> str:
-        """Hash of what a trial's draw, training and pruning depend on.
-
-        Budgets are no part of it: more trials or seeds continue a search.
-        """
-        search = self.study.settings.search
+        """Hash of what a trial's draw, training and pruning depend on."""
         return hash_content(
             {
+                **describe_search(self.study, self.task, self.method),
                 "unit": describe_meaning(self.config),
-                "seed": self.study.settings.seed,
-                "default": describe_meaning(self.default),
                 "parameters": describe_meaning(self.space.parameters),
-                "constraints": self.space.constraints,
-                "sampler": search.sampler,
-                "pruner": [search.pruner, search.pruning_factor],
-                "objective": [search.objective, search.objective_weights],
-                "memory_constraint_gb": search.memory_constraint_gb,
             }
         )
 
@@ -145,10 +136,12 @@ class Unit:
         **more: Any,
     ) -> RunJob:
         """Returns one run of the unit with its folder; ``more`` are other fields of its config."""
+        search = describe_search(self.study, self.task, self.method)
         config = RunConfig(
             unit_config=self.config,
             role=role,
             index=index,
+            search=hash_content(search) if role in ("trial", "confirm") else "",
             hyperparameters=hyperparameters,
             seeds=seeds,
             **more,

@@ -1,7 +1,15 @@
 import fcntl
 from collections.abc import Callable
+from typing import Any
 
-from phasewise.report import collect_status
+import pytest
+from typer.testing import CliRunner
+
+from phasewise.cli.app import app
+from phasewise.errors import RecordError
+from phasewise.records import read_record
+from phasewise.report import build_report, collect_status
+from phasewise.report.evidence import gather_evidence
 from phasewise.settings import Study
 from synthetic import UnitWriter
 
@@ -60,7 +68,7 @@ def test_broken_files_do_not_stop_the_status(write_study: Writer) -> None:
     unit.paths.run("phase1", "trial-001").joinpath("record.json").write_text("{", "utf-8")
     unit.paths.running_optimum.write_text("best: [", "utf-8")
     (status,) = collect_status(study, [(TASK, "lora")])
-    assert (status.trials_done, status.unreadable, status.best) == (1, 1, None)
+    assert (status.trials_done, len(status.unreadable), status.best) == (1, 1, None)
     assert status.seconds_left is not None
 
 
@@ -83,3 +91,83 @@ def test_files_of_other_settings_end_no_phase(write_study: Writer) -> None:
     edited = write_study(training={"max_grad_norm": 0.5})
     (status,) = collect_status(edited, [(TASK, "lora")])
     assert (status.phase, status.best, status.others) == ("waiting", None, 8)
+
+
+def test_an_edited_record_is_named_and_counts_for_nothing(write_study: Writer) -> None:
+    study = write_study()
+    writer = UnitWriter(study, TASK, "lora")
+    writer.phase2([0.6, 0.7])
+    path = writer.paths.run("phase2", "seed-01") / "record.json"
+    path.write_text(path.read_text("utf-8").replace("0.7", "0.99"), "utf-8")
+    (status,) = collect_status(study, [(TASK, "lora")])
+    assert status.seeds_done == 1
+    (text,) = status.unreadable
+    assert text.startswith(f"{path}: its content does not give its digest")
+    done = CliRunner().invoke(app, ["status", "--study", str(study.path)])
+    assert text in done.output
+    report = (build_report(study, [(TASK, "lora")]).parent / "RESULTS.md").read_text("utf-8")
+    assert text in report
+    assert "0.99" not in report.replace("0.995", "")
+
+
+def test_a_record_without_a_digest_is_named(write_study: Writer) -> None:
+    study = write_study()
+    writer = UnitWriter(study, TASK, "lora")
+    record = writer.run("trial-000", 0.6)
+    path = writer.paths.run("phase1", "trial-000") / "record.json"
+    path.write_text(record.model_dump_json(), "utf-8")
+    with pytest.raises(RecordError, match="its content does not give its digest"):
+        read_record(path.parent)
+    (status,) = collect_status(study, [(TASK, "lora")])
+    assert (status.trials_done, len(status.unreadable)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("edit", "defaults", "trials", "seeds"),
+    [
+        ({}, 3, 4, 3),
+        ({"validation": {"seeds": 2}}, 3, 4, 2),  # a smaller budget: the third is not needed
+        ({"baselines": {"seeds": 2}}, 2, 4, 3),
+        ({"search": {"trials": 3, "space": "demo"}}, 3, 3, 3),
+        ({"search": {"trials": 4, "space": "demo", "sampler": "random"}}, 3, 0, 3),  # other draws
+        ({"search": {"trials": 4, "space": "demo", "fixed": {"epochs": 2}}}, 0, 0, 0),
+    ],
+)
+def test_done_never_counts_what_the_study_no_longer_asks_for(
+    write_study: Writer, edit: dict[str, Any], defaults: int, trials: int, seeds: int
+) -> None:
+    whole = {"baselines": {"seeds": 3}, "validation": {"seeds": 3}}
+    writer = UnitWriter(write_study(**whole), TASK, "lora")
+    writer.phase0([0.6] * 3, [0.6] * 3)
+    writer.phase1([0.6, 0.7, 0.65, 0.6], confirm=[0.7] * 2)
+    writer.phase2([0.7] * 3)
+    (status,) = collect_status(write_study(**{**whole, **edit}), [(TASK, "lora")])
+    assert (status.defaults_done, status.trials_done, status.seeds_done) == (
+        defaults,
+        trials,
+        seeds,
+    )
+    assert status.done <= status.total
+
+
+def test_seeds_of_another_optimum_count_for_nothing(write_study: Writer) -> None:
+    study = write_study()
+    writer = UnitWriter(study, TASK, "lora")
+    writer.phase1([0.6, 0.7])
+    writer.phase2([0.7, 0.7])
+    assert collect_status(study, [(TASK, "lora")])[0].seeds_done == 2
+    writer.phase1([0.8, 0.7])
+    (status,) = collect_status(study, [(TASK, "lora")])
+    assert (status.seeds_done, status.others) == (0, 2)
+    (task,) = gather_evidence(study, [(TASK, "lora")])
+    assert task.units[0].seed_runs() == {}
+
+
+def test_failed_runs_are_counted_apart(write_study: Writer) -> None:
+    study = write_study()
+    writer = UnitWriter(study, TASK, "lora")
+    writer.run("trial-000", 0.6)
+    writer.run("trial-001", None, status="failed", message="worker died")
+    assert collect_status(study, [(TASK, "lora")])[0].failed == 1
+    done = CliRunner().invoke(app, ["status", "--study", str(study.path)])
+    assert "(1 failed)" in done.output

@@ -20,7 +20,7 @@ import phasewise.records
 import phasewise.tuning.trials
 from fake_pool import FakePool, build_record, write_tuning_study
 from phasewise.errors import PhasewiseError
-from phasewise.records import RunRecord, read_record
+from phasewise.records import RunRecord, read_record, write_record
 from phasewise.runs import RunConfig
 from phasewise.settings import MachineSettings, Study
 from phasewise.summaries import Optimum, read_optimum
@@ -387,9 +387,8 @@ def test_foreign_record_in_a_trial_folder_is_moved_not_overwritten(tmp_path: Pat
     unit = Unit(study, "toy", "lora")
     job = unit.job("trial", 0, unit.default, _other_seeds())
     folder = unit.paths.run("phase1", "trial-000")
-    folder.mkdir(parents=True)
-    text = build_record(job.config, "finished").model_dump_json()
-    (folder / "record.json").write_text(text, encoding="utf-8")
+    write_record(folder, build_record(job.config, "finished"))
+    text = (folder / "record.json").read_text("utf-8")
     _search(study, FakePool())
     moved = unit.paths.root / f"phase1.old-{job.config.hash}" / "trial-000" / "record.json"
     assert moved.read_text(encoding="utf-8") == text

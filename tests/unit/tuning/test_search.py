@@ -12,7 +12,7 @@ import pytest
 
 from fake_pool import FakePool, surface
 from phasewise.errors import ConfigError, PhasewiseError
-from phasewise.records import RunRecord, read_record
+from phasewise.records import RunRecord, read_record, write_record
 from phasewise.runs import RunConfig, RunSeeds
 from phasewise.settings import Study
 from phasewise.summaries import Optimum, read_optimum
@@ -233,7 +233,7 @@ def test_minimized_loss_takes_the_lowest(tuning_study: MakeStudy) -> None:
                     continue
                 metrics = {"eval_loss": 1 - surface(job.config)}
                 record = event.record.model_copy(update={"search_metrics": metrics})
-                (job.folder / "record.json").write_text(record.model_dump_json())
+                write_record(job.folder, record)
                 yield event._replace(record=record)
 
     optimum = search_unit(study, "toy", "lora", pool_factory=LossPool)

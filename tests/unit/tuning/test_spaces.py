@@ -7,12 +7,11 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import TypeAdapter
 
-from phasewise.settings import Hyperparameters, Parameter
+from phasewise.settings import Hyperparameters, Parameter, merge_hyperparameters
 from phasewise.tuning.spaces import (
     Space,
     build_distribution,
     from_unit,
-    merge_hyperparameters,
     place_first,
     suggest,
 )

@@ -10,13 +10,12 @@ import numpy as np
 from rich.console import Console
 
 from phasewise.records import RunRecord
-from phasewise.settings import Hyperparameters, Study
+from phasewise.settings import Hyperparameters, Study, merge_hyperparameters
 from phasewise.statistics import TotalCost, predict_total
 from phasewise.tasks.data import check_task_data
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import PoolFactory
 from phasewise.tuning.short_runs import run_cost, short_job, train_short
-from phasewise.tuning.spaces import merge_hyperparameters
 from phasewise.tuning.startup import sobol_draws
 from phasewise.tuning.units import Session, Unit, open_session
 

@@ -14,9 +14,14 @@ from optuna.trial import TrialState
 
 from phasewise.samplers import SamplerSize, sampler_kind
 from phasewise.seeding import derive_seed
-from phasewise.settings import Hyperparameters, SamplerName, SearchSettings
+from phasewise.settings import (
+    Hyperparameters,
+    SamplerName,
+    SearchSettings,
+    merge_hyperparameters,
+)
 from phasewise.tuning.samplers import build_sampler
-from phasewise.tuning.spaces import Space, merge_hyperparameters, suggest
+from phasewise.tuning.spaces import Space, suggest
 from phasewise.tuning.startup import plan_startup
 
 #: Returns the score of a configuration in the searches of one seed, larger being better; None where

@@ -18,8 +18,7 @@ from phasewise.recipes.sampler_benchmark.surrogate import Surrogate
 from phasewise.recipes.sampler_benchmark.unit import benchmark_unit
 from phasewise.records import write_record
 from phasewise.runs import build_seeds
-from phasewise.settings import Hyperparameters, Study, load_study
-from phasewise.tuning.spaces import merge_hyperparameters
+from phasewise.settings import Hyperparameters, Study, load_study, merge_hyperparameters
 from phasewise.tuning.startup import sobol_draws
 from phasewise.tuning.units import Unit
 
