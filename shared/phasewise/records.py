@@ -95,6 +95,30 @@ class RunRecord(Section):
         return self.report_metrics.get(self.config.unit_config.task.metric)
 
 
+def refuse_links(*paths: Path) -> None:
+    """Refuses results that lie elsewhere: what is written there would alter a stranger's files.
+
+    Raises:
+        RecordError: One of the paths is a symbolic link.
+    """
+    for path in paths:
+        if path.is_symlink():
+            raise RecordError(
+                f"{path}: expected a file or folder of its own, got a link to {os.readlink(path)}; "
+                "results are never written through links: remove it"
+            )
+
+
+def open_unlinked(path: str, flags: int) -> int:
+    """Opens a file that is no link; for ``open(..., opener=open_unlinked)``.
+
+    Raises:
+        RecordError: See ``refuse_links``.
+    """
+    refuse_links(Path(path))
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)  # it may have become one just now
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Writes a text file so that a reader, or a crash, sees the old content or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from phasewise.errors import RecordError
+from phasewise.records import open_unlinked
 
 
 def append_access(
@@ -38,7 +39,7 @@ def append_access(
     }
     ledger.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(entry, ensure_ascii=False) + "\n"
-    handle = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    handle = open_unlinked(str(ledger), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(handle, line.encode())
     finally:

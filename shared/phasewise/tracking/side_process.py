@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from phasewise.errors import RecordError
-from phasewise.records import read_record
+from phasewise.records import open_unlinked, read_record
 from phasewise.tracking.wandb_mirror import (
     MirrorPlan,
     Mode,
@@ -83,7 +83,7 @@ def _redirect_noise(log: Path) -> TextIO:
     """Sends what wandb prints to a file; returns the stderr of before, for our own lines."""
     log.parent.mkdir(parents=True, exist_ok=True)
     warnings = os.fdopen(os.dup(2), "w", encoding="utf-8")
-    with log.open("ab") as stream:
+    with open(log, "ab", opener=open_unlinked) as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
     return warnings

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
 
+from phasewise.records import open_unlinked
 from phasewise.runs import UnitConfig
 from phasewise.settings import MachineSettings
 from phasewise.training.choice import choose_engine
@@ -123,7 +124,7 @@ def start_worker(
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
     environment = worker_environment(machine.threads, gpu)
-    with open(os.devnull if log is None else log, "ab") as output:
+    with open(os.devnull if log is None else log, "ab", opener=open_unlinked) as output:
         name = os.environ.get(SERVER_VARIABLE)
         if name and unit.method.quantization == "none" and command == WORKER_COMMAND:
             engine = choose_engine(unit.task, unit.method, unit.training).engine

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from phasewise.records import RunRecord
+from phasewise.records import RunRecord, open_unlinked
 
 #: Failed runs beyond these are counted, not named.
 _NAMED_RUNS = 5
@@ -59,7 +59,7 @@ class ProgressLog:
         self._console.print(line, soft_wrap=True)
         if self._log is not None:
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            with self._log.open("a", encoding="utf-8") as stream:
+            with open(self._log, "a", encoding="utf-8", opener=open_unlinked) as stream:
                 stream.write(f"{now} [{self._label}] {text}\n")
 
 

@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from phasewise.errors import RecordError
+from phasewise.records import open_unlinked, refuse_links
 from phasewise.tuning.stopping import StopFlag
 
 #: Study attribute: hash of the settings that its trials were drawn and trained under.
@@ -37,7 +38,7 @@ def hold_lock(path: Path, say: Say, stop: StopFlag) -> Iterator[None]:
         stop: Ends the wait.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as stream:
+    with open(path, "a+", encoding="utf-8", opener=open_unlinked) as stream:
         _acquire(stream, path, say, stop)
         stream.seek(0)
         stream.truncate()
@@ -86,6 +87,7 @@ def open_study(
         RecordError: The journal cannot be read.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    refuse_links(storage)
     found = _read_hash(storage, name, say)
     if found is not None and found != settings_hash:
         moved = set_aside(storage.parent, found)

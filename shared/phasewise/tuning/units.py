@@ -11,7 +11,13 @@ from typing import Any, Literal
 from rich.console import Console
 
 from phasewise.errors import ConfigError
-from phasewise.records import RECORD_FILE, RunRecord, read_matching_record, read_record
+from phasewise.records import (
+    RECORD_FILE,
+    RunRecord,
+    read_matching_record,
+    read_record,
+    refuse_links,
+)
 from phasewise.runs import (
     Phase,
     Role,
@@ -183,6 +189,8 @@ def open_session(
     """
     _check_engine(unit)
     claim_folder(unit.study)
+    root = unit.paths.root
+    refuse_links(root.parent, root, *(root / phase for phase in ("phase0", "phase1", "phase2")))
     progress = ProgressLog(unit.label, log, console=console)
     settings = unit.study.settings
     workers_log = log.with_suffix(".workers.log") if log else unit.paths.root / "workers.log"
