@@ -1,15 +1,34 @@
 """How numbers are written; every table, sentence and caption uses these."""
 
+from typing import TypeVar
+
 from phasewise.statistics import Interval
 from phasewise.summaries import ScoreSummary
 
 MISSING = "–"
+T = TypeVar("T")
+#: What a text begins with that a spreadsheet takes for a formula (OWASP, CSV injection).
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 BASELINE_NAMES = {
     "majority": "majority class",
     "tfidf_logistic_regression": "TF-IDF + logistic regression",
     "frozen_encoder_probe": "frozen-encoder probe",
     "zero_shot": "zero-shot",
 }
+
+
+def guard_cell(value: T) -> T | str:
+    """Returns a CSV cell that no spreadsheet runs: a text that opens a formula gets a ' before it.
+
+    Numbers stay as they are, written as text too.
+    """
+    if not isinstance(value, str) or not value.startswith(_FORMULA_SIGNS):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def show_score(value: float | None, *, beside: float | None = None) -> str:

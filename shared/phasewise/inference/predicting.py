@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from phasewise.errors import ConfigError, InfeasibleRunError
+from phasewise.formatting import guard_cell
 from phasewise.inference.inputs import InputRows, read_inputs, task_of_model
 from phasewise.inference.loading import (
     ADAPTER_FILE,
@@ -227,7 +228,7 @@ def _format_answers(rows: InputRows, answers: Sequence[str]) -> str:
 
 def _format_csv(lines: Sequence[Sequence[str]]) -> str:
     stream = io.StringIO(newline="")
-    csv.writer(stream, lineterminator="\n").writerows(lines)
+    csv.writer(stream, lineterminator="\n").writerows(map(guard_cell, line) for line in lines)
     return stream.getvalue()
 
 

@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from phasewise.formatting import MISSING
+from phasewise.formatting import MISSING, guard_cell
 from phasewise.statistics import Interval
 from phasewise.summaries import ScoreSummary
 
@@ -104,8 +104,8 @@ def render_csv(columns: Sequence[Column[Row]], rows: Sequence[Row]) -> str:
             for name, read in column.csv.items():
                 flat |= _flatten(name, read(row))
         if index == 0:
-            writer.writerow(flat)
-        writer.writerow(flat.values())
+            writer.writerow(map(guard_cell, flat))
+        writer.writerow(map(guard_cell, flat.values()))
     return stream.getvalue()
 
 

@@ -21,6 +21,7 @@ from phasewise.figures import (
     draw_history,
 )
 from phasewise.figures.static import write_static
+from phasewise.formatting import guard_cell
 from phasewise.recipes.trials import read_trials
 from phasewise.records import RunRecord, write_atomically, write_json
 from phasewise.settings import Study, group_as_documented
@@ -111,7 +112,7 @@ def _tabulate(records: Sequence[RunRecord]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({k: guard_cell(v) for k, v in row.items()} for row in rows)
     return stream.getvalue()
 
 
