@@ -1,25 +1,23 @@
 """Optimization history of one unit: every trial's score and the best so far."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import plotly.graph_objects as go
 
 from phasewise.figures.style import NEUTRAL, MethodStyle, new_figure, shorten
 from phasewise.formatting import show_score
 from phasewise.records import RunRecord, RunStatus
-from phasewise.samplers import schedule_startup
-from phasewise.settings import SearchSettings
 
-#: Who proposed a trial: the published default, a quasi-random draw, a model of earlier trials.
-Origin = Literal["default", "earlier", "sobol", "model", "unknown"]
-
-_ORIGIN_NAMES: dict[Origin, tuple[str, str]] = {
+#: How a record says that its trial was drawn, to words and a mark.
+_ORIGIN_NAMES: dict[str, tuple[str, str]] = {
     "default": ("published default", "star"),
     "earlier": ("best of the earlier search", "star"),
     "sobol": ("quasi-random", "circle"),
+    "grid": ("grid", "circle"),
+    "random": ("random", "circle"),
     "model": ("model-based", "diamond"),
     "unknown": ("trial", "circle"),
 }
@@ -32,7 +30,7 @@ class TrialPoint:
     number: int
     score: float
     status: RunStatus
-    origin: Origin
+    origin: str
     changed: str  # the hyperparameters that differ between the trials, for people
 
 
@@ -46,14 +44,11 @@ class SearchHistory:
     without_score: int  # trials that failed, diverged or did not fit
 
 
-def compute_history(
-    trials: Sequence[RunRecord], origins: Mapping[str, Origin] | None = None
-) -> SearchHistory:
+def compute_history(trials: Sequence[RunRecord]) -> SearchHistory:
     """Computes the history of a search.
 
     Args:
         trials: Records of one unit's trials, in any order; not its confirmations.
-        origins: Trial name to who proposed it; names that are missing are ``unknown``.
 
     Returns:
         Pruned trials have the score of their last evaluation and never become the best. Equal
@@ -70,7 +65,7 @@ def compute_history(
             number=record.config.index,
             score=score,
             status=record.status,
-            origin=(origins or {}).get(record.config.name, "unknown"),
+            origin=record.config.origin or "unknown",
             changed=_describe(record, varied),
         )
         for record, score in scored
@@ -107,20 +102,6 @@ def describe_history(history: SearchHistory) -> str:
     counts = Counter(point.origin for point in history.points)
     words = ", ".join(f"{count} {origin}" for origin, count in counts.items())
     return f"score of {len(history.points)} trials ({words}){reached}."
-
-
-def name_origins(search: SearchSettings, trials: int) -> dict[str, Origin]:
-    """Returns trial name to who proposed it, where the sampler's plan alone says so."""
-    names = [f"trial-{number:03d}" for number in range(trials)]
-    if search.sampler == "qmc":
-        return dict.fromkeys(names, "sobol")
-    if search.sampler != "schedule":
-        return {}
-    start = schedule_startup(search.trials)
-    origins: dict[str, Origin] = {name: "model" for name in names[start:]}
-    origins |= dict.fromkeys(names[1:start], "sobol")
-    first: Origin = "default" if search.refine_from is None else "earlier"
-    return origins | dict.fromkeys(names[:1], first)
 
 
 def last_score(record: RunRecord) -> float | None:

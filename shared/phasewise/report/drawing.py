@@ -30,7 +30,8 @@ class UnitSource:
     def best(self) -> str | None:
         """Name of the best trial, which is brought out."""
         optimum = self.unit.optimum
-        return None if optimum is None else f"trial-{optimum.best_trial:03d}"
+        best = None if optimum is None else optimum.best_trial
+        return next((r.config.name for r in self.unit.trials if r.config.index == best), None)
 
     @cached_property
     def trials(self) -> SearchedTrials:

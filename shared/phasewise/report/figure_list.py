@@ -86,10 +86,7 @@ UNIT_FIGURES: tuple[Figure[UnitSource, MethodStyle], ...] = (
     Figure(
         name="history",
         title="Optimization history",
-        compute=lambda source: history.compute_history(
-            source.unit.trials,
-            history.name_origins(source.study.settings.search, len(source.unit.trials)),
-        ),
+        compute=lambda source: history.compute_history(source.unit.trials),
         needs=lambda found: found.points,
         draw=history.draw_history,
         describe=history.describe_history,

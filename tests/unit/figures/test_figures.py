@@ -26,10 +26,11 @@ STYLE = assign_styles(["lora"])["lora"]
 def trial(write_study: Callable[..., Study]) -> Callable[..., RunRecord]:
     study = write_study()
 
-    def build(number: int, score: float | None, **how: object) -> RunRecord:
+    def build(number: int, score: float | None, *, origin: str = "", **how: object) -> RunRecord:
         config = make_config(
             study, TASK, "lora", f"trial-{number:03d}", learning_rate=1e-3 * (number + 1)
         )
+        config = config.model_copy(update={"origin": origin})
         return make_record(config, score, **how)  # type: ignore[arg-type]
 
     return build
@@ -40,16 +41,16 @@ def test_history_is_ordered_and_pruned_trials_never_become_best(
 ) -> None:
     records = [
         trial(3, 0.9, status="pruned"),
-        trial(0, 0.6),
-        trial(2, 0.7),
-        trial(1, 0.5),
+        trial(0, 0.6, origin="default"),
+        trial(2, 0.7, origin="model"),
+        trial(1, 0.5, origin="grid"),
         trial(4, None, status="diverged"),
     ]
-    history = compute_history(records, {"trial-000": "default", "trial-002": "model"})
+    history = compute_history(records)
     assert [point.number for point in history.points] == [0, 1, 2, 3]
     assert history.best == (0.6, 0.6, 0.7, 0.7)
     assert history.without_score == 1
-    assert [p.origin for p in history.points] == ["default", "unknown", "model", "unknown"]
+    assert [p.origin for p in history.points] == ["default", "grid", "model", "unknown"]
     assert "learning_rate 0.001" in history.points[0].changed
     assert "batch_size" not in history.points[0].changed
 
