@@ -50,9 +50,20 @@ def group_rows(task: TaskSettings, examples: Sequence[Example], texts_of: TextsO
     """
     keys = [keys_of(example, texts_of) for example in examples]
     linked = _link(keys)
-    largest = _count_largest(linked)
-    if 2 * largest <= len(examples) or max(map(len, keys), default=1) == 1:
+    if 2 * _count_largest(linked) <= len(examples) or max(map(len, keys), default=1) == 1:
         return Grouping(linked, keys, _describe_links(task, examples, keys, texts_of))
+    return group_equal_rows(task, examples, texts_of)
+
+
+def group_equal_rows(
+    task: TaskSettings, examples: Sequence[Example], texts_of: TextsOf
+) -> Grouping:
+    """Returns the same where chains of shared texts are too long to be kept together.
+
+    Raises:
+        DataError: A named group holds more than half of all rows.
+    """
+    keys = [keys_of(example, texts_of) for example in examples]
     groups = _link([(_GROUP_MARK.join(sorted(texts_of(e))), *_group_key(e)) for e in examples])
     most = _count_largest(groups)
     if task.source.group is not None and 2 * most > len(examples):
@@ -60,6 +71,7 @@ def group_rows(task: TaskSettings, examples: Sequence[Example], texts_of: TextsO
             f"task '{task.name}': source.group: column '{task.source.group}' keeps {most} of "
             f"{len(examples)} rows together; expected groups of at most half of the rows"
         )
+    largest = _count_largest(_link(keys))
     told = f"shared texts link {largest} of {len(examples)} rows in one chain: only equal rows"
     return Grouping(groups, keys, (f"{told} are sure to share one set",))
 

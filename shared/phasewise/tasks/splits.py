@@ -5,6 +5,7 @@ stands in two sets.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,15 @@ from phasewise.errors import DataError
 from phasewise.seeding import derive_seed
 from phasewise.settings import TaskSettings
 from phasewise.tasks.examples import Example
-from phasewise.tasks.groups import Keys, SetName, TextsOf, describe_overlap, group_rows
+from phasewise.tasks.groups import (
+    Grouping,
+    Keys,
+    SetName,
+    TextsOf,
+    describe_overlap,
+    group_equal_rows,
+    group_rows,
+)
 
 
 @dataclass(frozen=True)
@@ -114,11 +123,40 @@ def carve_rows(
     texts_of: TextsOf,
     split_seed: int,
 ) -> CarvedRows:
-    """Returns which rows each set gets, whatever the train sample; see ``split_examples``."""
-    groups, keys, messages = group_rows(task, examples, texts_of)
+    """Returns which rows each set gets, whatever the train sample; see ``split_examples``.
+
+    Shared texts stay together unless a set would get less than half of its rows: chains of texts
+    longer than the set has room for.
+    """
+    by_text = group_rows(task, examples, texts_of)
+    carved, is_filled = _carve(task, examples, by_text, split_seed)
+    if not is_filled and max(map(len, by_text.keys), default=1) > 1:
+        by_text = group_equal_rows(task, examples, texts_of)
+        carved, _ = _carve(task, examples, by_text, split_seed)
+    _check_not_empty(task, carved, by_text)
+    return carved
+
+
+def _check_not_empty(task: TaskSettings, carved: CarvedRows, grouping: Grouping) -> None:
+    for name in ("report", "search"):
+        if getattr(task.splits, name) is None and not getattr(carved, name):
+            most = max(Counter(grouping.groups).values())
+            raise DataError(
+                f"task '{task.name}': the {name} set gets no rows: up to {most} rows of a text or "
+                f"of a group stay together; expected groups smaller than the set: raise "
+                f"{'splits.' if name == 'report' else ''}{name}_rows"
+            )
+
+
+def _carve(
+    task: TaskSettings, examples: Sequence[Example], grouping: Grouping, split_seed: int
+) -> tuple[CarvedRows, bool]:
+    """Returns the sets, and whether each got at least half of the rows it asks for."""
+    groups, keys, messages = grouping
     labels = [example.label for example in examples]
     rows = list(range(len(examples)))
     report: list[int] = []
+    is_filled = True
     if task.splits.report is None:
         wanted = task.splits.report_rows or 0
         if wanted >= len(rows):
@@ -128,15 +166,17 @@ def carve_rows(
             )
         seed = derive_seed(split_seed, "report")
         report, rows = _take_groups(rows, groups, labels, wanted, seed)
+        is_filled = 2 * len(report) >= wanted
         messages += _describe_shared(keys, report, rows, "report")
     if task.splits.search is not None:
-        return CarvedRows(report, [], rows, messages)
+        return CarvedRows(report, [], rows, messages), is_filled
     wanted, room = _search_size(task, len(rows))
     size, seed = min(wanted, room), derive_seed(split_seed, "search")
     search, pool = _take_groups(rows, groups, labels, size, seed)
     messages += _describe_shared(keys, search, pool, "search")
     small = (_describe_small_search(task, len(search), wanted),) if wanted > room else ()
-    return CarvedRows(report, search, pool, (*small, *messages))
+    is_filled &= 2 * len(search) >= size
+    return CarvedRows(report, search, pool, (*small, *messages)), is_filled
 
 
 def _describe_shared(

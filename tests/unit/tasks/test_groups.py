@@ -114,6 +114,18 @@ def test_where_one_text_links_most_rows_the_overlap_is_counted(
     )
 
 
+def test_chains_longer_than_a_set_leave_it_its_rows(
+    pair_task: TaskBuilder, build_unit_of: UnitBuilder
+) -> None:
+    """Three answers to 90 questions: no chain holds most rows, and none fits the search set."""
+    rows = [
+        {"first": f"why, {n}?", "second": f"because {n % 3}", "label": n % 2} for n in range(90)
+    ]
+    drawn = load(build_unit_of(pair_task(rows, train_rows=30, search_rows=20)))
+    assert (len(drawn.train), len(drawn.search)) == (30, 20)
+    assert drawn.messages[0].startswith("shared texts link 30 of 90 rows in one chain")
+
+
 def test_a_named_column_keeps_rows_together(
     classification_task: TaskBuilder, build_unit_of: UnitBuilder, tmp_path: Path
 ) -> None:
@@ -139,6 +151,7 @@ def test_a_named_column_keeps_rows_together(
     ("author", "message"),
     [
         (lambda n: n // 40, "column 'author' keeps 40 of 60 rows together"),
+        (lambda n: n // 20, "the search set gets no rows: up to 20 rows of a text or of a group"),
         (lambda n: None if n == 2 else n, "line 3: column 'author': expected the name of the row"),
         (lambda n: " ", "line 1: column 'author'"),
     ],
