@@ -10,6 +10,7 @@ from phasewise.settings.base import (
 )
 from phasewise.settings.expressions import expression_names, is_true
 from phasewise.settings.hyperparameters import (
+    ClassWeights,
     Hyperparameters,
     Sampling,
     Schedule,
@@ -83,6 +84,7 @@ __all__ = [
     "TASK_KINDS",
     "BaselineSettings",
     "CategoricalParameter",
+    "ClassWeights",
     "FilesSource",
     "FixedParameter",
     "GenerationSettings",

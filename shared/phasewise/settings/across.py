@@ -15,6 +15,9 @@ from phasewise.settings.task import TaskSettings
 if TYPE_CHECKING:
     from phasewise.settings.loading import Study
 
+#: Hyperparameters that need classes, with the value that any task takes.
+_OF_CLASSES = {"sampling": "shuffle", "class_weights": "none"}
+
 
 def check_across_sections(study: "Study") -> None:
     """Checks what no single section can see; runs before anything is planned.
@@ -123,21 +126,21 @@ def _check_hyperparameters(study: "Study", task: str, method: str) -> None:
         for value in example_values(parameter):
             place = Path(f"{study.path}: search space of '{method}'")
             parse_section(Hyperparameters, {**values, name: value}, place)
-            if (name, value) == ("sampling", "balanced"):
-                _check_classes(study.tasks[task], f"{place}: sampling")
+            _check_classes(study.tasks[task], name, value, place)
             if name == "max_length":
                 _check_windows(study.tasks[task], value, f"{place}: max_length")
-    if values.get("sampling") == "balanced":
-        _check_classes(study.tasks[task], f"{where}.sampling")
+    for name in _OF_CLASSES:
+        _check_classes(study.tasks[task], name, values.get(name), where)
     if values.get("max_length") is not None:
         _check_windows(study.tasks[task], values["max_length"], f"{where}.max_length")
 
 
-def _check_classes(task: TaskSettings, key: str) -> None:
-    if not task.traits.has_classes:
+def _check_classes(task: TaskSettings, name: str, value: Any, where: object) -> None:
+    neutral = _OF_CLASSES.get(name, value)
+    if value not in (None, neutral) and not task.traits.has_classes:
         raise ConfigError(
-            f"{key} balanced: task '{task.name}' is {task.kind}, which has no classes to balance; "
-            "expected shuffle"
+            f"{where}: {name} {value}: task '{task.name}' is {task.kind}, which has no classes to "
+            f"balance; expected {neutral}"
         )
 
 

@@ -10,6 +10,7 @@ from phasewise.settings.base import Section
 from phasewise.settings.target_modules import TargetModules
 
 Sampling = Literal["shuffle", "balanced"]
+ClassWeights = Literal["none", "sqrt", "balanced"]
 Schedule = Literal["linear", "cosine", "constant_with_warmup", "constant", "polynomial"]
 #: What an adapter's configuration may take of a run (see ``MethodSettings.peft``).
 ADAPTER_HYPERPARAMETERS = ("lora_rank", "lora_alpha", "lora_dropout", "target_modules")
@@ -52,6 +53,11 @@ class Hyperparameters(Section):
         None,
         description="null, shuffle: each row once per epoch. balanced: as many draws, with "
         "replacement, each class as likely as any other (classification).",
+    )
+    class_weights: ClassWeights | None = Field(
+        None,
+        description="Weight of a row's loss by its class (classification). null, none: 1. "
+        "balanced: rows / (classes x rows of the class). sqrt: its square root.",
     )
     loraplus_lr_ratio: float = Field(16, ge=1, description="LoRA+: rate of B over rate of A.")
 

@@ -26,7 +26,11 @@ DOCUMENTED_NAMES: dict[DocumentedSection, dict[str, str]] = {
         "target_modules": "target_modules",
         "loraplus_lr_ratio": "loraplus_lr_ratio",
     },
-    "data": {"max_length": "max_length", "sampling_strategy": "sampling"},
+    "data": {
+        "max_length": "max_length",
+        "sampling_strategy": "sampling",
+        "class_weights": "class_weights",
+    },
 }
 #: Other spellings that are understood in a section.
 _SPELLINGS: dict[DocumentedSection, dict[str, str]] = {

@@ -1,12 +1,13 @@
 """Batches: the order of rows, micro-batches that fit in memory, the steps that are scored."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from math import ceil
+from math import ceil, sqrt
 
 import torch
 from torch.utils.data import Sampler
 
-from phasewise.settings import Sampling
+from phasewise.settings import ClassWeights, Sampling
 from phasewise.tasks.examples import Feature
 
 
@@ -64,6 +65,30 @@ def order_rows(features: Sequence[Feature], sampling: Sampling | None, seed: int
     if sampling != "balanced":
         return EpochShuffle(len(features), seed)
     return BalancedDraw([int(feature["labels"]) for feature in features], seed)
+
+
+def weigh_classes(
+    features: Sequence[Feature], weights: ClassWeights | None
+) -> dict[int, float] | None:
+    """Returns the weight of a row's loss by its class, with a mean of 1 over the rows; None: all 1.
+
+    A batch's loss is the mean of its rows' weighted losses. Dividing by the batch's own sum of
+    weights instead, as ``torch.nn.CrossEntropyLoss`` does, would undo them for batches of one row
+    or one class.
+
+    Args:
+        features: The train sample.
+        weights: ``Hyperparameters.class_weights``. balanced is King and Zeng, Logistic Regression
+            in Rare Events Data, 2001, as scikit-learn has it; sqrt lies between it and none.
+    """
+    if weights in (None, "none"):
+        return None
+    rows = Counter(int(feature["labels"]) for feature in features)
+    raw = {label: len(features) / (len(rows) * count) for label, count in rows.items()}
+    if weights == "sqrt":
+        raw = {label: sqrt(weight) for label, weight in raw.items()}
+    mean = sum(raw[label] * count for label, count in rows.items()) / len(features)
+    return {label: raw[label] / mean for label in sorted(raw)}
 
 
 def largest_micro_batch(batch_size: int, limit: int) -> int:

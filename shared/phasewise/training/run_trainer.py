@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - as everywhere
 from torch.utils.data import Sampler
 from transformers import (
     PrinterCallback,
@@ -74,6 +75,7 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         order: Sampler[int],
         context: Callable[[], AbstractContextManager[None]],
         callback: RunCallback,
+        class_weights: dict[int, float] | None,
         **arguments: Any,
     ) -> None:
         super().__init__(callbacks=[callback], **arguments)
@@ -84,6 +86,7 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         self._order = order
         self._callback = callback
         self._context = context
+        self._class_weights = class_weights
         self._targets = 0
         self._tokens: torch.Tensor | int = 0
 
@@ -103,7 +106,13 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         with self._context():
             if _has_token_targets(inputs):
                 return measure_targets(model, inputs)[0].sum() / self._targets
-            loss: torch.Tensor = model(**inputs).loss
+            outputs = model(**inputs)
+            loss: torch.Tensor = outputs.loss
+            if self._class_weights is not None:
+                labels = inputs["labels"]
+                weights = [self._class_weights[label] for label in labels.tolist()]
+                losses = F.cross_entropy(outputs.logits.float(), labels, reduction="none")
+                loss = (losses * losses.new_tensor(weights)).mean()
         return loss * (_count_targets(inputs) / self._targets)
 
     def training_step(self, *arguments: Any, **keywords: Any) -> torch.Tensor:
@@ -158,6 +167,7 @@ def build_trainer(run: TrainingRun, warm: WarmParts) -> RunTrainer:
         order=order_rows(run.data.train, hyperparameters.sampling, config.seeds.order),
         context=warm.context(unit),
         callback=RunCallback(run),
+        class_weights=run.class_weights,
         model=run.model,
         args=_build_arguments(run, warm.device),
         train_dataset=list(run.data.train),

@@ -13,7 +13,11 @@ from phasewise.tasks.data import open_report_data
 from phasewise.tasks.examples import EvalSet, Outputs, Scored
 from phasewise.tasks.instruction import writes_for_search
 from phasewise.tasks.predictions import PREDICTIONS_FILE, write_predictions
-from phasewise.training.batching import find_evaluation_steps, largest_micro_batch
+from phasewise.training.batching import (
+    find_evaluation_steps,
+    largest_micro_batch,
+    weigh_classes,
+)
 from phasewise.training.device import describe_device, peak_memory_mb
 from phasewise.training.interface import Reporter, RunJob
 from phasewise.training.run_watch import RunWatch
@@ -47,6 +51,7 @@ class TrainingRun:
     Attributes:
         watch: Takes note of its steps and scores.
         data: What it trains on and is scored with.
+        class_weights: Weight of a row's loss by its class; None: all 1.
         train_eval: The part of its train sample that is scored at its end.
         model: Its own; None before it is built and once nobody needs it.
     """
@@ -68,6 +73,8 @@ class TrainingRun:
         self._warm, self._predict = warm, predict or warm.predict
         self._report_scores: Scored | None = None
         self.data, self.train_eval = warm.data(job.config)
+        chosen = job.config.hyperparameters.class_weights
+        self.class_weights = weigh_classes(self.data.train, chosen)
         self.model: Any = None
         self._size: ModelSize | None = None
         self.watch = RunWatch(

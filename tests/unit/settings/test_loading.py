@@ -98,6 +98,19 @@ def test_balanced_sampling_is_for_classes(write_study: Writer, tmp_path: Path) -
         write_study(tasks={"sst2": {}, "squad_v2": {}}, methods={"lora": {}}, search=search)
 
 
+def test_class_weights_are_for_classes(write_study: Writer, tmp_path: Path) -> None:
+    space = {"data": {"class_weights": {"type": "categorical", "values": ["none", "balanced"]}}}
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump({"source": "test", **space}))
+    search = {"space": "space.yaml"}
+    study = write_study(tasks={"sst2": {}}, methods={"lora": {}}, search=search)
+    assert study.parameters_of("lora")["class_weights"].values == ("none", "balanced")  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match="class_weights balanced: task 'squad_v2' is"):
+        write_study(tasks={"sst2": {}, "squad_v2": {}}, methods={"lora": {}}, search=search)
+    methods = {"lora": {"defaults": {"class_weights": "sqrt"}}}
+    with pytest.raises(ConfigError, match="class_weights sqrt: task 'squad_v2' is"):
+        write_study(tasks={"squad_v2": {}}, methods=methods)
+
+
 def test_missing_file_and_bad_yaml_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing\.yaml: no such settings file"):
         load_study(tmp_path / "nothing.yaml")

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 
 from phasewise.training.batching import (
     EpochShuffle,
     find_evaluation_steps,
     largest_micro_batch,
     order_rows,
+    weigh_classes,
 )
 
 
@@ -58,3 +60,18 @@ def test_balanced_draws_give_each_class_the_same_chance() -> None:
     assert drawn[:300] == list(order_rows(features, "balanced", seed=1))
     for usual in (None, "shuffle"):
         assert list(order_rows(features, usual, 3)) == list(EpochShuffle(300, 3))
+
+
+def test_class_weights_are_those_of_scikit_learn() -> None:
+    labels = [0] * 60 + [1] * 10 + [3] * 30  # no row of class 2
+    features = [{"labels": label} for label in labels]
+    assert weigh_classes(features, None) is weigh_classes(features, "none") is None
+    balanced = weigh_classes(features, "balanced")
+    expected = compute_class_weight("balanced", classes=np.array([0, 1, 3]), y=labels)
+    assert balanced == pytest.approx(dict(zip([0, 1, 3], expected, strict=True)))
+    root = weigh_classes(features, "sqrt")
+    assert balanced is not None
+    assert root is not None
+    for weights in (balanced, root):
+        assert np.mean([weights[label] for label in labels]) == pytest.approx(1)
+    assert root[1] / root[0] == pytest.approx((balanced[1] / balanced[0]) ** 0.5)

@@ -77,8 +77,7 @@ def _compute(
     with context():
         losses, of_rows = _find_losses(packed, members, batch)
     sizes = _add_up(of_rows, counts)
-    sized = zip(runs, sizes, strict=True)
-    shares = [1 / run.batch.targets for run, size in sized for _ in range(size)]
+    shares = [share for run, size in zip(runs, sizes, strict=True) for share in run.shares(size)]
     shared = losses * torch.tensor(shares, device=losses.device)
     grads = find_gradients(shared.sum(), [(run.member, run.parameters) for run in runs])
     return list(map(RunStep, _add_up(shared.tolist(), sizes), grads, tokens))

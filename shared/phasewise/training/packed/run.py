@@ -139,6 +139,13 @@ class PackedRun:
         """Whether its last optimizer step has been made."""
         return self._steps_made >= self._steps
 
+    def shares(self, losses: int) -> list[float]:
+        """Returns the share of each of ``batch``'s losses in the effective batch's loss."""
+        targets, weights = self.batch.targets, self.training.class_weights
+        if weights is None:
+            return [1 / targets] * losses
+        return [weights[int(feature["labels"])] / targets for feature in self.batch.features]
+
     def take(self, loss: float, grads: Sequence[torch.Tensor | None], tokens: int) -> None:
         """Takes the gradients of ``batch``; at the end of an effective batch, makes a step.
 

@@ -14,6 +14,7 @@ from phasewise.records import RunRecord
 from phasewise.settings import MachineSettings
 from phasewise.tasks.ledger import read_ledger
 from phasewise.tasks.predictions import read_predictions
+from phasewise.training import training_run
 from phasewise.training.auto_engine import AutoEngine, UnpackedRunWarning
 from phasewise.training.interface import (
     UNPACKED_KEY,
@@ -101,6 +102,21 @@ def test_balanced_draws_are_those_of_a_run_alone(job_of: Jobs) -> None:
     _check_same(packed["a"], alone["a"])
     shuffled, _ = _train(AutoEngine(_MACHINE), [job_of("a")])
     assert shuffled["a"].train_points != packed["a"].train_points
+
+
+def test_class_weights_are_those_of_a_run_alone(
+    job_of: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, _ = _train(AutoEngine(_MACHINE), [job_of("a")])
+    monkeypatch.setattr(training_run, "weigh_classes", lambda rows, chosen: {0: 0.4, 1: 1.6})
+    jobs = [job_of("a"), job_of("b", training={"micro_batch_size": 2}, batch_size=4)]
+    packed, _ = _train(AutoEngine(_MACHINE), jobs)
+    for job in jobs:
+        _check_same(
+            packed[job.config.name],
+            _train(TrainerEngine(_MACHINE), [job])[0][job.config.name],
+        )
+    assert packed["a"].train_points != plain["a"].train_points
 
 
 @pytest.mark.usefixtures("kernels")
