@@ -118,7 +118,8 @@ def _draw(result: "Evaluation") -> list[Table]:
     tables = []
     if result.scores is not None:
         title = f"{result.scores.name}, {result.scores.rows:,} rows"
-        table = Table("metric", "value", "standard error", title=title)
+        told = "\n".join(result.scores.notes)
+        table = Table("metric", "value", "standard error", title=title, caption=told)
         for metric, value in result.scores.metrics.items():
             table.add_row(metric, f"{value:.4f}", _show(result.scores.standard_errors.get(metric)))
         table.add_row("texts cut", str(result.scores.truncated), "")

@@ -11,6 +11,7 @@ from phasewise.inference.loading import LoadedModel
 from phasewise.inference.running import count_truncated, run_model, tokenize
 from phasewise.runs import DataConfig, build_data, ledger_path
 from phasewise.settings import METRICS, Section, Study, TaskSettings, metrics_of
+from phasewise.tasks.class_coverage import describe_scored_classes
 from phasewise.tasks.data import load_task_data, open_report_data
 from phasewise.tasks.examples import EvalSet, ExamplePrediction, Scored
 from phasewise.tasks.files import read_file
@@ -27,6 +28,7 @@ class SetScores(Section):
         description="Over examples; for metrics that are means over them, or over their tokens."
     )
     truncated: int = Field(description="Texts, prompts or responses, that were cut.")
+    notes: tuple[str, ...] = Field((), description="Classes that macro scores leave out.")
 
 
 def score_file(
@@ -37,7 +39,7 @@ def score_file(
     Args:
         model: The model.
         task: Names the columns and the classes.
-        source: The file; every class must occur in it.
+        source: The file.
         batch_size: Rows a forward pass.
 
     Raises:
@@ -115,6 +117,7 @@ def _summarize(
             if metric in scored.metrics
         },
         truncated=count_truncated(model, task, eval_set),
+        notes=describe_scored_classes(task, {name: eval_set.examples}),
     )
 
 

@@ -42,14 +42,17 @@ METRICS: Mapping[str, Metric] = {
         "share of examples whose class is right", {"classification": "correct"}, share=True
     ),
     "f1": Metric(
-        "F1 of the second of two classes, the mean over more classes; of answers their mean "
+        "F1 of the second of two classes, the macro mean of more classes; of answers their mean "
         "overlap in words",
         {"classification": None, "extractive_qa": "f1"},
     ),
-    "macro_f1": Metric("mean of the classes' F1", {"classification": None}),
+    "macro_f1": Metric(
+        "mean F1 of the classes that the set has an example of", {"classification": None}
+    ),
     "matthews": Metric("Matthews correlation coefficient", {"classification": None}, low=-1.0),
     "balanced_accuracy": Metric(
-        "mean over the classes of the share of their examples whose class is right",
+        "mean over the classes that the set has an example of, of the share of their examples "
+        "whose class is right",
         {"classification": None},
     ),
     "exact": Metric(

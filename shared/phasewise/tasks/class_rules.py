@@ -30,6 +30,16 @@ class ClassCounts(NamedTuple):
         scores: NDArray[np.float64] = 2 * self.hits / np.maximum(self.gold + self.predicted, 1)
         return scores
 
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 of the classes that have an example.
+
+        scikit-learn's default also counts, as 0, an absent class that is predicted: methods would
+        be means over different numbers of classes. Such a prediction costs recall of the class
+        meant, and nothing more.
+        """
+        return float(self.f1[self.gold > 0].mean())
+
 
 def count_classes(gold: NDArray[Any], predicted: NDArray[Any], classes: int) -> ClassCounts:
     """Returns the counts of two arrays of class indices, int (examples,)."""
@@ -44,12 +54,12 @@ def score_accuracy(counts: ClassCounts) -> float:
 
 def score_f1(counts: ClassCounts) -> float:
     """Returns with two classes the F1 of class 1 (GLUE's); else the macro mean."""
-    return float(counts.f1[1] if len(counts.gold) == 2 else counts.f1.mean())
+    return float(counts.f1[1]) if len(counts.gold) == 2 else counts.macro_f1
 
 
 def score_macro_f1(counts: ClassCounts) -> float:
-    """Returns the mean of the classes' F1."""
-    return float(counts.f1.mean())
+    """Returns the mean F1 of the classes that have an example."""
+    return counts.macro_f1
 
 
 def score_matthews(counts: ClassCounts) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from phasewise.errors import DataError, InfeasibleRunError
+from phasewise.errors import InfeasibleRunError
 from phasewise.settings import TASK_KINDS, TaskSettings
 from phasewise.tasks.class_rules import score_classes
 from phasewise.tasks.examples import (
@@ -37,7 +37,7 @@ class Classification:
     def parse(self, task: TaskSettings, split: str, table: RowTable) -> list[Example]:
         """Returns the rows; labels may be indices or names, but not both in one file."""
         labels = _read_labels(task, table)
-        examples = [
+        return [
             Example(
                 id=f"{split}-{index}",
                 texts=tuple(table.text(index, column) for column in task.text),
@@ -45,8 +45,6 @@ class Classification:
             )
             for index, label in enumerate(labels)
         ]
-        _check_classes(task, table, labels)
-        return examples
 
     def texts_apart(self, example: Example) -> tuple[str, ...]:
         """Returns each text, of a pair both, with white space evened out."""
@@ -147,13 +145,3 @@ def _expected_label(task: TaskSettings, number: object) -> str:
     named = ", ".join(f"{index} ({name})" for index, name in enumerate(task.labels))
     hidden = " (-1 marks hidden labels: use a split that has them)" if number == -1 else ""
     return f"one of {named}, by index or name{hidden}"
-
-
-def _check_classes(task: TaskSettings, table: RowTable, labels: Sequence[int]) -> None:
-    found = set(labels)
-    missing = [name for index, name in enumerate(task.labels) if index not in found]
-    if missing:
-        raise DataError(
-            f"{table.origin}: column '{task.label}': class '{missing[0]}' has no example in "
-            f"{len(labels)} rows; expected every class of 'labels' ({', '.join(task.labels)})"
-        )

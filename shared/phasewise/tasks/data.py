@@ -1,8 +1,6 @@
 """The sets of a task, ready for training and scoring; the report set only through its ledger."""
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +9,12 @@ from typing import Any
 from phasewise.provenance import fingerprint_data
 from phasewise.runs import DataConfig, Role, hash_content
 from phasewise.settings import TaskSettings, describe_meaning
-from phasewise.tasks.cache import CACHE_FORMAT, load_or_build
+from phasewise.tasks.cache import CACHE_FORMAT, hash_tokenizer, load_or_build
+from phasewise.tasks.class_coverage import (
+    describe_scored_classes,
+    describe_trained_classes,
+    require_classes,
+)
 from phasewise.tasks.examples import EvalSet, Example, Feature
 from phasewise.tasks.groups import (
     SetName,
@@ -191,7 +194,7 @@ def _split(
 ) -> Splits:
     text, search = task.model_dump_json(), task.splits.search
     carved = _carve_checked(text, data_dir, fingerprint, split_seed)
-    return split_examples(
+    splits = split_examples(
         task,
         _parse_split(text, task.splits.train, data_dir, fingerprint),
         get_kind(task).texts_apart,
@@ -201,6 +204,8 @@ def _split(
         all_data=all_data,
         carved=carved,
     )
+    untaught = describe_trained_classes(task, splits.train)
+    return replace(splits, messages=(*splits.messages, *untaught))
 
 
 @lru_cache(maxsize=1)  # every train sample of a task needs it, and it reads every row
@@ -224,7 +229,23 @@ def _carve_checked(
     keys = {name: [keys_of(e, texts_of) for e in read[name]] for name in read}
     carved = carve_rows(task, read["train"], texts_of, split_seed)
     overlaps = describe_split_overlaps(task, keys)
-    return replace(carved, messages=(*carved.messages, *overlaps))
+    absent = _describe_absent_classes(task, read, carved, split_seed)
+    return replace(carved, messages=(*carved.messages, *overlaps, *absent))
+
+
+def _describe_absent_classes(
+    task: TaskSettings,
+    read: Mapping[SetName, Sequence[Example]],
+    carved: CarvedRows,
+    split_seed: int,
+) -> tuple[str, ...]:
+    drawn = {"the search set": carved.search, "the report set": carved.report}
+    scored = {name: [read["train"][row] for row in rows] for name, rows in drawn.items()}
+    if "search" in read:
+        scored["the search set"] = list(read["search"])
+    if "report" in read:
+        scored["the report set"] = limit_report_rows(task, read["report"], split_seed)
+    return describe_scored_classes(task, scored)
 
 
 def _read_report(config: DataConfig) -> list[Example]:
@@ -249,6 +270,7 @@ def _parse_split(
     task = TaskSettings.model_validate_json(task_json)
     table = read_split(task, split, data_dir)
     examples = get_kind(task).parse(task, split, table)
+    require_classes(task, split, examples, table.origin)
     column = task.source.group
     if column is None:
         return tuple(examples)
@@ -273,23 +295,6 @@ def _cache_key(config: DataConfig, tokenizer: Any) -> str:
     content = {
         "format": CACHE_FORMAT,
         "data": config.model_copy(update={"all_data": False}),
-        "tokenizer": _hash_tokenizer(tokenizer),
+        "tokenizer": hash_tokenizer(tokenizer),
     }
     return f"{config.task.name}-{hash_content(describe_meaning(content))}"
-
-
-@lru_cache(maxsize=1)  # 40 ms for a vocabulary of 30,000; a tokenizer is not changed once loaded
-def _hash_tokenizer(tokenizer: Any) -> str:
-    """Returns a hash of all that tokens depend on; not of the padding last asked for."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        content: Any = sorted(tokenizer.get_vocab().items())
-    else:
-        content = json.loads(backend.to_str())
-        content.pop("padding", None)
-        content.pop("truncation", None)
-    chat = getattr(tokenizer, "chat_template", None)
-    special = tokenizer.special_tokens_map
-    rules = [type(tokenizer).__name__, content, tokenizer.truncation_side, chat, special]
-    text = json.dumps(rules, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

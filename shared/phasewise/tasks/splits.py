@@ -226,7 +226,8 @@ def _take_groups(
 ) -> tuple[list[int], list[int]]:
     """Returns (taken, left), both in file order: whole groups, stratified, never over ``wanted``.
 
-    The stratum of a group is its highest label: one unanswerable question marks its context.
+    The stratum of a group is its highest label: one unanswerable question marks its context. A
+    stratum keeps its last group, so that no class is taken whole from what trains.
     """
     members: dict[int, list[int]] = {}
     for row in rows:
@@ -239,11 +240,13 @@ def _take_groups(
     generator = np.random.default_rng(seed)
     taken: set[int] = set()
     for name, quota in zip(names, _share(sizes, wanted), strict=True):
-        for index in generator.permutation(len(strata[name])):
+        left = len(strata[name])
+        for index in generator.permutation(left):
             group = strata[name][index]
-            if len(group) <= quota:
+            if len(group) <= quota and left > 1:
                 taken.update(group)
                 quota -= len(group)
+                left -= 1
     return [row for row in rows if row in taken], [row for row in rows if row not in taken]
 
 

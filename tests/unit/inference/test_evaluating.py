@@ -97,6 +97,17 @@ def test_a_label_that_the_task_lacks_is_refused_by_line(
     assert not (tmp_path / "evaluation.json").exists()
 
 
+def test_a_file_without_a_class_is_scored_over_those_it_has(
+    trained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    rows = [(f"{TOPICS[i % 2]} number {i}", _LABELS[i % 2]) for i in range(8)]
+    source = write_csv(tmp_path / "dev.csv", ("text", "label"), rows)
+    scores = _evaluate(trained("lora"), tmp_path, source=source).scores
+    assert scores is not None
+    told = "class 'letter': macro scores average over the 2 of 3 classes that it has"
+    assert scores.notes == (f"{source} has no example of {told}",)
+
+
 def test_profiling_a_causal_model_times_its_answers_too(tiny_llama: Path, tmp_path: Path) -> None:
     suite = tmp_path / "suite.yaml"
     suite.write_text("max_new_tokens: 3\nprompts: [{name: a, category: b, prompt: hi}]\n")

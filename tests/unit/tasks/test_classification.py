@@ -67,6 +67,20 @@ def test_balanced_accuracy_leaves_out_a_class_without_examples() -> None:
     assert scored["balanced_accuracy"] == (1 / 2 + 1) / 2
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_macro_scores_average_over_the_classes_that_have_an_example(seed: int) -> None:
+    """A prediction of an absent class is no further class: every method is a mean over as many."""
+    generator = np.random.default_rng(seed)
+    gold, said = generator.choice([0, 1, 3], size=50), generator.integers(5, size=50)
+    scored = score_classes(gold, said, 5)
+    macro = reference.f1_score(gold, said, average="macro", labels=np.unique(gold))
+    assert scored["macro_f1"] == scored["f1"] == pytest.approx(macro)
+    with pytest.warns(UserWarning, match="not in y_true"):
+        balanced = reference.balanced_accuracy_score(gold, said)
+    assert scored["balanced_accuracy"] == pytest.approx(balanced)
+    assert score_classes(gold, gold, 5)["macro_f1"] == 1
+
+
 def test_predictions_name_classes_and_keep_logits(
     classification_task: Callable[..., TaskSettings],
 ) -> None:
