@@ -1,5 +1,6 @@
 """The study storage of a unit: one writer at a time, one file, readable after any crash."""
 
+import errno
 import fcntl
 import json
 import os
@@ -21,6 +22,8 @@ from phasewise.tuning.stopping import StopFlag
 #: Study attribute: hash of the settings that its trials were drawn and trained under.
 HASH_KEY = "settings_hash"
 _LOCK_POLL_SECONDS = 0.2
+#: How a file system says that it has no locks.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 Say = Callable[[str], None]
 
@@ -36,6 +39,9 @@ def hold_lock(path: Path, say: Say, stop: StopFlag) -> Iterator[None]:
         path: The lock file; its folder is made.
         say: Gets the one line about waiting.
         stop: Ends the wait.
+
+    Raises:
+        RecordError: The file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", encoding="utf-8", opener=open_unlinked) as stream:
@@ -60,6 +66,14 @@ def _acquire(stream: IO[str], path: Path, say: Say, stop: StopFlag) -> None:
                 said = True
             stop.check()
             time.sleep(_LOCK_POLL_SECONDS)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            raise RecordError(
+                f"{path}: expected a file system with locks, so that two controllers never work "
+                f"on one unit; got: {error.strerror}; mount it with them (NFSv4, Lustre's -o "
+                "flock) or set experiments_dir to another one"
+            ) from error
 
 
 def open_study(
@@ -131,21 +145,41 @@ def _read_hash(storage: Path, name: str, say: Say) -> str | None:
 
 
 def repair_journal(storage: Path, say: Say) -> None:
-    """Cuts off a torn last line and removes the lock of a dead writer.
+    """Cuts off last lines that a crash left torn, and removes the lock of a dead writer.
 
-    Optuna would append to the torn line and so make the study unreadable for ever; a dead
-    writer's lock would cost its 30 s of grace.
+    Optuna would append to them and so make the study unreadable for ever. After a power failure a
+    file may end in blocks of other content, NULs most often, with or without a line's end; they
+    are kept beside it. A dead writer's lock would cost its 30 s of grace.
     """
     # Lock is a symbolic link to the journal; the unit's own lock says that no writer is alive.
     Path(f"{storage}.lock").unlink(missing_ok=True)
     with storage.open("r+b") as stream:
         content = stream.read()
-        whole = content.rfind(b"\n") + 1
+        whole = _find_whole(content)
         if whole < len(content):
+            damaged = free_name(storage.with_name(f"{storage.name}.damaged"))
+            damaged.write_bytes(content[whole:])
             stream.truncate(whole)
             stream.flush()
             os.fsync(stream.fileno())
-            say(f"{storage.name}: cut off {len(content) - whole} bytes of a line torn by a crash")
+            say(
+                f"{storage.name}: cut off {len(content) - whole} bytes torn by a crash; they are "
+                f"in {damaged.name}"
+            )
+
+
+def _find_whole(content: bytes) -> int:
+    """Returns where the last line ends that is a JSON object, from the file's start."""
+    end = content.rfind(b"\n") + 1
+    while end:
+        start = content.rfind(b"\n", 0, end - 1) + 1
+        try:
+            if isinstance(json.loads(content[start:end]), dict):
+                break
+        except ValueError:  # of Unicode too
+            pass
+        end = start
+    return end
 
 
 def set_aside(folder: Path, label: str) -> Path:

@@ -1,5 +1,8 @@
 """The journal after a crash, and the lock of a unit."""
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,16 +26,29 @@ def _open(path: Path, lines: list[str], settings_hash: str = "aaaa") -> optuna.S
     )
 
 
-def test_torn_line_is_cut_off_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "torn",
+    [
+        b'{"op_code": 5, "wor',
+        b"\0" * 64,
+        b"\0" * 64 + b"\n",
+        b"\xff\xfe garbage\n[1, 2]\n",
+    ],
+)
+def test_torn_lines_are_cut_off_once(torn: bytes, tmp_path: Path) -> None:
     journal = tmp_path / "phase1" / "journal.log"
     lines: list[str] = []
     _open(journal, lines).add_trial(optuna.trial.create_trial(value=1.0))
     whole = journal.read_bytes()
-    journal.write_bytes(whole + b'{"op_code": 5, "wor')
+    journal.write_bytes(whole + torn)
     study = _open(journal, lines)
     assert journal.read_bytes().startswith(whole)
     assert [trial.value for trial in study.trials] == [1.0]
-    assert lines == ["journal.log: cut off 19 bytes of a line torn by a crash"]
+    told = (
+        f"journal.log: cut off {len(torn)} bytes torn by a crash; they are in journal.log.damaged"
+    )
+    assert lines == [told]
+    assert journal.with_name("journal.log.damaged").read_bytes() == torn
     repair_journal(journal, lines.append)
     assert len(lines) == 1
 
@@ -111,3 +127,18 @@ def test_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
         holder.kill()
         with hold_lock(path, lines.append, StopFlag()):
             assert len(lines) <= 2
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told_in_a_line(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.raises(RecordError, match=r"lock: expected a file system with locks.*NFSv4"),
+        hold_lock(tmp_path / "lock", print, StopFlag()),
+    ):
+        pytest.fail("no lock, no work")
