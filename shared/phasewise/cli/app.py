@@ -1,5 +1,6 @@
 """The ``phasewise`` program: its commands, and how an error becomes one line."""
 
+import errno
 import os
 import signal
 import sys
@@ -66,9 +67,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILURE)
     except OSError as error:
-        if error.filename is None:
-            raise
-        _exit(f"{error.filename}: {error.strerror}", EXIT_FAILURE)
+        _exit(_describe_os_error(error), EXIT_FAILURE)
     except (KeyboardInterrupt, typer.Abort):
         _exit(INTERRUPTED, EXIT_INTERRUPTED)
     if code == EXIT_INTERRUPTED:  # typer has caught it
@@ -82,6 +81,23 @@ def _describe_usage(error: TyperException) -> str:
     message = " ".join(text.replace("Value error, ", "").split()).rstrip(".")
     context = getattr(error, "ctx", None)
     return f"{message}; see {context.command_path} --help" if context else message
+
+
+def _describe_os_error(error: OSError) -> str:
+    """Returns what the system refused, and where it says so.
+
+    Raises:
+        OSError: The error itself, if it names neither a file nor a full disk.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = error.filename or "the disk of the results or of the cache"
+        return (
+            f"{where}: {error.strerror}; free some and run the same command again: it keeps what "
+            "has ended"
+        )
+    if error.filename is None:
+        raise error
+    return f"{error.filename}: {error.strerror}"
 
 
 def _exit(message: object, code: int) -> None:
