@@ -36,6 +36,9 @@ class Metric(NamedTuple):
     """Whether it scores responses that the model writes itself."""
 
 
+#: What measures of overlap count; ``tasks.words`` finds them.
+_WORDS = "words (characters where a script has no blanks: Chinese, Japanese, Thai …)"
+
 #: A kind's first metric is its default.
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric(
@@ -43,7 +46,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     "f1": Metric(
         "F1 of the second of two classes, the macro mean of more classes; of answers their mean "
-        "overlap in words",
+        f"overlap in {_WORDS}",
         {"classification": None, "extractive_qa": "f1"},
     ),
     "macro_f1": Metric(
@@ -88,7 +91,7 @@ METRICS: Mapping[str, Metric] = {
         generated=True,
     ),
     "rouge_l": Metric(
-        "ROUGE-L: mean F-measure of the longest common subsequence of words",
+        f"ROUGE-L: mean F-measure of the longest common subsequence of {_WORDS}",
         {"instruction": "f1"},
         generated=True,
     ),

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from phasewise.tasks.words import find_words
+
 _MARKED = re.compile(r"####\s*(.+)")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?|-?\.\d+")
 _NO_THOUGHTS = re.compile(r"^\s*<think>\s*</think>\s*")
-_WORD = re.compile(r"[^\W_]+")
 
 
 def find_final_number(text: str) -> Decimal | None:
@@ -67,9 +68,10 @@ def score_rouge_l(said: str, expected: str) -> float:
     """Returns the F-measure of the longest common subsequence of words, in lower case.
 
     Source: Lin 2004, ROUGE: A Package for Automatic Evaluation of Summaries, section 3.1, with
-    beta = 1 and without stemming. Two texts without words score 1.
+    beta = 1 and without stemming. In scripts without blanks a character is a word (see ``words``).
+    Two texts without words score 1.
     """
-    first, second = (_WORD.findall(text.lower()) for text in (said, expected))
+    first, second = (find_words(text.lower()) for text in (said, expected))
     if not first or not second:
         return float(first == second)
     shared = _longest_common(first, second)

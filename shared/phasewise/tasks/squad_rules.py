@@ -3,7 +3,7 @@
 Follows the official evaluation script, https://worksheets.codalab.org/rest/bundles/
 0x6b567e1cf2e041ec80d7098f031c5c9e/contents/blob/ (Rajpurkar et al., 2018, arXiv 1806.03822),
 except that the no-answer threshold is never tuned on the set it is reported for, as the script's
-own `best_f1` is.
+own `best_f1` is, and that F1 counts characters in scripts without blanks (see ``words``).
 """
 
 import re
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from phasewise.tasks.words import split_at_blanks
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b", re.UNICODE)
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -39,7 +41,7 @@ def score_answer(prediction: str, answers: Sequence[str]) -> tuple[float, float]
     said = normalize_answer(prediction)
     golds = [normalize_answer(answer) for answer in gold_texts(answers)]
     exact = max(float(said == gold) for gold in golds)
-    return exact, max(_token_f1(said.split(), gold.split()) for gold in golds)
+    return exact, max(_token_f1(split_at_blanks(said), split_at_blanks(gold)) for gold in golds)
 
 
 def _token_f1(said: list[str], gold: list[str]) -> float:

@@ -25,6 +25,7 @@ from phasewise.summaries import (
 )
 from phasewise.tasks.data import TaskData, load_task_data, open_report_data
 from phasewise.tasks.examples import EvalSet, Example
+from phasewise.tasks.words import VECTORIZER_PATTERN
 
 
 class _Sets(NamedTuple):
@@ -127,7 +128,7 @@ def _tfidf(study: Study, sets: _Sets) -> Baseline:
     from sklearn.pipeline import make_pipeline
 
     pipeline = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=VECTORIZER_PATTERN),
         LogisticRegression(max_iter=1000),
     )
     pipeline.fit(_joined(sets.data.train_examples), _labels(sets.data.train_examples))
