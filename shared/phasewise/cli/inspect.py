@@ -12,7 +12,14 @@ from rich.table import Table
 from phasewise.cli.options import DEFAULT_STUDY, ShardOption, StudyOption, load_owned
 from phasewise.errors import ConfigError
 from phasewise.extensions import recipe_constants
-from phasewise.settings import ALL_SHARD, REGISTRY, Study, load_study, read_yaml, registry_names
+from phasewise.settings import (
+    ALL_SHARD,
+    Study,
+    load_study,
+    read_yaml,
+    registry_names,
+    require_registered,
+)
 from phasewise.training.choice import EngineChoice, choose_engine
 from phasewise.unit_runs import read_runs
 
@@ -36,7 +43,7 @@ def list_registry(
     for folder in [kind] if kind else _REGISTRIES:
         table = Table("name", "description", title=folder, title_justify="left", box=None)
         for name in registry_names(folder):
-            content = read_yaml(REGISTRY / folder / f"{name}.yaml")
+            content = read_yaml(require_registered(folder, name))
             table.add_row(name, str(content.get("description", "")))
         console.print(table)
 

@@ -16,14 +16,7 @@ from phasewise.settings.hyperparameters import (
     Schedule,
     merge_hyperparameters,
 )
-from phasewise.settings.loading import (
-    REGISTRY,
-    Study,
-    load_space,
-    load_study,
-    load_task,
-    registry_names,
-)
+from phasewise.settings.loading import Study, load_space, load_study, load_task
 from phasewise.settings.method import MethodKind, MethodSettings
 from phasewise.settings.metrics import (
     GENERATED_METRICS,
@@ -38,6 +31,13 @@ from phasewise.settings.prompt import (
     GenerationSettings,
     PromptSettings,
     placeholders,
+)
+from phasewise.settings.registry import (
+    BUNDLED,
+    REGISTRY,
+    find_registered,
+    registry_names,
+    require_registered,
 )
 from phasewise.settings.space import (
     CategoricalParameter,
@@ -75,6 +75,7 @@ from phasewise.settings.task_kinds import CAUSAL_LM, CLASSIFIER, TASK_KINDS, Tas
 
 __all__ = [
     "ALL_SHARD",
+    "BUNDLED",
     "CAUSAL_LM",
     "CLASSIFIER",
     "COSTS",
@@ -124,6 +125,7 @@ __all__ = [
     "describe_meaning",
     "direction_of",
     "expression_names",
+    "find_registered",
     "group_as_documented",
     "is_in_points",
     "is_marked",
@@ -139,4 +141,5 @@ __all__ = [
     "placeholders",
     "read_yaml",
     "registry_names",
+    "require_registered",
 ]

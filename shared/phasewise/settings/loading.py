@@ -17,13 +17,16 @@ from phasewise.settings.hyperparameters import Hyperparameters
 from phasewise.settings.inheritance import is_beside, read_extended
 from phasewise.settings.method import MethodSettings
 from phasewise.settings.parsing import parse_section
+from phasewise.settings.registry import (
+    find_registered,
+    find_study,
+    registry_names,
+    require_registered,
+)
 from phasewise.settings.space import FixedParameter, Parameter, SpaceSettings
 from phasewise.settings.space_file import read_space
 from phasewise.settings.study import ALL_SHARD, ResourceSettings, StudySettings
 from phasewise.settings.task import FilesSource, TaskSettings
-
-#: The folder that holds ``tasks/``, ``methods/``, ``spaces/`` and ``studies/``.
-REGISTRY = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -89,14 +92,14 @@ def load_study(path: Path | str) -> Study:
     """Reads a study file with everything it refers to.
 
     Args:
-        path: The study's YAML. ``extends: other.yaml`` (relative to it) is read first, see
-            ``inheritance``.
+        path: The study's YAML, or the name of a registered study. ``extends: other.yaml`` (relative
+            to it) is read first, see ``inheritance``.
 
     Raises:
         ConfigError: Anything is missing, misspelt or contradictory; the message names the file,
             the key, what was expected and the nearest valid name.
     """
-    path = Path(path)
+    path = find_study(Path(path))
     content = read_extended(path)
     if not content:
         raise ConfigError(
@@ -121,11 +124,6 @@ def _study_model() -> type[StudySettings]:
     return create_model("StudySettings", __base__=StudySettings, **fields)
 
 
-def registry_names(folder: str) -> list[str]:
-    """Returns the names in ``shared/tasks``, ``methods``, ``spaces`` or ``studies``."""
-    return sorted(file.stem for file in (REGISTRY / folder).glob("*.yaml"))
-
-
 def load_space(name: str, asked_by: Path) -> SpaceSettings:
     """Returns the search space of that name; a path to a YAML file works too."""
     if name.endswith((".yaml", ".yml")):
@@ -136,7 +134,7 @@ def load_space(name: str, asked_by: Path) -> SpaceSettings:
                 "a name without .yaml is one of `phasewise list spaces`"
             )
         return read_space(file, file.stem)
-    return read_space(_find_registered("spaces", name, asked_by, "search.space"), name)
+    return read_space(require_registered("spaces", name, f"{asked_by}: search.space"), name)
 
 
 def load_task(name: str) -> TaskSettings:
@@ -149,26 +147,15 @@ def _read_file(path: Path) -> dict[str, Any]:
     return read_yaml(path)
 
 
-def _find_registered(folder: str, name: str, asked_by: Path, key: str) -> Path:
-    file = REGISTRY / folder / f"{name}.yaml"
-    if not file.is_file():
-        known = registry_names(folder)
-        raise ConfigError(
-            f"{asked_by}: {key}: no file {name}.yaml in shared/{folder}/"
-            f"{suggest_nearest(name, known)}"
-        )
-    return file
-
-
 def _read_registered(
     folder: str, name: str, asked_by: Path, key: str
 ) -> tuple[dict[str, Any], Path]:
-    file = _find_registered(folder, name, asked_by, key)
+    file = require_registered(folder, name, f"{asked_by}: {key}")
     return {"name": name, **_read_file(file)}, file
 
 
 def _load_task(name: str, change: dict[str, Any], study: Path) -> TaskSettings:
-    registered = (REGISTRY / "tasks" / f"{name}.yaml").is_file()
+    registered = find_registered("tasks", name) is not None
     _check_name("tasks", name, change, study)
     prefix = f"tasks.{name}."
     if "kind" in change and not registered:  # a task of the study's own, written in place

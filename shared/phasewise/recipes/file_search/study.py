@@ -14,11 +14,11 @@ from phasewise.errors import ConfigError, DataError, suggest_nearest
 from phasewise.recipes.study_writer import SPACE_FILE, count_carved, resolve_source, write_study
 from phasewise.settings import (
     COSTS,
-    REGISTRY,
     TaskKind,
     metrics_of,
     read_yaml,
     registry_names,
+    require_registered,
 )
 from phasewise.tasks.files import read_file
 from phasewise.tasks.table import RowTable
@@ -230,7 +230,7 @@ def _describe_instruction(request: FileRequest, table: RowTable, response: str) 
 
 def _alpaca_prompt(column: str, *, has_input: bool) -> dict[str, Any]:
     """Returns the templates of the registered Alpaca task, with another column's name in them."""
-    prompt: dict[str, Any] = read_yaml(REGISTRY / "tasks" / "alpaca.yaml")["prompt"]
+    prompt: dict[str, Any] = read_yaml(require_registered("tasks", "alpaca"))["prompt"]
     if has_input:
         return prompt
     return {"template": prompt["template_without"].replace("{instruction}", f"{{{column}}}")}

@@ -5,10 +5,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
-from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.settings.base import Section, merge_mappings, read_yaml
-from phasewise.settings.loading import REGISTRY, registry_names
 from phasewise.settings.parsing import parse_section
+from phasewise.settings.registry import require_registered
 from phasewise.settings.space_names import WITHOUT_EFFECT, DocumentedSection
 from phasewise.settings.target_modules import TargetModules
 
@@ -107,8 +106,5 @@ def load_strategy(name: str) -> StrategySettings:
 
 
 def _read(folder: str, name: str) -> tuple[dict[str, Any], Path]:
-    file = REGISTRY / folder / f"{name}.yaml"
-    if not file.is_file():
-        near = suggest_nearest(name, registry_names(folder))
-        raise ConfigError(f"no file {name}.yaml in shared/{folder}/{near}")
+    file = require_registered(folder, name)
     return {"name": name, **read_yaml(file)}, file

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.settings.base import read_yaml
 from phasewise.settings.hyperparameters import Hyperparameters
-from phasewise.settings.loading import REGISTRY, registry_names
 from phasewise.settings.names import Name
 from phasewise.settings.parsing import parse_section
+from phasewise.settings.registry import find_registered, registry_names
 from phasewise.settings.space_names import short_names
 from phasewise.settings.target_modules import parse_target_modules
 
@@ -95,8 +95,8 @@ def load_suite(name: str) -> Suite:
     Raises:
         ConfigError: Missing, misspelt, or without two different experiments.
     """
-    file = Path(name) if name.endswith((".yaml", ".yml")) else REGISTRY / "suites" / f"{name}.yaml"
-    if not file.is_file():
+    file = Path(name) if name.endswith((".yaml", ".yml")) else find_registered("suites", name)
+    if file is None or not file.is_file():
         near = suggest_nearest(name, registry_names("suites"))
         raise ConfigError(f"{name}: neither a YAML file nor a suite in shared/suites/{near}")
     content = read_yaml(file)
