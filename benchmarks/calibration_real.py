@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasewise.errors import RecordError
+from phasewise.example_values import tabulate
 from phasewise.report.evidence import UnitEvidence, gather_evidence
-from phasewise.report.example_values import tabulate
 from phasewise.settings import load_study
 from phasewise.statistics import compare_crossed
 

@@ -256,9 +256,9 @@ class UnitWriter:
         write_summary(self.paths.summary(phase), summary)
 
 
-def write_baselines(study: Study, task: str) -> None:
+def write_baselines(study: Study, task: str, *, majority: float = 0.5) -> None:
     """Majority, TF-IDF and frozen-encoder baselines; zero-shot without a score."""
-    scores = {"majority": 0.5, "tfidf_logistic_regression": 0.61, "frozen_encoder_probe": 0.68}
+    scores = {"majority": majority, "tfidf_logistic_regression": 0.61, "frozen_encoder_probe": 0.68}
     baselines = [
         Baseline(name=name, search_score=score, report_score=score + 0.005)  # type: ignore[arg-type]
         for name, score in scores.items()

@@ -126,6 +126,12 @@ class Optimum(Section):
     improvement: float | None = Field(
         None, description="S = confirmed (raw before that) - baseline; positive is better."
     )
+    learned: bool | None = Field(
+        None,
+        description="Whether it beats the majority class, or the untuned model, by more than "
+        "noise: on the report set after Phase 2, before that on the search set; null: not known.",
+    )
+    learned_why: str = Field("", description="What was found, and what to change if it has not.")
     pareto_front: tuple[FrontPoint, ...] = Field(
         (), description="Best by the first objective first; none unless one was asked for."
     )

@@ -30,6 +30,8 @@ LAYERS = [
     "training",
     "statistics",
     "formatting",
+    "example_values",
+    "learning",
     "tuning",
     "inference",
     "figures",

@@ -1,6 +1,6 @@
 """Phase 1: one hyperparameter search for each task and method.
 
-REQUIRED INPUTS: experiments/{study}/{task}/{method}/phase0.json
+REQUIRED INPUTS: experiments/{study}/{task}/{method}/phase0.json, experiments/{study}/{task}/baselines.json
 OUTPUTS: analysis/{task}_{method}_optimal.yaml, once it is final. Study storage, records and the
     running optimum lie beside the records and are no outputs: Snakemake deletes those on failure.
 """
@@ -11,6 +11,7 @@ rule search:
     input:
         settings=needed_by("search", SETTINGS),
         baseline=needed_by("search", PHASE0_SUMMARY),
+        floor=needed_by("search", TASK_BASELINES),
     output:
         report(
             OPTIMUM,

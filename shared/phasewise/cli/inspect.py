@@ -128,10 +128,9 @@ def status(
 
 def _describe_not_learned(study: Study, units: list[tuple[str, str]]) -> list[str]:
     from phasewise.report.evidence import gather_evidence
-    from phasewise.report.learning import describe_not_learned, find_not_learned
+    from phasewise.report.learning import list_not_learned
 
-    tasks = gather_evidence(study, units)
-    return [describe_not_learned(each) for task in tasks for each in find_not_learned(task)]
+    return [text for task in gather_evidence(study, units) for text in list_not_learned(task)]
 
 
 def _list_unreadable(study: Study, units: list[tuple[str, str]]) -> list[str]:
@@ -143,8 +142,10 @@ def _list_unreadable(study: Study, units: list[tuple[str, str]]) -> list[str]:
 def _status_table(study: Study, units: list[tuple[str, str]]) -> Table:
     from phasewise.report.status import collect_status
 
-    table = Table("unit", "phase", "done", "best", "running", "left")
-    for unit in collect_status(study, units):
+    found = collect_status(study, units)
+    judged = ["learned"] if any(unit.learned is not None for unit in found) else []
+    table = Table("unit", "phase", "done", "best", *judged, "running", "left")
+    for unit in found:
         best = "-" if unit.best is None else f"{unit.best:.3f}"
         left = "-" if unit.seconds_left is None else f"{unit.seconds_left / 60:.0f} min"
         running = "yes" if unit.running else "no"
@@ -153,7 +154,8 @@ def _status_table(study: Study, units: list[tuple[str, str]]) -> Table:
         unreadable = len(unit.unreadable)
         for count, what in ((unit.others, "of other settings"), (unreadable, "unreadable")):
             done += f" (+{count} {what})" if count else ""
-        table.add_row(unit.unit, unit.phase, done, best, running, left)
+        learned = [{True: "yes", False: "NO", None: "-"}[unit.learned] for _ in judged]
+        table.add_row(unit.unit, unit.phase, done, best, *learned, running, left)
     return table
 
 

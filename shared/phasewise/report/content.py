@@ -10,7 +10,7 @@ from phasewise.report.drawing import Drawing, draw_figures
 from phasewise.report.evidence import TaskEvidence, UnitEvidence, gather_evidence
 from phasewise.report.figure_list import TASK_FIGURES
 from phasewise.report.findings import TaskFinding, find_overall, find_task
-from phasewise.report.learning import describe_not_learned, find_not_learned
+from phasewise.report.learning import list_not_learned
 from phasewise.report.noise_table import NoiseRow, build_noise_table
 from phasewise.report.pair_traces import PairTrace, trace_pairs
 from phasewise.report.paper import Paper, build_paper
@@ -87,7 +87,7 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
     overall = find_overall(tasks, verdicts)
     findings = [find_task(study, task, verdicts) for task in tasks]
     notes = _describe_part(study, found, planned)
-    notes += [describe_not_learned(each) for task in tasks for each in find_not_learned(task)]
+    notes += [note for task in tasks for note in list_not_learned(task)]
     notes += [note for task in tasks for note in task.notes]
     return ReportContent(
         name=study.settings.name,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from phasewise.errors import ConfigError, RecordError
+from phasewise.example_values import SeedKey, Values, read_example_values
 from phasewise.records import RunRecord
-from phasewise.report.example_values import SeedKey, Values, read_example_values
 from phasewise.runs import Phase, UnitPaths, phase_hash, task_baselines_path, task_hash
 from phasewise.settings import Study
 from phasewise.statistics import summarize_scores

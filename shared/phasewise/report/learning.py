@@ -1,45 +1,30 @@
-"""Which units have learned nothing: their Phase 2 does not beat an answer without training."""
+"""Which units of a task have learned nothing, and what the others are compared by."""
 
-from dataclasses import dataclass
-
-from phasewise.formatting import show_interval, show_score
+from phasewise.example_values import find_constant
+from phasewise.learning import Learning, judge_seeds
 from phasewise.report.evidence import TaskEvidence, UnitEvidence
-from phasewise.report.unit_table import find_interval
-from phasewise.statistics import Interval
-from phasewise.summaries import Baseline, TaskBaselines
-
-#: A mean of equal scores may differ from them by this much.
-_ROUNDING = 1e-9
 
 
-@dataclass(frozen=True)
-class NotLearned:
-    """A unit whose interval reaches what needs no training."""
+def judge_unit(task: TaskEvidence, unit: UnitEvidence) -> Learning | None:
+    """Judges a unit by its Phase 2; None without a score or a baseline to hold it against."""
+    if task.baselines is None:
+        return None
+    values, _ = unit.example_values
+    return judge_seeds(
+        (unit.task, unit.method),
+        task.baselines,
+        unit.validation.scores,
+        list(values.values()),
+        maximize=unit.maximize,
+        hyperparameters=unit.phase2.hyperparameters if unit.phase2 else {},
+        find_constant=lambda: find_constant(list(unit.seed_runs().values()), unit.root),
+    )
 
-    task: str
-    method: str
-    metric: str
-    mean: float
-    interval: Interval | None  # None with a single seed: then the score itself counts
-    seeds: int
-    baseline: str  # in words
-    baseline_score: float
-    train_rows: int
-    learning_rate: float | None
 
-
-def find_not_learned(task: TaskEvidence) -> tuple[NotLearned, ...]:
-    """Returns the task's units that have not learned, in order.
-
-    One has if the whole 95 % interval of its Phase 2 mean is better than always giving the most
-    frequent class, or than the untuned model where there are no classes. Units without a score,
-    and tasks without such a baseline, are not judged.
-    """
-    found = task.baselines and _find_floor(task.baselines)
-    if not found or not task.baselines or found.report_score is None:
-        return ()
-    units = [_judge(unit, found, found.report_score, task.baselines) for unit in task.units]
-    return tuple(filter(None, units))
+def find_not_learned(task: TaskEvidence) -> tuple[Learning, ...]:
+    """Returns the task's units that have not learned by their Phase 2, in order."""
+    judged = [judge_unit(task, unit) for unit in task.units]
+    return tuple(each for each in judged if each is not None and not each.learned)
 
 
 def find_learned(task: TaskEvidence) -> tuple[UnitEvidence, ...]:
@@ -54,47 +39,18 @@ def nobody_learned(task: TaskEvidence) -> bool:
     return bool(find_not_learned(task)) and not find_learned(task)
 
 
-def describe_not_learned(found: NotLearned) -> str:
-    """Returns what was measured and what may help, in words."""
-    seeds = "one seed" if found.seeds == 1 else f"{found.seeds} seeds"
-    scored = " ".join(filter(None, [show_score(found.mean), show_interval(found.interval)]))
-    rate = "a higher learning rate"
-    if found.learning_rate is not None:
-        rate += f" than {found.learning_rate:g}"
-    return (
-        f"{found.task}: {found.method} has not learned: {found.metric} {scored} over {seeds} does "
-        f"not beat {found.baseline} ({show_score(found.baseline_score)}). Try more training rows "
-        f"(now {found.train_rows}), more steps or {rate}."
-    )
+def list_not_learned(task: TaskEvidence) -> list[str]:
+    """Says of each unit that has not learned what was found and what may help.
 
-
-def _find_floor(baselines: TaskBaselines) -> Baseline | None:
-    """The majority class; where that is not defined, the untuned model."""
-    scored = {each.name: each for each in baselines.baselines if each.report_score is not None}
-    return scored.get("majority") or scored.get("zero_shot")
-
-
-def _judge(
-    unit: UnitEvidence, floor: Baseline, score: float, baselines: TaskBaselines
-) -> NotLearned | None:
-    mean = unit.validation.mean
-    if mean is None:
-        return None
-    interval, _ = find_interval(unit)
-    low, high = interval or Interval(mean, mean)
-    gain = low - score if unit.maximize else score - high
-    if gain > _ROUNDING:
-        return None
-    rate = unit.phase2.hyperparameters.get("learning_rate") if unit.phase2 else None
-    return NotLearned(
-        task=unit.task,
-        method=unit.method,
-        metric=unit.metric,
-        mean=mean,
-        interval=interval,
-        seeds=len(unit.validation.scores),
-        baseline=floor.note or "the majority class",
-        baseline_score=score,
-        train_rows=baselines.train_rows,
-        learning_rate=float(rate) if isinstance(rate, int | float) else None,
-    )
+    Before Phase 2 it is what the search says, once it has ended.
+    """
+    said = [each.describe() for each in find_not_learned(task)]
+    searched = [
+        unit.optimum.learned_why
+        for unit in task.units
+        if unit.validation.mean is None
+        and unit.optimum is not None
+        and unit.optimum.final
+        and unit.optimum.learned is False
+    ]
+    return said + searched

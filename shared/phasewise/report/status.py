@@ -40,6 +40,7 @@ class UnitStatus:
     unreadable: tuple[str, ...]  # what is wrong with each record that cannot be read
     failed: int  # runs whose worker was killed or that raised; the phase's command tries them again
     best: float | None  # best raw score so far, search set
+    learned: bool | None  # as the optimum has it; None: not known, or the search still runs
     running: bool  # whether a controller holds the unit's lock
     seconds_left: float | None  # runs left x mean seconds of the runs so far; None before one
 
@@ -109,6 +110,7 @@ def _collect_unit(study: Study, task: str, method: str) -> UnitStatus:
         unreadable=tuple(text for runs in found for text in runs.unreadable),
         failed=sum(record.status == "failed" for record in records),
         best=None if optimum is None else optimum.best_value,
+        learned=optimum.learned if optimum is not None and optimum.final else None,
         running=_is_locked(paths.lock),
         seconds_left=left * fmean(seconds) if seconds else None,
     )

@@ -3,10 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Literal
 
-import numpy as np
-
+from phasewise.example_values import IntervalOf, find_score_interval
 from phasewise.formatting import (
     BASELINE_NAMES,
     MISSING,
@@ -20,7 +18,6 @@ from phasewise.formatting import (
 from phasewise.records import RunCost
 from phasewise.report.columns import Cell, Column, Table
 from phasewise.report.evidence import TaskEvidence, UnitEvidence
-from phasewise.report.example_values import tabulate
 from phasewise.report.gaps import describe_gaps
 from phasewise.report.traces import (
     CONFIRMATIONS,
@@ -31,17 +28,8 @@ from phasewise.report.traces import (
     name_unit,
 )
 from phasewise.settings import Study
-from phasewise.statistics import (
-    Interval,
-    bounded_interval,
-    compare_crossed,
-    find_bounds,
-    mean_interval,
-)
+from phasewise.statistics import Interval
 from phasewise.summaries import Baseline, ScoreSummary
-
-#: What an interval allows for: other seeds and other examples, or other seeds only.
-IntervalOf = Literal["seeds and examples", "seeds"]
 
 
 @dataclass(frozen=True)
@@ -218,21 +206,9 @@ def build_unit_row(study: Study, unit: UnitEvidence) -> UnitRow:
 
 
 def find_interval(unit: UnitEvidence) -> tuple[Interval | None, IntervalOf]:
-    """Returns the 95 % interval of the unit's Phase 2 mean, and what it allows for.
-
-    Seeds and examples are crossed random effects, as in the verdict; without usable predictions
-    it is that over the seeds.
-    """
-    bounds = find_bounds(unit.metric)
+    """Returns the 95 % interval of the unit's Phase 2 mean, and what it allows for."""
     values, _ = unit.example_values
-    table = tabulate(list(values.values()))
-    if table is None or len(table) != len(unit.validation.scores):
-        return mean_interval(unit.validation.scores, bounds), "seeds"
-    found = compare_crossed(table, np.zeros_like(table), bounds=bounds)
-    error, freedom = found.standard_error, found.degrees_of_freedom
-    if error is None or freedom is None:
-        return None, "seeds and examples"
-    return bounded_interval(found.mean, error, freedom, bounds), "seeds and examples"
+    return find_score_interval(unit.metric, unit.validation.scores, list(values.values()))
 
 
 def _costs(unit: UnitEvidence) -> list[RunCost]:

@@ -9,8 +9,8 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from phasewise.example_values import SeedKey, Values, tabulate
 from phasewise.report.evidence import TaskEvidence
-from phasewise.report.example_values import SeedKey, Values, tabulate
 from phasewise.report.learning import nobody_learned
 from phasewise.settings import Study, is_in_points
 from phasewise.statistics import (

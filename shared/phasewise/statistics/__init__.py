@@ -50,6 +50,7 @@ from phasewise.statistics.power import (
     welch_power,
 )
 from phasewise.statistics.seeds import (
+    LEVEL,
     Interval,
     bootstrap_interval,
     pooled_sd,
@@ -65,6 +66,7 @@ from phasewise.statistics.superiority import (
 
 __all__ = [
     "DESIGN_RUNS",
+    "LEVEL",
     "TRUSTED_TRIALS",
     "WORTHWHILE_SEEDS",
     "Bounds",

@@ -15,7 +15,7 @@ from phasewise.summaries import Optimum, PhaseSummary, read_optimum, write_summa
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import PoolFactory
 from phasewise.tuning.hooks import OnRecord
-from phasewise.tuning.optimum import meaningful_hyperparameters
+from phasewise.tuning.optimum import meaningful_hyperparameters, note_learning
 from phasewise.tuning.progress import Clock, describe_outcome, describe_retries
 from phasewise.tuning.storage import Say
 from phasewise.tuning.units import Session, Unit, find_record, finite_score, open_session
@@ -113,7 +113,11 @@ def validate_unit(
             session.progress.write(
                 f"{unit.paths.optimum.name} was found under other settings than today's"
             )
-        return _run_seeds(unit, "phase2", hyperparameters, jobs, session)
+        summary = _run_seeds(unit, "phase2", hyperparameters, jobs, session)
+        learning = note_learning(unit, optimum, summary)
+        if learning is not None:
+            session.progress.write(learning.describe(), style="" if learning.learned else "yellow")
+        return summary
 
 
 def _read_final_optimum(unit: Unit) -> Optimum:

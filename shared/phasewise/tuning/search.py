@@ -22,7 +22,7 @@ from phasewise.tuning.ended_trials import EndedTrial, describe_lack, list_failed
 from phasewise.tuning.hooks import OnRecord
 from phasewise.tuning.memory import build_memory_model
 from phasewise.tuning.objectives import build_objective
-from phasewise.tuning.optimum import build_optimum, read_baseline, read_defaults
+from phasewise.tuning.optimum import build_optimum, keep_verdict, read_baseline, read_defaults
 from phasewise.tuning.progress import Clock, describe_outcome, describe_retries
 from phasewise.tuning.pruners import TrialPruner
 from phasewise.tuning.samplers import require_sampler
@@ -218,7 +218,7 @@ class _Search:
             evaluated=lambda job, evaluation: "continue",
         )
         self._session.dispatcher.dismiss()
-        optimum = self._describe(ended, best, scores, final=True)
+        optimum = keep_verdict(self._describe(ended, best, scores, final=True), self._unit)
         write_optimum(self._unit.paths.running_optimum, optimum)
         write_optimum(self._unit.paths.optimum, optimum)
         self._report(optimum)
@@ -271,6 +271,8 @@ class _Search:
             f"{shown} · {optimum.improvement or 0:+.3f} on the default",
             style="bold",
         )
+        if optimum.learned_why:
+            self._say(optimum.learned_why, style="" if optimum.learned else "yellow")
         for criterion in optimum.success_criteria:
             self._say(
                 f"{'met' if criterion.met else 'NOT met'}: {criterion.name}: {criterion.detail}"

@@ -1,8 +1,10 @@
 """A unit that does not beat the majority class has not learned, and that is said first."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -12,8 +14,8 @@ from phasewise.report.evidence import gather_evidence
 from phasewise.report.learning import find_learned, find_not_learned, nobody_learned
 from phasewise.report.verdicts import ALL_TASKS, judge_tasks
 from phasewise.settings import Study
-from phasewise.statistics import summarize_scores
-from phasewise.summaries import Baseline, TaskBaselines
+from phasewise.summaries import Baseline, TaskBaselines, write_optimum
+from phasewise.tasks.predictions import read_predictions, write_predictions
 from synthetic import UnitWriter, write_baselines
 
 TASK, OTHER, THIRD = "rotten_tomatoes", "imdb", "third"
@@ -60,13 +62,13 @@ def test_a_constant_answer_is_said_first_and_leads_no_comparison(pair: Study) ->
     _fill(pair, TASK, lora=CONSTANT, full_finetune=BETTER, dora=GOOD)
     (task,) = gather_evidence(pair, pair.units_of("all"))
     (lost,) = find_not_learned(task)
-    assert (lost.method, lost.mean, lost.baseline_score) == ("lora", 0.505, 0.505)
+    assert (lost.method, lost.floor_score, lost.learned) == ("lora", 0.505, False)
     assert {unit.method for unit in find_learned(task)} == {"full_finetune", "dora"}
     first, verdict = _read(pair)
     said = (
         f"{TASK}: lora has not learned: accuracy 0.505 [0.505, 0.505] over 4 seeds does not beat "
-        "the majority class (0.505). Try more training rows (now 32), more steps or a higher "
-        "learning rate than 0.001."
+        "the majority class (0.505). Try more training rows (128, now 32), more steps or a higher "
+        "learning rate (0.003, now 0.001)."
     )
     assert said in first
     assert f"**full_finetune beats dora on {TASK} by" in verdict
@@ -148,5 +150,32 @@ def test_a_loss_is_held_against_the_untuned_model(write_study: Writer) -> None:
         UnitWriter(study, "answers", method).phase2(losses)
     (task,) = gather_evidence(study, study.units_of("all"))
     (lost,) = find_not_learned(task)
-    assert (lost.method, lost.baseline) == ("lora", "the model as it was pretrained")
-    assert lost.mean == pytest.approx(summarize_scores([1.9, 2.2, 2.0]).mean)
+    assert (lost.method, lost.floor) == ("lora", "the model as it was pretrained")
+    assert lost.found.startswith("eval_loss 2.03 [")
+
+
+def test_a_unit_that_answers_one_class_only_is_named(pair: Study) -> None:
+    """The example values say right or wrong; the class is read from the predictions."""
+    write_baselines(pair, TASK)
+    writer = UnitWriter(pair, TASK, "lora")
+    right = np.repeat([[1.0, 0.0]], 50, axis=0).reshape(1, -1).repeat(3, axis=0)
+    writer.phase2_examples(right)
+    for index in range(3):
+        path = writer.paths.run("phase2", f"seed-{index:02d}") / "predictions.jsonl"
+        rows = [row._replace(prediction="positive") for row in read_predictions(path)]
+        write_predictions(path, rows)
+    first, _ = _read(pair)
+    assert "(0.505). Every run answers 'positive' to every example. Try more" in first
+
+
+def test_before_phase_2_the_final_optimum_says_it(pair: Study) -> None:
+    write_baselines(pair, TASK)
+    writer = UnitWriter(pair, TASK, "lora")
+    optimum = writer.phase1([0.5, 0.51, 0.52], confirm=[0.50, 0.51])
+    said = f"{TASK}: lora has not learned: so says the search."
+    doubtful = optimum.model_copy(update={"learned": False, "learned_why": said})
+    write_optimum(writer.paths.optimum, doubtful)
+    assert said in _read(pair)[0]
+    shown = CliRunner().invoke(app, ["status", "--study", str(pair.path)]).output
+    assert shown.startswith(said)
+    assert re.search(r"lora\s+.*NO", shown)

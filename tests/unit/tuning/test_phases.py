@@ -1,5 +1,6 @@
 """Phase 0 and Phase 2: seeds, summaries, what is run again."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,9 +11,16 @@ from phasewise.errors import ConfigError, PhasewiseError
 from phasewise.records import read_record
 from phasewise.runs import RunConfig
 from phasewise.settings import Study
-from phasewise.summaries import Optimum, PhaseSummary, read_phase_summary, write_optimum
+from phasewise.summaries import (
+    Optimum,
+    PhaseSummary,
+    read_optimum,
+    read_phase_summary,
+    write_optimum,
+)
 from phasewise.tuning.phases import run_defaults, validate_unit
 from phasewise.tuning.units import Unit
+from synthetic import write_baselines
 
 MakeStudy = Callable[..., Study]
 RunSearch = Callable[..., Optimum]
@@ -104,6 +112,35 @@ def test_validation_runs_the_optimum_on_seeds_of_its_own(
     assert summary.hyperparameters == optimum.best_hyperparameters
     chosen = configs[0].hyperparameters.model_dump(mode="json")
     assert {key: chosen[key] for key in summary.hyperparameters} == summary.hyperparameters
+
+
+@pytest.mark.parametrize(("floor", "learned"), [(0.1, True), (0.99, False)])
+def test_the_optimum_says_whether_anything_was_learned(
+    tuning_study: MakeStudy, run_search: RunSearch, floor: float, learned: bool
+) -> None:
+    """First by the search, then by Phase 2; neither a time nor a second search takes it back."""
+    study = tuning_study(trials=4)
+    write_baselines(study, "toy", majority=floor)
+    by_search = run_search(study)
+    assert by_search.learned is learned
+    assert "best trial on the search set" in by_search.learned_why
+    path = Unit(study, "toy", "lora").paths.optimum
+    os.utime(path, (1e9, 1e9))
+    validate_unit(study, "toy", "lora", pool_factory=FakePool)
+    by_seeds = read_optimum(path)
+    assert by_seeds is not None
+    assert by_seeds.learned is learned
+    assert "over 3 seeds" in by_seeds.learned_why
+    assert ("Try more training rows (128, now 32)" in by_seeds.learned_why) is not learned
+    assert path.stat().st_mtime == 1e9
+    assert run_search(study).learned_why == by_seeds.learned_why
+
+
+def test_without_baselines_the_optimum_says_nothing_of_learning(
+    tuning_study: MakeStudy, run_search: RunSearch
+) -> None:
+    optimum = run_search(tuning_study(trials=2))
+    assert (optimum.learned, optimum.learned_why) == (None, "")
 
 
 def test_validation_needs_a_final_optimum(tuning_study: MakeStudy, run_search: RunSearch) -> None:
