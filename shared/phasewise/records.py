@@ -155,11 +155,11 @@ def read_record(folder: Path) -> RunRecord | None:
     """
     path = folder / RECORD_FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        raw = path.read_bytes()
     except FileNotFoundError:
         return None
     try:
-        content = json.loads(text)
+        content = json.loads(raw.decode("utf-8"))
         digest = content.pop(_DIGEST, None)
         record = RunRecord.model_validate(content)
     except ValidationError as error:
@@ -168,7 +168,7 @@ def read_record(folder: Path) -> RunRecord | None:
         raise _refuse(
             path, f"not a record this version can read ({where}: {first['msg']})"
         ) from error
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise _refuse(path, f"not a record this version can read ({error})") from error
     if digest != hash_content(content):
         raise _refuse(path, "its content does not give its digest: edited by hand, or damaged")

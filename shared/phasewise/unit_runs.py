@@ -18,14 +18,14 @@ class UnitRuns(NamedTuple):
     """Records of one unit, by name."""
 
     records: tuple[RunRecord, ...]
-    others: tuple[str, ...]  # names of runs of other settings
+    others: tuple[RunRecord, ...]  # of other settings
     unreadable: tuple[str, ...]  # what is wrong with each record that cannot be read
 
 
 def read_runs(
     study: Study, task: str, method: str, *, phase: Phase, role: Role | None = None
 ) -> UnitRuns:
-    """Returns the runs of a unit's phase by their role, or all; those of other settings by name.
+    """Returns the runs of a unit's phase by their role, or all; those of other settings apart.
 
     Of other settings are also a trial of another search space, and a seed of another optimum than
     the one that is there.
@@ -34,9 +34,9 @@ def read_runs(
     the report of several VMs need not.
     """
     records: list[RunRecord] = []
-    others: list[str] = []
+    others: list[RunRecord] = []
     unreadable: list[str] = []
-    now = _PresentUnit(study, task, method)
+    now = PresentUnit(study, task, method)
     for found in _iterate_phase(study, task, method, phase):
         if isinstance(found, str):
             unreadable.append(found)
@@ -45,7 +45,7 @@ def read_runs(
         elif now.made(found):
             records.append(found)
         else:
-            others.append(found.config.name)
+            others.append(found)
     return UnitRuns(tuple(records), tuple(others), tuple(unreadable))
 
 
@@ -81,7 +81,7 @@ def present_unit(
     Returns:
         None without a record on a machine that has neither data nor model.
     """
-    now = _PresentUnit(study, task, method)
+    now = PresentUnit(study, task, method)
     return now.like(records[0].config.unit_config) if records else now.built
 
 
@@ -97,11 +97,12 @@ def _iterate_phase(study: Study, task: str, method: str, phase: Phase) -> Iterat
             yield record
 
 
-class _PresentUnit:
+class PresentUnit:
     """A unit by the study's present settings, to compare records with."""
 
     def __init__(self, study: Study, task: str, method: str) -> None:
         self._study, self._task, self._method = study, task, method
+        #: As this machine has it; None where it lacks the data or the model.
         self.built = self._build()
 
     def made(self, record: RunRecord) -> bool:

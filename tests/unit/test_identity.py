@@ -103,6 +103,12 @@ def test_meaning_of_a_plain_value_is_itself() -> None:
     assert len(hash_content({"a": 1})) == 16
 
 
+def test_a_record_gives_its_hash_again(config: RunConfig) -> None:
+    """A default written as 16 is read back as 16.0."""
+    assert config.hyperparameters.loraplus_lr_ratio == 16
+    assert RunConfig.model_validate_json(config.model_dump_json()).hash == config.hash
+
+
 def _edit_json(path: Path, **changes: Any) -> None:
     content = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**content, **changes}), encoding="utf-8")

@@ -36,6 +36,7 @@ LAYERS = [
     "inference",
     "figures",
     "tracking",
+    "merging",
     "report",
     "cli",
     "recipes",

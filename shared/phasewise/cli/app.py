@@ -15,6 +15,7 @@ from phasewise.cli import (
     checking,
     evaluation,
     inspect,
+    merging,
     models,
     phases,
     preparing,
@@ -36,6 +37,7 @@ app.command(rich_help_panel=RUN_PANEL)(phases.defaults)
 app.command(rich_help_panel=RUN_PANEL)(searching.search)
 app.command(rich_help_panel=RUN_PANEL)(phases.validate)
 app.command(rich_help_panel=RUN_PANEL)(phases.report)
+app.command(rich_help_panel=RUN_PANEL)(merging.merge)
 app.command("prepare-data", rich_help_panel=LOOK_PANEL)(preparing.prepare_data)
 app.command(rich_help_panel=LOOK_PANEL)(checking.check)
 app.command(rich_help_panel=LOOK_PANEL)(inspect.plan)

@@ -215,7 +215,7 @@ def _read_records(
     found = read_runs(study, task, method, phase=phase)
     notes += found.unreadable
     if found.others:
-        runs = ", ".join(found.others)
+        runs = ", ".join(record.config.name for record in found.others)
         notes.append(
             f"{len(found.others)} records belong to other settings and were left out: {runs}"
         )

@@ -36,7 +36,10 @@ def no_effect(why: str) -> dict[str, Any]:
 
 
 def describe_meaning(value: Any) -> Any:
-    """Returns what a value means as plain JSON: sections without the fields that have no effect."""
+    """Returns what a value means as plain JSON: sections without the fields that have no effect.
+
+    A whole number is an int: 16 as a default and the 16.0 that is read back are one setting.
+    """
     if isinstance(value, BaseModel):
         fields = type(value).model_fields
         return {
@@ -48,7 +51,7 @@ def describe_meaning(value: Any) -> Any:
         return {str(key): describe_meaning(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [describe_meaning(each) for each in value]
-    return value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def is_marked(field: FieldInfo) -> bool:

@@ -50,19 +50,22 @@ def read_ledger(ledger: Path) -> list[dict[str, Any]]:
     """Returns all accesses, oldest first; none if there is no file.
 
     Raises:
-        RecordError: A line is not JSON.
+        RecordError: A line is not a JSON object.
     """
     if not ledger.is_file():
         return []
-    lines = ledger.read_text(encoding="utf-8").split("\n")
+    lines = ledger.read_bytes().split(b"\n")
     entries = []
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
         try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise RecordError(f"{ledger}: line {number}: not a ledger entry; mend it") from error
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        if not isinstance(entry, dict):
+            raise RecordError(f"{ledger}: line {number}: not a ledger entry; mend it")
+        entries.append(entry)
     return entries
 
 
