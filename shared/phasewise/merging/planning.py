@@ -56,7 +56,7 @@ def plan_merge(study: Study, sources: Sequence[Source]) -> MergePlan:
         wrong = [text for copy in copies for text in check_unit(study, copy)]
         for task in () if wrong else study.tasks:
             wrong += check_task(study, at(study, source.root), task, copies)
-        problems += [text.replace(f"{source.root}/", f"{source.name}: ") for text in wrong]
+        problems += [text.replace(f"{source.root}", source.name) for text in wrong]
         found += copies
     if problems:
         return MergePlan((), (), (), tuple(problems), (), ())
