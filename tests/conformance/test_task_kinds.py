@@ -6,14 +6,17 @@ import peft
 import pytest
 import transformers
 
-from phasewise.settings import TASK_KINDS, TaskKind, TaskTraits
+from phasewise import tasks
+from phasewise.settings import METRICS, TASK_KINDS, TaskKind, TaskTraits
 from phasewise.tasks.kinds import KINDS
 
 ROWS = list(TASK_KINDS.items())
 
 
-def test_every_row_has_its_module() -> None:
-    assert set(KINDS) == set(TASK_KINDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_row_names_a_class_that_computes_all_of_it(kind: str) -> None:
+    assert isinstance(KINDS[kind], tasks.kinds.TaskKind)
+    assert {metric for metric in METRICS if kind in METRICS[metric].kinds}
 
 
 @pytest.mark.parametrize(("kind", "traits"), ROWS)

@@ -16,16 +16,21 @@ from phasewise.settings.hyperparameters import (
     Schedule,
     merge_hyperparameters,
 )
-from phasewise.settings.loading import Study, load_space, load_study, load_task
-from phasewise.settings.method import MethodKind, MethodSettings
-from phasewise.settings.metrics import (
+from phasewise.settings.kinds import (
+    CAUSAL_LM,
+    CLASSIFIER,
     GENERATED_METRICS,
     METRICS,
+    TASK_KINDS,
     Metric,
     MetricName,
+    TaskKind,
+    TaskTraits,
     is_in_points,
     metrics_of,
 )
+from phasewise.settings.loading import Study, load_space, load_study, load_task
+from phasewise.settings.method import MethodKind, MethodSettings
 from phasewise.settings.objective import COSTS, ObjectiveKind, direction_of, parse_objective
 from phasewise.settings.prompt import (
     GenerationSettings,
@@ -71,7 +76,6 @@ from phasewise.settings.task import (
     SplitSettings,
     TaskSettings,
 )
-from phasewise.settings.task_kinds import CAUSAL_LM, CLASSIFIER, TASK_KINDS, TaskKind, TaskTraits
 
 __all__ = [
     "ALL_SHARD",

@@ -3,8 +3,7 @@
 from typing import Literal, NamedTuple
 
 from phasewise.errors import suggest_nearest
-from phasewise.settings.metrics import METRICS, Direction, metrics_of
-from phasewise.settings.task_kinds import TaskKind
+from phasewise.settings.kinds import METRICS, Direction, TaskKind, metrics_of
 
 ObjectiveKind = Literal["metric", "multi", "pareto"]
 

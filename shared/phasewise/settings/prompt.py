@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from phasewise.settings.base import Section
-from phasewise.settings.metrics import GeneratedMetric
+from phasewise.settings.kinds import GeneratedMetric
 
 ChatName = Literal["none", "model", "chatml", "mistral", "zephyr"]
 

@@ -6,10 +6,17 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictInt, model_validator
 
 from phasewise.settings.base import Section, no_effect
-from phasewise.settings.metrics import METRICS, Direction, MetricName, metrics_of
+from phasewise.settings.kinds import (
+    METRICS,
+    TASK_KINDS,
+    Direction,
+    MetricName,
+    TaskKind,
+    TaskTraits,
+    metrics_of,
+)
 from phasewise.settings.names import UnitName
 from phasewise.settings.prompt import GenerationSettings, PromptSettings
-from phasewise.settings.task_kinds import TASK_KINDS, TaskKind, TaskTraits
 
 
 class RowSource(Section):

@@ -1,16 +1,15 @@
-"""The kinds of tasks; a new kind is one class with these members and one entry here."""
+"""What each kind of task computes: the classes that rows of ``settings.kinds`` name."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from importlib import import_module
+from typing import Any, Protocol, runtime_checkable
 
-from phasewise.settings import TaskSettings
-from phasewise.tasks.classification import Classification
+from phasewise.settings import TASK_KINDS, TaskSettings
 from phasewise.tasks.examples import EvalSet, Example, Feature, Outputs, Scored
-from phasewise.tasks.extractive_qa import ExtractiveQA
-from phasewise.tasks.instruction import Instruction
 from phasewise.tasks.table import RowTable
 
 
+@runtime_checkable
 class TaskKind(Protocol):
     """What differs between kinds of tasks; implementations hold no state."""
 
@@ -66,11 +65,15 @@ class TaskKind(Protocol):
         ...
 
 
+def _load(implementation: str) -> TaskKind:
+    module, name = implementation.split(".")
+    kind: TaskKind = getattr(import_module(f"phasewise.tasks.{module}"), name)()
+    return kind
+
+
 #: Name of a kind to its implementation.
 KINDS: dict[str, TaskKind] = {
-    "classification": Classification(),
-    "extractive_qa": ExtractiveQA(),
-    "instruction": Instruction(),
+    name: _load(traits.implementation) for name, traits in TASK_KINDS.items()
 }
 
 

@@ -242,7 +242,7 @@ def _device(study: Study) -> Any:
     return torch.device("cuda" if find_gpus(study.settings.machine) else "cpu")
 
 
-#: Each way to come by one, by the name that a row of ``settings.task_kinds`` lists.
+#: Each way to come by one, by the name that a row of ``settings.kinds`` lists.
 _COMPUTE: dict[str, Callable[[Study, _Sets], Baseline]] = {
     "majority_class": _majority_class,
     "no_answer": _no_answer,

@@ -1,14 +1,76 @@
-"""The metrics: one row for each holds all that settings, search and report know of it.
+"""The kinds of tasks and the metrics that they compute: one row for each.
 
-The function that computes it stands with its kind of task: ``tasks.class_rules``,
-``tasks.extractive_qa``, ``tasks.response_rules``.
+What a kind computes stands in its module of ``tasks``; the functions of its metrics stand there
+too, in ``tasks.class_rules``, ``tasks.squad_rules`` and ``tasks.response_rules``.
 """
 
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from phasewise.settings.task_kinds import TaskKind
+TaskKind = Literal["classification", "extractive_qa", "instruction"]
+
+
+class TaskTraits(NamedTuple):
+    """What sets a kind of task apart, wherever that is asked."""
+
+    implementation: str
+    """Module and class in ``tasks`` that read, tokenize and score it: ``tasks.kinds.TaskKind``."""
+    auto_class: str
+    """Name of the transformers class that loads a model for it."""
+    architectures: tuple[str, ...]
+    """How names of transformers' classes of such models end."""
+    peft_type: str
+    """PEFT's task type, which makes an adapter reload without further arguments."""
+    pipeline_tag: str
+    """The hub's name of the kind."""
+    baselines: tuple[str, ...]
+    """What its tasks are compared with in Phase 0: names of ``training.baselines``."""
+    packs: bool = True
+    """Whether the packed engine knows its loss."""
+    has_classes: bool = False
+    """Whether the answer is one of the task's labels."""
+    has_contexts: bool = False
+    """Whether examples ask about a context, read in overlapping windows, and may go unanswered."""
+    generates: bool = False
+    """Whether the model writes the answer, as a language model with its pretrained head."""
+
+
+TASK_KINDS: Mapping[TaskKind, TaskTraits] = {
+    "classification": TaskTraits(
+        "classification.Classification",
+        "AutoModelForSequenceClassification",
+        ("ForSequenceClassification",),
+        "SEQ_CLS",
+        "text-classification",
+        ("majority_class", "tfidf_logistic_regression", "frozen_encoder_probe", "entailment"),
+        has_classes=True,
+    ),
+    "extractive_qa": TaskTraits(
+        "extractive_qa.ExtractiveQA",
+        "AutoModelForQuestionAnswering",
+        ("ForQuestionAnswering",),
+        "QUESTION_ANS",
+        "question-answering",
+        ("no_answer",),
+        packs=False,
+        has_contexts=True,
+    ),
+    "instruction": TaskTraits(
+        "instruction.Instruction",
+        "AutoModelForCausalLM",
+        ("ForCausalLM", "LMHeadModel"),
+        "CAUSAL_LM",
+        "text-generation",
+        ("pretrained",),
+        generates=True,
+    ),
+}
+
+#: transformers class whose head is pretrained too, the language model's own.
+CAUSAL_LM = TASK_KINDS["instruction"].auto_class
+#: transformers class whose head tells classes apart.
+CLASSIFIER = TASK_KINDS["classification"].auto_class
 
 Direction = Literal["maximize", "minimize"]
 #: Which field of a ``tasks.examples.ExamplePrediction`` holds an example's value.
