@@ -39,7 +39,12 @@ PHASE2_SUMMARY = EXPERIMENTS + "/{task}/{method}/phase2.json"
 REPORT = ANALYSIS + "/report.html"
 
 # Jobs find the `phasewise` of the environment that snakemake itself runs in.
-shell.prefix(f"export PATH={quote(str(Path(sys.executable).parent))}:$PATH; ")
+COMMAND_PATH = f"export PATH={quote(str(Path(sys.executable).parent))}:$PATH"
+# A cluster's time limit kills a job's inner snakemake and leaves the controller no time: it gets
+# its own SIGTERM a minute before (of short limits: halfway), tells what ran, and the retry goes on.
+LIMITED = "timeout --signal=TERM --kill-after=45 $(( m > 2 ? m * 60 - 60 : m * 30 ))"
+WITHIN_MINUTES = f'm=$1; shift; exec {LIMITED if workflow.remote_exec else ""} "$@"'
+shell.prefix(f"{COMMAND_PATH}; within_minutes() ( {WITHIN_MINUTES} ); ")
 
 
 onstart:

@@ -33,7 +33,8 @@ rule compute_baselines:
     params:
         log=f"logs/phase0_baselines/{VM}/{{task}}.log",
     shell:
-        "phasewise baselines --study {STUDY_FILE:q} --task {wildcards.task:q} --log {params.log:q}"
+        "within_minutes {resources.runtime}"
+        " phasewise baselines --study {STUDY_FILE:q} --task {wildcards.task:q} --log {params.log:q}"
 
 
 rule run_defaults:
@@ -51,5 +52,6 @@ rule run_defaults:
     params:
         log=f"logs/phase0_baselines/{VM}/{{task}}_{{method}}.log",
     shell:
-        "phasewise defaults --study {STUDY_FILE:q} --task {wildcards.task:q}"
+        "within_minutes {resources.runtime}"
+        " phasewise defaults --study {STUDY_FILE:q} --task {wildcards.task:q}"
         " --method {wildcards.method:q} --log {params.log:q}"

@@ -27,5 +27,6 @@ rule search:
     params:
         log=f"logs/phase1_optuna/{VM}/{{task}}_{{method}}.log",
     shell:
-        "phasewise search --study {STUDY_FILE:q} --task {wildcards.task:q}"
+        "within_minutes {resources.runtime}"
+        " phasewise search --study {STUDY_FILE:q} --task {wildcards.task:q}"
         " --method {wildcards.method:q} --log {params.log:q}"

@@ -20,5 +20,6 @@ rule validate:
     params:
         log=f"logs/phase2_validation/{VM}/{{task}}_{{method}}.log",
     shell:
-        "phasewise validate --study {STUDY_FILE:q} --task {wildcards.task:q}"
+        "within_minutes {resources.runtime}"
+        " phasewise validate --study {STUDY_FILE:q} --task {wildcards.task:q}"
         " --method {wildcards.method:q} --log {params.log:q}"
