@@ -129,7 +129,7 @@ def test_a_suite_leaves_what_the_efficiency_study_names(call: Call) -> None:
     text = (out / "RESULTS.md").read_text(encoding="utf-8")
     assert "r4 - r16: " in text
     assert "eval_loss" in text
-    plots = {file.stem for file in (out / "plots").glob("*.png")}
+    plots = {file.stem for file in (out / "plots" / "rank_sweep").glob("*.png")}
     assert plots == {
         "rank_comparison",
         "efficiency_frontier",
@@ -161,4 +161,7 @@ def test_a_suite_leaves_what_the_efficiency_study_names(call: Call) -> None:
         assert own is not None
         trial = next(e for e in by_rank[name] if e["run"].startswith("trial"))
         assert own.best_value == trial["score"]
-    assert load_study(out / "study.yaml").settings.training.engine == "trainer"
+    assert (
+        load_study(out / "suites" / "rank_sweep" / "study.yaml").settings.training.engine
+        == "trainer"
+    )

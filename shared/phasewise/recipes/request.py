@@ -7,7 +7,9 @@ from typing import Any
 
 from phasewise.errors import ConfigError
 from phasewise.recipes.study_writer import count_carved, resolve_source
-from phasewise.settings import load_study, merge_mappings
+from phasewise.settings import load_study, merge_mappings, read_yaml, registry_names
+from phasewise.settings.prompt import placeholders
+from phasewise.settings.registry import require_registered
 from phasewise.tasks.files import read_file
 
 
@@ -82,12 +84,34 @@ def _describe(request: StudyRequest) -> dict[str, Any]:
 def _choose_tasks(request: StudyRequest) -> dict[str, Any]:
     """Returns the study's ``tasks``: those of ``request.study``, or the one that was named."""
     known = _tasks_of(request.study) if request.study else {}
-    if request.task is None and not known:
+    named = request.task
+    if named is None and not known and request.dataset is not None:
+        named = find_task(request.dataset)
+    if named is None and not known:
         raise ConfigError("no task: give --task, a name of `phasewise list tasks`")
-    chosen = list(known) if request.task is None else [request.task]
+    chosen = list(known) if named is None else [named]
     if request.dataset is not None and len(chosen) > 1:
         raise ConfigError(f"--dataset: whose? give --task, one of {', '.join(chosen)}")
     return {name: merge_mappings(known.get(name, {}), _change_task(request)) for name in chosen}
+
+
+def find_task(dataset: Path) -> str | None:
+    """Returns the registered instruction task whose columns a file has; None if none or several.
+
+    Of classes it is not asked: which ones there are, columns do not tell.
+    """
+    columns = set(read_file(dataset).rows[0])
+    sizes: dict[str, int] = {}
+    for name in registry_names("tasks"):
+        task = read_yaml(require_registered("tasks", name))
+        prompt = task.get("prompt")
+        if prompt:
+            whole = prompt["template"] + prompt.get("system", "")
+            least = {*placeholders(prompt.get("template_without") or whole), task["response"]}
+            if least <= columns:
+                sizes[name] = len({*placeholders(whole), *least} & columns)
+    best = [name for name, size in sizes.items() if size == max(sizes.values())]
+    return best[0] if len(best) == 1 else None
 
 
 def _tasks_of(study: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from phasewise.tuning.progress import Clock, describe_outcome, describe_retries
 from phasewise.tuning.pruners import TrialPruner
 from phasewise.tuning.samplers import require_sampler
 from phasewise.tuning.spaces import place_first
-from phasewise.tuning.startup import sobol_draws
+from phasewise.tuning.startup import grid_draws, sobol_draws
 from phasewise.tuning.trials import OpenTrial, TrialStore
 from phasewise.tuning.units import Session, Unit, find_record, open_session
 
@@ -88,7 +88,8 @@ def _check_space(unit: Unit) -> None:
             f"{unit.study.path}: search.space '{unit.study.space.name}', section '{section}': "
             "every hyperparameter is fixed; expected at least one range or list of values"
         )
-    if not sobol_draws(space, 1, seed=0):
+    drawn = grid_draws if unit.study.settings.search.sampler == "grid" else sobol_draws
+    if not drawn(space, 1, seed=0):
         raise ConfigError(
             f"{unit.study.path}: search.space '{unit.study.space.name}': constraints "
             f"{', '.join(space.constraints)} forbid nearly all draws; widen the ranges"

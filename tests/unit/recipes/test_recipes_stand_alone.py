@@ -21,7 +21,7 @@ COMMANDS = {
     "presets": {"preset"},
     "refinement": set(),
     "sampler_benchmark": {"benchmark-samplers"},
-    "suites": {"ablate"},
+    "suites": {"ablate", "experiment"},
 }
 _PROBE = """
 import json, sys

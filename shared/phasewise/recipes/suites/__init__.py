@@ -1,5 +1,5 @@
 """Suites: experiments over seeds (ablations) with database, plots and findings."""
 
-TRAINING_COMMANDS = ("ablate",)
+TRAINING_COMMANDS = ("ablate", "experiment")
 REGISTRIES = ("suites",)
 USES = ("pilot",)

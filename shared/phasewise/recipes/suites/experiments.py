@@ -6,19 +6,21 @@ The records are the truth; the file is written from them and can be written agai
 import json
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from phasewise.errors import RecordError
 from phasewise.records import RunRecord, write_atomically
+from phasewise.settings import TaskSettings
 
 DATABASE_FILE = "experiments.db"
 #: The document's word for a status.
 _ALIASES = {"completed": "finished"}
 _JSON_COLUMNS = ("hyperparameters", "metrics")
 _COLUMNS = {
+    "suite": "TEXT NOT NULL",
     "experiment_type": "TEXT NOT NULL",
     "experiment_name": "TEXT NOT NULL",
     "run": "TEXT NOT NULL",
@@ -58,9 +60,23 @@ class ExperimentRun(NamedTuple):
     experiment_type: str
     experiment_name: str
     record: RunRecord
+    suite: str = ""
 
 
-def write_experiments(path: Path, runs: Iterable[ExperimentRun]) -> None:
+class MissingRun(NamedTuple):
+    """An experiment without any run: a row of the database all the same, with status failed."""
+
+    experiment_type: str
+    experiment_name: str
+    suite: str
+    model: str
+    task: TaskSettings
+    method: str
+    hyperparameters: Mapping[str, Any]  # those that the suite gives
+    message: str
+
+
+def write_experiments(path: Path, runs: Iterable[ExperimentRun | MissingRun]) -> None:
     """Writes the runs into a new database that takes the place of an earlier one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -124,12 +140,35 @@ class ExperimentTracker:
         return rows
 
 
-def _row(run: ExperimentRun) -> tuple[Any, ...]:
-    record, unit = run.record, run.record.config.unit_config
-    costs = {} if record.cost is None else {name: getattr(record.cost, name) for name in _COSTS}
-    content: dict[str, Any] = {
+def _row(run: ExperimentRun | MissingRun) -> tuple[Any, ...]:
+    content = _describe_missing(run) if isinstance(run, MissingRun) else _describe_run(run.record)
+    content |= {
+        "suite": run.suite,
         "experiment_type": run.experiment_type,
         "experiment_name": run.experiment_name,
+    }
+    return tuple(content.get(name) for name in _COLUMNS)
+
+
+def _describe_missing(run: MissingRun) -> dict[str, Any]:
+    words = ("run", "device", "started", "ended", "hash")
+    return {
+        **dict.fromkeys(words, ""),
+        "status": "failed",
+        "message": run.message,
+        "model": run.model,
+        "task": run.task.name,
+        "method": run.method,
+        "metric": run.task.metric,
+        "hyperparameters": json.dumps(dict(run.hyperparameters)),
+        "metrics": "{}",
+    }
+
+
+def _describe_run(record: RunRecord) -> dict[str, Any]:
+    unit = record.config.unit_config
+    costs = {} if record.cost is None else {name: getattr(record.cost, name) for name in _COSTS}
+    return {
         "run": record.config.name,
         "status": record.status,
         "message": record.message,
@@ -146,4 +185,3 @@ def _row(run: ExperimentRun) -> tuple[Any, ...]:
         "hash": record.hash,
         **costs,
     }
-    return tuple(content.get(name) for name in _COLUMNS)

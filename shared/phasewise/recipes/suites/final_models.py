@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from phasewise.inference.final import train_final
+from phasewise.recipes.suites.folder import StoredSuite
 from phasewise.recipes.suites.settings import Experiment, Suite
 from phasewise.recipes.suites.study import find_experiment
 from phasewise.runs import UnitPaths
@@ -18,26 +19,27 @@ _OPTIMUM_FILE = "optimal.yaml"
 
 
 def train_experiment_models(
-    suite: Suite, study: Study, folder: Path, say: Callable[[str], None]
+    stored: StoredSuite, folder: Path, say: Callable[[str], None]
 ) -> list[Path]:
     """Trains one model of each experiment; those that are there already are kept.
 
     Args:
-        suite: The suite; units of it that have not ended are left out.
-        study: Its study.
+        stored: The suite; units of it that have not ended are left out.
         folder: ``output/{type}_{experiment}/final_model`` is written below it.
         say: Gets a line for each event.
 
     Returns:
         The models' folders.
     """
+    suite, study = stored.suite, stored.study
     folders: list[Path] = []
     for task, method in study.units_of(ALL_SHARD):
         optimum = read_optimum(UnitPaths(study, task, method).optimum)
         for experiment in suite.variants()[method] if optimum and optimum.final else []:
             assert optimum is not None
             prefix = f"{task}_" if len(study.tasks) > 1 else ""
-            place = folder / MODELS_FOLDER / f"{prefix}{suite.experiment_type}_{experiment.name}"
+            name = f"{prefix}{suite.experiment_type}_{experiment.name}{stored.suffix}"
+            place = folder / MODELS_FOLDER / name
             own = _describe_experiment(suite, study, optimum, experiment)
             write_optimum(place / _OPTIMUM_FILE, own)
             folders += train_final(study, place / _OPTIMUM_FILE, place / MODEL_FOLDER, say=say)

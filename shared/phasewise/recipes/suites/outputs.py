@@ -1,10 +1,15 @@
 """What a suite ends with: results database, plots, and RESULTS.md with findings in words."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from phasewise.figures.static import write_static
-from phasewise.recipes.suites.experiments import DATABASE_FILE, ExperimentRun, write_experiments
+from phasewise.recipes.suites.experiments import (
+    DATABASE_FILE,
+    ExperimentRun,
+    MissingRun,
+    write_experiments,
+)
 from phasewise.recipes.suites.figures import (
     Ablation,
     ExperimentResult,
@@ -14,7 +19,8 @@ from phasewise.recipes.suites.figures import (
     draw_score_and_memory,
 )
 from phasewise.recipes.suites.findings import default_reference, describe_findings
-from phasewise.recipes.suites.settings import Suite
+from phasewise.recipes.suites.folder import StoredSuite, read_suites
+from phasewise.recipes.suites.settings import Experiment, Suite
 from phasewise.recipes.suites.study import find_experiment
 from phasewise.records import RunRecord, write_atomically
 from phasewise.report.columns import Column, Table, render_markdown_table
@@ -28,33 +34,25 @@ PLOTS_FOLDER = "plots"
 Runs = Mapping[str, Mapping[str, RunRecord]]
 
 
-def write_ablation_outputs(
-    suite: Suite, study: Study, folder: Path, *, troubles: Mapping[str, str]
-) -> list[Path]:
+def write_ablation_outputs(folder: Path) -> list[Path]:
     """Writes ``experiments.db``, ``plots/`` and ``RESULTS.md``; returns the reports' files.
 
+    They are of all suites that the folder holds, from their records.
+
     Args:
-        suite: The suite.
-        study: Its study.
-        folder: Where they go; earlier ones are replaced.
-        troubles: Unit to why it could not be run; told in the report.
+        folder: The output folder; earlier files are replaced.
     """
-    tracked: list[ExperimentRun] = []
-    sections = [f"# {suite.suite_name}\n\n{suite.description}\n"]
-    for task in study.tasks:
-        runs = collect_runs(suite, study, task)
-        tracked += [
-            ExperimentRun(suite.experiment_type, name, record)
-            for name, by_seed in runs.items()
-            for record in by_seed.values()
-        ]
-        if not any(runs.values()):
-            continue
-        value = compute_ablation(runs)
-        prefix = f"{task}_" if len(study.tasks) > 1 else ""
-        plots = _write_plots(value, folder / PLOTS_FOLDER, prefix) if value.scored else []
-        sections.append(_describe_task(task, study, suite, value, plots))
-    sections += [f"Not run: {unit}: {reason}\n" for unit, reason in troubles.items()]
+    found, unreadable = read_suites(folder)
+    tracked: list[ExperimentRun | MissingRun] = []
+    sections: list[str] = []
+    for stored in found:
+        sections.append(f"# {stored.label}\n\n{stored.suite.description}\n")
+        for task in stored.study.tasks:
+            runs = collect_runs(stored.suite, stored.study, task)
+            tracked += _track(stored, task, runs)
+            sections += _describe_task(task, stored, runs, folder)
+        sections += [f"Not run: {unit}: {why}\n" for unit, why in stored.troubles.items()]
+    sections += [f"Not read: {why}\n" for why in unreadable]
     write_experiments(folder / DATABASE_FILE, tracked)
     write_atomically(folder / RESULTS_FILE, "\n".join(sections))
     return [folder / RESULTS_FILE, folder / DATABASE_FILE]
@@ -71,6 +69,45 @@ def collect_runs(suite: Suite, study: Study, task: str) -> dict[str, dict[str, R
                     seed = role if role == "trial" else f"seed {record.config.repeat}"
                     runs[experiment.name][seed] = record
     return runs
+
+
+def list_failures(stored: StoredSuite) -> list[str]:
+    """Returns a line for each experiment with a failed run, or without any that has a score."""
+    lines = []
+    for task in stored.study.tasks:
+        runs = collect_runs(stored.suite, stored.study, task)
+        for experiment in stored.suite.experiments:
+            ended = list(runs[experiment.name].values())
+            bad = [record for record in ended if record.status == "failed"]
+            if not any(record.search_score is not None for record in ended):
+                bad = bad or ended
+                why = bad[0].message if bad else _explain_missing(stored, task, experiment)
+                lines.append(f"{task}/{experiment.name}: {why}")
+            elif bad:
+                lines.append(f"{task}/{experiment.name}: {bad[0].config.name}: {bad[0].message}")
+    return lines
+
+
+def _explain_missing(stored: StoredSuite, task: str, experiment: Experiment) -> str:
+    return stored.troubles.get(f"{task}/{experiment.variant}", "no run of it was found")
+
+
+def _track(stored: StoredSuite, task: str, runs: Runs) -> Iterator[ExperimentRun | MissingRun]:
+    kind = stored.suite.experiment_type
+    for experiment in stored.suite.experiments:
+        for record in runs[experiment.name].values():
+            yield ExperimentRun(kind, experiment.name, record, stored.label)
+        if not runs[experiment.name]:
+            yield MissingRun(
+                kind,
+                experiment.name,
+                stored.label,
+                stored.study.settings.model.source,
+                stored.study.tasks[task],
+                experiment.variant,
+                experiment.hyperparameters,
+                _explain_missing(stored, task, experiment),
+            )
 
 
 def _write_plots(value: Ablation, folder: Path, prefix: str) -> list[Path]:
@@ -97,9 +134,14 @@ def _write_plots(value: Ablation, folder: Path, prefix: str) -> list[Path]:
     return [folder / f"{prefix}{name}.png" for name in figures]
 
 
-def _describe_task(
-    task: str, study: Study, suite: Suite, value: Ablation, plots: Sequence[Path]
-) -> str:
+def _describe_task(task: str, stored: StoredSuite, runs: Runs, folder: Path) -> list[str]:
+    """Draws a task's plots and returns its section; none without a run."""
+    if not any(runs.values()):
+        return []
+    suite, study, value = stored.suite, stored.study, compute_ablation(runs)
+    prefix = f"{task}_" if len(study.tasks) > 1 else ""
+    place = folder / PLOTS_FOLDER / stored.label
+    plots = _write_plots(value, place, prefix) if value.scored else []
     reference = suite.reference or (default_reference(value) if value.scored else "")
     if value.scored and reference not in {each.name for each in value.scored}:
         reference = default_reference(value)
@@ -116,10 +158,10 @@ def _describe_task(
         "",
         *[f"- {line}" for line in (describe_findings(value, reference) if reference else [])],
         "",
-        *[f"![{plot.stem}]({PLOTS_FOLDER}/{plot.name})" for plot in plots],
+        *[f"![{plot.stem}]({plot.relative_to(folder).as_posix()})" for plot in plots],
         "",
     ]
-    return "\n".join(lines)
+    return ["\n".join(lines)]
 
 
 def _build_table(value: Ablation) -> Table[ExperimentResult]:

@@ -5,7 +5,7 @@ a study: what differs in kind (precision, quantization, DoRA) makes methods, wha
 hyperparameter a grid.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,8 @@ from phasewise.settings.hyperparameters import Hyperparameters
 from phasewise.settings.names import Name
 from phasewise.settings.parsing import parse_section
 from phasewise.settings.registry import find_registered, registry_names
-from phasewise.settings.space_names import short_names
+from phasewise.settings.space import Scalar
+from phasewise.settings.space_names import OVERRULES, short_names
 from phasewise.settings.target_modules import parse_target_modules
 
 Precision = Literal["4bit", "8bit", "bf16", "fp16", "fp32"]
@@ -43,6 +44,8 @@ _SPELLINGS = {
     "load_in": "precision",
 }
 _QUESTIONS = ("name", "method", "precision")
+#: Hyperparameter to the one that it overrules where both are given.
+_OVERRULES = {**OVERRULES, "lora_alpha_over_rank": "lora_alpha"}
 
 
 class Experiment(BaseModel):
@@ -71,9 +74,10 @@ class Suite(BaseModel):
     experiment_type: str = Field(description="What the results database calls its type.")
     reference: str | None = Field(None, description="Experiment that others are compared with.")
     base_model: str | None = None
+    task: str | None = Field(None, description="Registered task, or one of the study's.")
     dataset_path: Path | None = None
     seeds: int = Field(3, ge=3, description="Runs of each experiment.")
-    experiments: tuple[Experiment, ...] = Field(min_length=2)
+    experiments: tuple[Experiment, ...] = Field(min_length=1)
 
     def variants(self) -> dict[str, list[Experiment]]:
         """Returns the suite's methods with their experiments."""
@@ -87,6 +91,40 @@ class Suite(BaseModel):
         first = self.variants()[variant][0]
         base = {} if first.variant == first.method else {"base": first.method}
         return {**base, **PRECISIONS.get(first.precision or "", {})}
+
+    def varied(self) -> dict[str, list[Scalar]]:
+        """Returns hyperparameter to its different values, of those that experiments differ in."""
+        return {k: v for k, v in collect_values(self.experiments).items() if len(v) > 1}
+
+    def hold(self, fixed: Mapping[str, Scalar]) -> "Suite":
+        """Returns the suite with hyperparameters held at a value in every experiment.
+
+        Raises:
+            ConfigError: Its experiments differ in one of them.
+        """
+        varied, overruled = self.varied(), {name for name in fixed}
+        overruled |= {over for over, name in _OVERRULES.items() if name in fixed}
+        if compared := [name for name in varied if name in overruled]:
+            raise ConfigError(
+                f"--fixed: the experiments of {self.suite_name} differ in {', '.join(compared)}; "
+                "leave it out, or write a suite without that"
+            )
+
+        def held(experiment: Experiment) -> Experiment:
+            kept = {k: v for k, v in experiment.hyperparameters.items() if k not in overruled}
+            return experiment.model_copy(update={"hyperparameters": {**kept, **fixed}})
+
+        return self.model_copy(update={"experiments": tuple(map(held, self.experiments))})
+
+
+def collect_values(experiments: Iterable[Experiment]) -> dict[str, list[Scalar]]:
+    """Returns hyperparameter to its different values, in file order."""
+    values: dict[str, list[Scalar]] = {}
+    for experiment in experiments:
+        for name, value in experiment.hyperparameters.items():
+            if value not in values.setdefault(name, []):
+                values[name].append(value)
+    return values
 
 
 def load_suite(name: str) -> Suite:
@@ -107,12 +145,47 @@ def load_suite(name: str) -> Suite:
     shared = _rename(content, file)
     experiments = [_read_experiment({**shared, **_rename(e, file)}, file) for e in listed]
     own.setdefault("experiment_type", own.get("suite_name", file.stem))
+    if own.get("dataset_path"):
+        own["dataset_path"] = _find_dataset(Path(own["dataset_path"]), file)
     try:
         suite = Suite.model_validate({**own, "experiments": experiments})
     except ValueError as error:
         raise ConfigError(f"{file}: {' '.join(str(error).split())}") from error
     _check_names(suite, file)
     return suite
+
+
+def single_experiment(
+    experiment_type: str,
+    name: str,
+    *,
+    method: str,
+    precision: str | None,
+    seeds: int,
+    hyperparameters: Mapping[str, Scalar],
+) -> Suite:
+    """Returns a suite of one experiment.
+
+    Raises:
+        ConfigError: A name or the precision is not what it may be.
+    """
+    content = {
+        "suite_name": f"{experiment_type}_{name}",
+        "experiment_type": experiment_type,
+        "seeds": seeds,
+        "experiments": [
+            {
+                "name": name,
+                "method": method,
+                "precision": precision,
+                "hyperparameters": dict(hyperparameters),
+            }
+        ],
+    }
+    try:
+        return Suite.model_validate(content)
+    except ValueError as error:
+        raise ConfigError(f"experiment {name}: {' '.join(str(error).split())}") from error
 
 
 def keep_experiments(suite: Suite, names: Sequence[str] | None) -> Suite:
@@ -132,6 +205,12 @@ def keep_experiments(suite: Suite, names: Sequence[str] | None) -> Suite:
     wanted = {*names, suite.reference}
     kept = tuple(each for each in suite.experiments if each.name in wanted)
     return suite.model_copy(update={"experiments": kept})
+
+
+def _find_dataset(path: Path, suite: Path) -> Path:
+    """Returns a data file as the current folder knows it, else as the suite's folder does."""
+    beside = suite.parent / path
+    return beside if beside.is_file() and not path.is_file() else path
 
 
 def _rename(content: Any, file: Path) -> dict[str, Any]:

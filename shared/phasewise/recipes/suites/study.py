@@ -1,13 +1,14 @@
 """Suites as studies: a method for each precision, a grid over what its experiments differ in."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from phasewise.errors import ConfigError
 from phasewise.recipes.request import StudyRequest
-from phasewise.recipes.study_writer import write_study
-from phasewise.recipes.suites.settings import Experiment, Suite
+from phasewise.recipes.suites.folder import store_suite
+from phasewise.recipes.suites.settings import Experiment, Suite, collect_values
 from phasewise.records import RunRecord
 from phasewise.settings import Scalar
 
@@ -16,12 +17,14 @@ def write_ablation_study(suite: Suite, request: StudyRequest) -> Path:
     """Writes the study of a suite; returns its file.
 
     Every experiment is a point of its method's grid: a trial on one seed, then a confirmation on
-    each further seed, since all points are confirmed.
+    each further seed, since all points are confirmed. Suites that the output folder holds stay.
 
     Raises:
-        ConfigError: Experiments of one method are not all combinations of their values, or no
-            model or task is named.
+        ConfigError: Two experiments are the same, experiments of several methods are not all
+            combinations of their values, a fixed hyperparameter is one that the experiments differ
+            in, or no model or task is named.
     """
+    suite = suite.hold(request.fixed)
     variants = suite.variants()
     fixed = {variant: _fixed(experiments) for variant, experiments in variants.items()}
     most = max(len(experiments) for experiments in variants.values())
@@ -32,7 +35,7 @@ def write_ablation_study(suite: Suite, request: StudyRequest) -> Path:
             variant: {
                 **suite.describe_method(variant),
                 "space": variant,
-                "defaults": {**fixed[variant], **request.fixed},
+                "defaults": fixed[variant],
             }
             for variant in variants
         },
@@ -55,8 +58,9 @@ def write_ablation_study(suite: Suite, request: StudyRequest) -> Path:
             variant: _section(variant, experiments, fixed[variant])
             for variant, experiments in variants.items()
         },
+        "constraints": _tie_values(suite),
     }
-    return write_study(request.output_dir, request.complete(content), space=space)
+    return store_suite(request.output_dir, suite, request.complete(content), space)
 
 
 def find_experiment(suite: Suite, record: RunRecord) -> Experiment | None:
@@ -70,34 +74,47 @@ def find_experiment(suite: Suite, record: RunRecord) -> Experiment | None:
     return None
 
 
-def _values(experiments: list[Experiment]) -> dict[str, list[Scalar]]:
-    """Returns hyperparameter to its different values, in file order."""
-    values: dict[str, list[Scalar]] = {}
-    for experiment in experiments:
-        for name, value in experiment.hyperparameters.items():
-            if value not in values.setdefault(name, []):
-                values[name].append(value)
-    return values
-
-
 def _fixed(experiments: list[Experiment]) -> dict[str, Scalar]:
-    return {name: found[0] for name, found in _values(experiments).items() if len(found) == 1}
+    values = collect_values(experiments)
+    return {name: found[0] for name, found in values.items() if len(found) == 1}
 
 
 def _section(
     variant: str, experiments: list[Experiment], fixed: dict[str, Scalar]
 ) -> dict[str, Any]:
-    varied = {k: found for k, found in _values(experiments).items() if k not in fixed}
-    combinations = math.prod(len(found) for found in varied.values())
-    if combinations != len(experiments):
-        raise ConfigError(
-            f"experiments of {variant}: they differ in {', '.join(varied) or 'nothing'}: expected "
-            f"all {combinations} combinations, got {len(experiments)}. Tie two values "
-            "(lora_alpha_over_rank), or make two suites"
-        )
+    points = [tuple(sorted(each.hyperparameters.items())) for each in experiments]
+    if len(set(points)) < len(points):
+        raise ConfigError(f"experiments of {variant}: two of them have the same values")
+    varied = {k: v for k, v in collect_values(experiments).items() if k not in fixed}
     section = {name: {"type": "fixed", "value": value} for name, value in fixed.items()}
     if not varied:  # a grid of one point: its value is fixed in all but name
         name = "lora_rank" if "lora_rank" in fixed else next(iter(fixed), "lora_rank")
         varied = {name: [fixed.get(name, 16)]}
     grids = {k: {"type": "categorical", "values": found} for k, found in varied.items()}
     return {**section, **grids}
+
+
+def _tie_values(suite: Suite) -> list[str]:
+    """Returns the constraint that leaves only the suite's points of a grid; none where all are.
+
+    A constraint holds for every method that has the values it names.
+    """
+    for variant, experiments in suite.variants().items():
+        varied = {k: v for k, v in collect_values(experiments).items() if len(v) > 1}
+        combinations = math.prod(len(found) for found in varied.values())
+        if combinations == len(experiments):
+            continue
+        missing = [e.name for e in experiments if not set(varied) <= set(e.hyperparameters)]
+        if missing or len(suite.variants()) > 1:
+            raise ConfigError(
+                f"experiments of {variant}: they differ in {', '.join(varied)}: expected all "
+                f"{combinations} combinations or, in a suite of one method and precision, each of "
+                f"them in every experiment; got {len(experiments)} experiments"
+                + (f", and {missing[0]} without one of them" if missing else "")
+            )
+        return [" or ".join(f"({_equal(varied, each)})" for each in experiments)]
+    return []
+
+
+def _equal(names: Iterable[str], experiment: Experiment) -> str:
+    return " and ".join(f"{name} == {experiment.hyperparameters[name]!r}" for name in names)

@@ -19,6 +19,8 @@ from phasewise.recipes.suites.settings import load_suite
 from phasewise.recipes.suites.study import write_ablation_study
 from phasewise.settings import Study, load_study
 from phasewise.training.choice import choose_engine
+from phasewise.tuning.spaces import Space
+from phasewise.tuning.startup import plan_startup
 
 
 @pytest.fixture
@@ -181,11 +183,38 @@ def test_precisions_become_methods_of_the_study(wanted: StudyRequest) -> None:
     assert study.parameters_of("lora_4bit")["lora_rank"].values == (16,)  # type: ignore[union-attr]
 
 
-def test_experiments_that_are_no_grid_are_refused(wanted: StudyRequest, tmp_path: Path) -> None:
-    pairs = {"a": (4, 8), "b": (8, 4)}
-    listed = [{"name": n, "lora_rank": r, "lora_alpha": a} for n, (r, a) in pairs.items()]
-
-    file = tmp_path / "suite.yaml"
+def _write_pairs(folder: Path, *, precisions: bool = False) -> str:
+    listed = [
+        {"name": name, "lora_rank": rank, "lora_alpha": alpha}
+        for name, rank, alpha in (("a", 16, 32), ("b", 32, 64), ("c", 64, 64))
+    ]
+    if precisions:
+        listed += [{"name": "d", "lora_rank": 16, "lora_alpha": 32, "precision": "4bit"}]
+    file = folder / "suite.yaml"
     file.write_text(yaml.safe_dump({"suite_name": "s", "experiments": listed}))
-    with pytest.raises(ConfigError, match="expected all 4 combinations, got 2"):
-        write_ablation_study(load_suite(str(file)), wanted)
+    return str(file)
+
+
+def test_unequal_pairs_are_the_only_points_of_their_grid(
+    wanted: StudyRequest, tmp_path: Path
+) -> None:
+    study = load_study(write_ablation_study(load_suite(_write_pairs(tmp_path)), wanted))
+    space = Space(
+        study.parameters_of("lora"),
+        study.default_hyperparameters("toy", "lora"),
+        study.constraints_of("lora"),
+    )
+    drawn = plan_startup(study.settings.search, space, seed=0)
+    assert sorted((d.values["lora_rank"], d.values["lora_alpha"]) for d in drawn) == [
+        (16, 32),
+        (32, 64),
+        (64, 64),
+    ]
+
+
+def test_unequal_pairs_in_several_precisions_are_refused(
+    wanted: StudyRequest, tmp_path: Path
+) -> None:
+    suite = load_suite(_write_pairs(tmp_path, precisions=True))
+    with pytest.raises(ConfigError, match="expected all 6 combinations"):
+        write_ablation_study(suite, wanted)

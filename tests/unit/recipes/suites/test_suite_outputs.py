@@ -10,6 +10,7 @@ from phasewise.recipes.request import StudyRequest
 from phasewise.recipes.suites.experiments import ExperimentTracker
 from phasewise.recipes.suites.figures import Ablation, ExperimentResult, compute_ablation
 from phasewise.recipes.suites.findings import compare_with_reference, describe_findings
+from phasewise.recipes.suites.folder import note_troubles
 from phasewise.recipes.suites.outputs import collect_runs, write_ablation_outputs
 from phasewise.recipes.suites.settings import keep_experiments, load_suite
 from phasewise.recipes.suites.study import write_ablation_study
@@ -110,11 +111,12 @@ def test_a_suite_leaves_database_plots_and_findings(tmp_path: Path) -> None:
     value = compute_ablation(runs)
     assert [each.memory_mb for each in value.experiments] == [104, 116, 164]
     assert [each.trainable_parameters for each in value.experiments] == [400, 1600, 6400]
-    write_ablation_outputs(suite, study, tmp_path / "out", troubles={"toy/other": "no memory"})
+    note_troubles(study, {"toy/other": "no memory"})
+    write_ablation_outputs(tmp_path / "out")
     tracker = ExperimentTracker(tmp_path / "out" / "experiments.db")
     assert len(tracker.get_all_experiments(status="completed")) == 9
     assert len(tracker.get_experiments_by_type("rank_ablation")) == 9
-    plots = {path.name for path in (tmp_path / "out" / "plots").iterdir()}
+    plots = {path.name for path in (tmp_path / "out" / "plots" / "rank_sweep").iterdir()}
     names = (
         "rank_comparison",
         "efficiency_frontier",
@@ -128,4 +130,4 @@ def test_a_suite_leaves_database_plots_and_findings(tmp_path: Path) -> None:
     assert "r4 - r16:" in text
     assert "Not run: toy/other: no memory" in text
     for name in names:
-        assert f"plots/{name}.png" in text
+        assert f"plots/rank_sweep/{name}.png" in text
