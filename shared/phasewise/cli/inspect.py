@@ -1,5 +1,6 @@
 """The commands that only look: registries, a study's plan, the state of its units."""
 
+import platform
 import time
 from statistics import fmean
 from typing import Annotated
@@ -116,7 +117,7 @@ def status(
     units = loaded.units_of(vm)
     if watch is None:
         console = Console()
-        for line in (*_describe_not_learned(loaded, units), *_list_unreadable(loaded, units)):
+        for line in (*_describe_not_learned(loaded, units), *_describe_origins(loaded, units)):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
         console.print(_status_table(loaded, units))
         return
@@ -133,10 +134,15 @@ def _describe_not_learned(study: Study, units: list[tuple[str, str]]) -> list[st
     return [text for task in gather_evidence(study, units) for text in list_not_learned(task)]
 
 
-def _list_unreadable(study: Study, units: list[tuple[str, str]]) -> list[str]:
+def _describe_origins(study: Study, units: list[tuple[str, str]]) -> list[str]:
     from phasewise.report.status import collect_status
 
-    return [text for unit in collect_status(study, units) for text in unit.unreadable]
+    found = collect_status(study, units)
+    hosts = dict.fromkeys(host for unit in found for host in unit.hosts)
+    ran = {host: [unit.unit for unit in found if host in unit.hosts] for host in hosts}
+    lines = [f"{host} ran {', '.join(units)}" for host, units in ran.items()]
+    wrong = [text for unit in found for text in (*unit.unreadable, *unit.stale)]
+    return wrong if set(hosts) <= {platform.node()} else [*lines, *wrong]
 
 
 def _status_table(study: Study, units: list[tuple[str, str]]) -> Table:

@@ -11,6 +11,7 @@ from phasewise.report.evidence import TaskEvidence, UnitEvidence, gather_evidenc
 from phasewise.report.figure_list import TASK_FIGURES
 from phasewise.report.findings import TaskFinding, find_overall, find_task
 from phasewise.report.learning import list_not_learned
+from phasewise.report.machines import UnitMachines, build_machine_table, describe_mixture
 from phasewise.report.noise_table import NoiseRow, build_noise_table
 from phasewise.report.pair_traces import PairTrace, trace_pairs
 from phasewise.report.paper import Paper, build_paper
@@ -52,6 +53,7 @@ class ReportContent:
     sections: tuple[UnitSection, ...]
     notes: tuple[str, ...]
     reproduction: Reproduction
+    machine_table: Table[UnitMachines]
     traces: tuple[TaskTrace, ...]  # every run with its record
     pair_traces: tuple[PairTrace, ...]  # every verdict with its runs
     verdicts: tuple[Verdict, ...]
@@ -87,6 +89,7 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
     overall = find_overall(tasks, verdicts)
     findings = [find_task(study, task, verdicts) for task in tasks]
     notes = _describe_part(study, found, planned)
+    notes += [note for task in tasks for note in describe_mixture(task)]
     notes += [note for task in tasks for note in list_not_learned(task)]
     notes += [note for task in tasks for note in task.notes]
     return ReportContent(
@@ -109,6 +112,7 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
         sections=tuple(sections),
         notes=(*notes, *(note for unit in found for note in unit.notes)),
         reproduction=describe_reproduction(study, tasks),
+        machine_table=build_machine_table(study, found),
         traces=trace_tasks(study, tasks),
         pair_traces=trace_pairs(tasks, verdicts),
         verdicts=verdicts,

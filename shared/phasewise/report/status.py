@@ -11,6 +11,8 @@ from typing import Literal
 
 from phasewise.errors import ConfigError, RecordError
 from phasewise.records import RunRecord
+from phasewise.report.machines import find_sources
+from phasewise.report.stale import find_hosts, list_stale
 from phasewise.runs import Phase, Role, UnitPaths, phase_hash
 from phasewise.settings import Study
 from phasewise.steps import read_hash
@@ -36,6 +38,8 @@ class UnitStatus:
     confirmations_total: int
     seeds_done: int
     seeds_total: int
+    hosts: tuple[str, ...]  # that ran what counts
+    stale: tuple[str, ...]  # what is out of date, by whom, and what mends it
     others: int  # records of other settings, which count for nothing
     unreadable: tuple[str, ...]  # what is wrong with each record that cannot be read
     failed: int  # runs whose worker was killed or that raised; the phase's command tries them again
@@ -80,6 +84,8 @@ def _collect_unit(study: Study, task: str, method: str) -> UnitStatus:
         expected = None if now is None else phase_hash(study, phase, task, method, now)
         return known is not None and expected in (None, known)
 
+    others = [record for runs in found for record in runs.others]
+    source = next((s for s in find_sources(study) if s.unit == f"{task}/{method}"), None)
     optimum = _read_optimum(paths, is_current)
     searched = optimum is not None and optimum.final
     confirm = min(settings.search.confirm_top, settings.search.trials)
@@ -106,7 +112,11 @@ def _collect_unit(study: Study, task: str, method: str) -> UnitStatus:
         confirmations_total=totals["confirm"],
         seeds_done=counts["seed"],
         seeds_total=totals["seed"],
-        others=sum(len(runs.others) for runs in found),
+        hosts=find_hosts(records),
+        stale=tuple(
+            list_stale(study, (task, method), others, is_current=is_current, source=source)
+        ),
+        others=len(others),
         unreadable=tuple(text for runs in found for text in runs.unreadable),
         failed=sum(record.status == "failed" for record in records),
         best=None if optimum is None else optimum.best_value,
