@@ -100,7 +100,11 @@ def calibrate(world: World, studies: int, *, seed: int = 0, bootstraps: int = 0)
         equal = compare_crossed(left, right, bounds=SHARE)
         alone = compare_crossed(left, np.zeros_like(left))
         low, high = bounded_interval(
-            alone.mean, alone.standard_error or 0.0, alone.degrees_of_freedom or 1.0, SHARE
+            alone.mean,
+            alone.standard_error or 0.0,
+            alone.degrees_of_freedom or 1.0,
+            SHARE,
+            examples=world.examples,
         )
         held += low <= truth <= high
         assert equal.interval is not None

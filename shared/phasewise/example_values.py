@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from phasewise.errors import RecordError
 from phasewise.records import RunRecord
-from phasewise.settings import METRICS
+from phasewise.runs import baseline_predictions_path
+from phasewise.settings import METRICS, Study
 from phasewise.statistics import (
     Interval,
     bounded_interval,
@@ -18,6 +19,7 @@ from phasewise.statistics import (
     find_bounds,
     mean_interval,
 )
+from phasewise.summaries import Baseline
 from phasewise.tasks.predictions import PREDICTIONS_FILE, read_predictions
 
 #: More than rounding between a record's score and the mean of its predictions.
@@ -56,10 +58,24 @@ def read_example_values(
             found = {row.id: float(getattr(row, field)) for row in read_predictions(path)}
         except RecordError as error:
             return {}, str(error)
-        if not _agrees(record, found):
+        if not _agrees(record.report_score, found):
             return {}, f"{path} does not give the score of its record"
         values[key] = found
     return values, ""
+
+
+def read_baseline_values(study: Study, task: str, baseline: Baseline) -> Values:
+    """Returns example id to what a baseline got for it on the report set; empty if not known."""
+    settings = study.tasks[task]
+    field = METRICS[settings.metric].kinds[settings.kind]
+    path = baseline_predictions_path(study, task, baseline.name)
+    if field is None or not path.is_file():
+        return {}
+    try:
+        found = {row.id: float(getattr(row, field)) for row in read_predictions(path)}
+    except RecordError:
+        return {}
+    return found if _agrees(baseline.report_score, found) else {}
 
 
 def tabulate(values: Sequence[Values]) -> NDArray[np.float64] | None:
@@ -90,7 +106,8 @@ def find_score_interval(
     error, freedom = found.standard_error, found.degrees_of_freedom
     if error is None or freedom is None:
         return None, "seeds and examples"
-    return bounded_interval(found.mean, error, freedom, bounds), "seeds and examples"
+    interval = bounded_interval(found.mean, error, freedom, bounds, examples=table.shape[1])
+    return interval, "seeds and examples"
 
 
 def find_constant(runs: Sequence[RunRecord], folder: Path) -> str:
@@ -119,7 +136,7 @@ def _predictions_file(record: RunRecord, folder: Path) -> Path:
     return folder / record.config.phase / record.config.name / PREDICTIONS_FILE
 
 
-def _agrees(record: RunRecord, found: Values) -> bool:
-    if not found or record.report_score is None:
+def _agrees(score: float | None, found: Values) -> bool:
+    if not found or score is None:
         return False
-    return abs(fmean(found.values()) - record.report_score) < _TOLERANCE
+    return abs(fmean(found.values()) - score) < _TOLERANCE

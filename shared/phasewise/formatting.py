@@ -56,7 +56,9 @@ def show_signed(value: float | None) -> str:
 
 
 def show_interval(interval: Interval | None) -> str:
-    """Returns ``[0.781, 0.833]``; empty for None."""
+    """Returns ``[0.781, 0.833]``; empty for None. A point is no interval: nothing varied."""
+    if interval is not None and interval.high - interval.low < 1e-12:
+        return "(no spread)"
     return "" if interval is None else f"[{show_score(interval.low)}, {show_score(interval.high)}]"
 
 

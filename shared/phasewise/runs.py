@@ -290,6 +290,11 @@ def task_baselines_path(study: Study, task: str) -> Path:
     return study.settings.experiments_path / task / "baselines.json"
 
 
+def baseline_predictions_path(study: Study, task: str, name: str) -> Path:
+    """Returns what a baseline answered to each example of the report set."""
+    return task_baselines_path(study, task).with_name(f"baseline.{name}.jsonl")
+
+
 def ledger_path(study: Study, task: str) -> Path:
     """Returns the file that notes every opening of a task's report set."""
     return study.settings.experiments_path / task / "report_set_ledger.jsonl"

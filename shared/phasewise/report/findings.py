@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from phasewise.formatting import BASELINE_NAMES, join_words, show_score
 from phasewise.report.evidence import TaskEvidence, UnitEvidence
+from phasewise.report.gains import describe_gain
 from phasewise.report.gaps import describe_gaps
 from phasewise.report.learning import find_learned, nobody_learned
 from phasewise.report.pair_traces import name_pair
@@ -44,7 +45,7 @@ def find_task(study: Study, task: TaskEvidence, verdicts: Sequence[Verdict]) -> 
     sign = 1 if task.maximize else -1
     learned = find_learned(task)
     best = max(learned or scored, key=lambda unit: sign * (unit.validation.mean or 0.0))
-    details += _baseline_sentences(task, best)
+    details += describe_gain(study, task, best)
     if not learned:
         words = f"{task.task}: no method has learned; the best one, {_describe_mean(best)}."
         return TaskFinding(task.task, words, tuple(details), tuple(sources))
@@ -148,31 +149,6 @@ def _failure_sentence(study: Study, unit: UnitEvidence) -> str:
         f"{unit.method}: {lost} of {planned} runs ended without a score; they are counted here, "
         f"and its mean is over the other {done}."
     )
-
-
-def _baseline_sentences(task: TaskEvidence, best: UnitEvidence) -> list[str]:
-    if task.baselines is None:
-        return []
-    sign = 1 if task.maximize else -1
-    scored = [b for b in task.baselines.baselines if b.report_score is not None]
-    if not scored or best.validation.mean is None:
-        return []
-    strongest = max(scored, key=lambda b: sign * (b.report_score or 0.0))
-    name, score = BASELINE_NAMES[strongest.name], strongest.report_score or 0.0
-    gain = sign * (best.validation.mean - score)
-    if gain <= 0:
-        return [
-            f"No method beats the {name} baseline ({show_score(score)}): fine-tuning has not paid "
-            "at this budget."
-        ]
-    return [
-        f"Against the strongest cheap baseline, {name} ({show_score(score)}), {best.method} "
-        + (
-            f"gains {show_score(gain)}."
-            if sign > 0
-            else f"lowers {task.metric} by {show_score(gain)}."
-        )
-    ]
 
 
 def _unscored_sentences(task: TaskEvidence) -> list[str]:

@@ -35,6 +35,10 @@ class Scale:
         return f"[{self.show(interval.low)}, {self.show(interval.high)}]"
 
 
+#: The spread of fewer is known to a factor of 30 at best: no number of seeds follows from it.
+FEWEST_SEEDS = 3
+
+
 def describe_verdict(verdict: Verdict) -> str:
     """Returns the verdict, the better method first, as one sentence."""
     where = "over all tasks" if verdict.task == ALL_TASKS else f"on {verdict.task}"
@@ -56,7 +60,7 @@ def describe_verdict(verdict: Verdict) -> str:
         metric = METRICS.get(verdict.metric)  # none where several are pooled
         less = ", lower is better" if metric and metric.direction == "minimize" else ""
         return f"{verdict.first} beats {verdict.second} {where} by {shown}{less}."
-    if (found.standard_error or 0.0) < 1e-12:
+    if not found.has_spread:
         return _describe_constant(verdict, where, scale)
     across = " over the tasks together" if verdict.task == ALL_TASKS else ""
     alone = ""
@@ -92,6 +96,8 @@ def _resolve(found: Comparison, scale: Scale, across: str) -> str:
     size = scale.show(abs(found.mean))
     if size.strip("0.") == "":
         return words
+    if found.seeds < FEWEST_SEEDS:
+        return f"{words}; {found.seeds} seeds cannot tell how many would resolve {size}"
     needed = estimate_seeds_needed(
         found.mean,
         seed_variance=found.seed_variance or 0.0,

@@ -79,7 +79,7 @@ VERDICT_COLUMNS: tuple[Column[Verdict], ...] = (
     ),
     Column(
         "p, sign flip",
-        lambda verdict: show_p(verdict.comparison and verdict.comparison.sign_flip_p),
+        lambda verdict: _show_sign_flip(verdict),
         {"sign_flip_p": _found("sign_flip_p"), "welch_p": attrgetter("welch_p")},
         name_pair,
     ),
@@ -131,12 +131,21 @@ def _show_difference(verdict: Verdict, *, unit: bool = False) -> str:
     found, scale = verdict.comparison, Scale(verdict)
     if found is None:
         return MISSING
-    span = "" if found.interval is None else f" {scale.show_interval(found.interval)}"
+    span = f" {scale.show_interval(found.interval)}" if found.interval and found.has_spread else ""
     return f"{scale.show(found.mean)}{span}" + (f" {scale.unit}" if unit else "")
 
 
 def _show_corrected(p: float | None) -> str:
     return f"<{_SMALLEST_P}" if p is not None and p < _SMALLEST_P else show_p(p)
+
+
+def _show_sign_flip(verdict: Verdict) -> str:
+    """With few pairs it cannot reach the level, whatever they show."""
+    found = verdict.comparison
+    shown = show_p(found and found.sign_flip_p)
+    if found is None or found.smallest_p is None or found.can_reach_level:
+        return shown
+    return f"{shown} (least {show_p(found.smallest_p)})"
 
 
 def _show_superiority(verdict: Verdict) -> str:
@@ -147,7 +156,7 @@ def _show_superiority(verdict: Verdict) -> str:
 
 def _show_detectable(verdict: Verdict) -> str:
     found = verdict.comparison
-    if found is None or found.interval is None:
+    if found is None or found.interval is None or not found.has_spread:
         return MISSING
     if found.detectable is None:
         return "none"  # no two scores are so far apart

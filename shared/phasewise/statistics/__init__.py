@@ -5,6 +5,7 @@ used, so that a controller which only takes means does not wait 0.6 s for it.
 """
 
 from phasewise.statistics.bounded import (
+    UNBOUNDED,
     Bounds,
     bounded_difference,
     bounded_interval,
@@ -55,7 +56,6 @@ from phasewise.statistics.seeds import (
     bootstrap_interval,
     pooled_sd,
     summarize_scores,
-    t_interval,
 )
 from phasewise.statistics.superiority import (
     interquartile_mean,
@@ -68,6 +68,7 @@ __all__ = [
     "DESIGN_RUNS",
     "LEVEL",
     "TRUSTED_TRIALS",
+    "UNBOUNDED",
     "WORTHWHILE_SEEDS",
     "Bounds",
     "Comparison",
@@ -110,6 +111,5 @@ __all__ = [
     "smallest_detectable_difference",
     "split_linearly",
     "summarize_scores",
-    "t_interval",
     "welch_power",
 ]

@@ -50,12 +50,15 @@ def bounded_interval(
     degrees_of_freedom: float,
     bounds: Bounds,
     level: float = LEVEL,
+    examples: int | None = None,
 ) -> Interval:
     """Returns Student's t interval of a mean, taken on a scale without ends and taken back.
 
     Between two ends that is the logit of the score's place between them (Brown, Cai, DasGupta,
     Statistical Science 16, 2001), above one end the logarithm of its distance; the
     standard error there follows by the delta method. benchmarks/calibration.py shows the coverage.
+    At an end no run errs on any example, which says how rare errors are and not that there are
+    none: there it is Clopper and Pearson's interval (Biometrika 26, 1934) for so many examples.
 
     Args:
         mean: Within the bounds.
@@ -63,7 +66,11 @@ def bounded_interval(
         degrees_of_freedom: Of the standard error.
         bounds: Of the metric; without ends it is the plain t interval.
         level: Coverage.
+        examples: That the mean is over; None: unknown, and at an end the interval is a point.
     """
+    if examples and math.isfinite(bounds.width) and mean in bounds:
+        reach = bounds.width * (1 - ((1 - level) / 2) ** (1 / examples))
+        return Interval(max(bounds.low, mean - reach), min(bounds.high, mean + reach))
     half = float(scipy.stats.t.ppf((1 + level) / 2, degrees_of_freedom)) * standard_error
     if half == 0 or not bounds.low < mean < bounds.high:
         return Interval(mean, mean)

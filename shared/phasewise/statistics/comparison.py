@@ -41,6 +41,11 @@ class Comparison(NamedTuple):
         return float((self.seed_variance + self.example_variance) ** 0.5)
 
     @property
+    def has_spread(self) -> bool:
+        """Whether anything varied; without it there is no noise to hold the difference against."""
+        return (self.standard_error or 0.0) > 1e-12
+
+    @property
     def detectable(self) -> float | None:
         """The true difference that studies of this size and noise find in 8 of 10 cases.
 
@@ -221,6 +226,9 @@ def _summarize(
         )
     from_seeds = float(by_seed.var(ddof=1)) / n
     from_examples = max(0.0, spread - noise)
+    if from_seeds + from_examples == 0:
+        # A tie by luck: with a small report set often, and no sign that there is no noise.
+        from_seeds = noise
     # Few seeds can agree by luck alone; then their own variance would count for too little here
     # and the degrees of freedom for too many. It is at least the residual's on average.
     likely = max(from_seeds, noise)

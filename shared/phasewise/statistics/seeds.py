@@ -44,17 +44,6 @@ def summarize_scores(scores: Sequence[float]) -> ScoreSummary:
     )
 
 
-def t_interval(scores: Sequence[float], level: float = LEVEL) -> Interval | None:
-    """Returns Student's t interval of the mean over runs; None below two scores."""
-    values = as_scores(scores)
-    n = len(values)
-    if n < 2:
-        return None
-    half = float(scipy.stats.t.ppf((1 + level) / 2, n - 1)) * float(values.std(ddof=1)) / n**0.5
-    mean = float(values.mean())
-    return Interval(mean - half, mean + half)
-
-
 def bootstrap_interval(
     scores: Sequence[float] | np.ndarray, level: float = LEVEL, *, seed: int = 0
 ) -> Interval | None:

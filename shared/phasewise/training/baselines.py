@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from phasewise.runs import (
     DataConfig,
+    baseline_predictions_path,
     build_data,
     build_seeds,
     ledger_path,
@@ -24,13 +25,15 @@ from phasewise.summaries import (
     write_summary,
 )
 from phasewise.tasks.data import TaskData, load_task_data, open_report_data
-from phasewise.tasks.examples import EvalSet, Example
+from phasewise.tasks.examples import EvalSet, Example, Scored
+from phasewise.tasks.predictions import write_predictions
 from phasewise.tasks.words import VECTORIZER_PATTERN
 
 
 class _Sets(NamedTuple):
     """What every baseline is fitted and scored on."""
 
+    study: Study
     config: DataConfig
     data: TaskData
     report: EvalSet
@@ -88,7 +91,7 @@ def _load_sets(study: Study, task: str) -> _Sets:
         run_label=f"{task}/baselines",
         reason="Phase 0: scores of the baselines",
     )
-    return _Sets(config, data, report)
+    return _Sets(study, config, data, report)
 
 
 def _compute(study: Study, sets: _Sets) -> list[Baseline]:
@@ -194,23 +197,34 @@ def _pretrained(study: Study, sets: _Sets) -> Baseline:
 
     both = (sets.data.search, sets.report)
     search, report = score_untuned(study.settings, sets.task, both, _device(study))
-    return Baseline(
-        name="zero_shot",
-        search_score=search.metrics[sets.task.metric],
-        report_score=report.metrics[sets.task.metric],
-        note="the model as it was pretrained",
-    )
+    return _summarize("zero_shot", sets, search, report, note="the model as it was pretrained")
 
 
 def _baseline(
     name: BaselineName, sets: _Sets, search: NDArray[np.float64], report: NDArray[np.float64]
 ) -> Baseline:
     """Scores logits of both sets, (examples, classes) each, by the rules for runs."""
-    score, metric = sets.data.kind.score, sets.task.metric
+    score = sets.data.kind.score
+    return _summarize(
+        name,
+        sets,
+        score(sets.task, sets.data.search, search),
+        score(sets.task, sets.report, report),
+    )
+
+
+def _summarize(
+    name: BaselineName, sets: _Sets, search: Scored, report: Scored, note: str = ""
+) -> Baseline:
+    """Keeps the answers to the report set too: a method's gain is taken on the same examples."""
+    path = baseline_predictions_path(sets.study, sets.config.task.name, name)
+    write_predictions(path, report.predictions)
+    metric = sets.task.metric
     return Baseline(
         name=name,
-        search_score=score(sets.task, sets.data.search, search).metrics[metric],
-        report_score=score(sets.task, sets.report, report).metrics[metric],
+        search_score=search.metrics[metric],
+        report_score=report.metrics[metric],
+        note=note,
     )
 
 

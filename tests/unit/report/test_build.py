@@ -86,7 +86,7 @@ def test_complete_study_says_the_same_in_html_and_markdown(study: Study) -> None
         assert "lora beats full_finetune on rotten_tomatoes by 5.6 points [4.9, 6.3]" in text
         assert "the sign-flip test cannot reach the level (no p below 0.062)" in text
         assert "significant" not in text
-        assert "frozen-encoder probe (0.685), lora gains 0.0800" in text
+        assert "frozen-encoder probe (0.685), lora gains +0.0800 [" in text
         assert "24 x phase2" in text
         assert "best-worst gap" in text
         assert "learning_rate = 0.009 lies at the max edge of its range; search 0.0001 to" in text

@@ -66,7 +66,7 @@ def test_a_constant_answer_is_said_first_and_leads_no_comparison(pair: Study) ->
     assert {unit.method for unit in find_learned(task)} == {"full_finetune", "dora"}
     first, verdict = _read(pair)
     said = (
-        f"{TASK}: lora has not learned: accuracy 0.505 [0.505, 0.505] over 4 seeds does not beat "
+        f"{TASK}: lora has not learned: accuracy 0.505 (no spread) over 4 seeds does not beat "
         "the majority class (0.505). Try more training rows (128, now 32), more steps or a higher "
         "learning rate (0.003, now 0.001)."
     )

@@ -11,7 +11,6 @@ from phasewise.statistics import (
     bounded_interval,
     compare_seeds,
     pool_comparisons,
-    t_interval,
 )
 
 SHARE, CORRELATION, LOSS = Bounds(0, 1), Bounds(-1, 1), Bounds(0)
@@ -39,8 +38,8 @@ def test_an_interval_of_a_loss_is_a_t_interval_on_the_log_scale() -> None:
 def test_far_from_the_ends_it_is_the_plain_t_interval() -> None:
     scores = [0.50, 0.51, 0.49, 0.505]
     error = float(np.std(scores, ddof=1)) / 2
-    plain = t_interval(scores)
-    assert plain is not None
+    half = stats.t.ppf(0.975, 3) * error
+    plain = (float(np.mean(scores)) - half, float(np.mean(scores)) + half)
     assert bounded_interval(float(np.mean(scores)), error, 3, SHARE) == pytest.approx(
         plain, abs=1e-4
     )
@@ -53,6 +52,15 @@ def test_far_from_the_ends_it_is_the_plain_t_interval() -> None:
 def test_no_interval_leaves_the_scale(bounds: Bounds, error: float, mean: float) -> None:
     low, high = bounded_interval(mean, error, 1, bounds)
     assert bounds.low <= low <= mean <= high <= bounds.high
+
+
+@pytest.mark.parametrize(("right", "low", "high"), [(40, 0.9119, 1.0), (0, 0.0, 0.0881)])
+def test_all_right_on_few_examples_is_no_certainty(right: int, low: float, high: float) -> None:
+    """Clopper and Pearson: 40 of 40 right leave a share as low as 0.025^(1/40) possible."""
+    found = bounded_interval(right / 40, 0.0, 4, SHARE, examples=40)
+    assert found == pytest.approx((low, high), abs=1e-4)
+    exact = stats.binomtest(right, 40).proportion_ci(method="exact")
+    assert found == pytest.approx((exact.low, exact.high))
 
 
 @pytest.mark.parametrize(("mean", "error"), [(0.0, 0.0), (1.0, 0.0), (1.0, 1e-17), (0.7, 0.0)])

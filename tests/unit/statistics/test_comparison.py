@@ -71,6 +71,18 @@ def test_few_examples_widen_the_interval() -> None:
     assert bootstrap_crossed([difference]) == pytest.approx(expected, abs=0.05)
 
 
+def test_a_tie_by_luck_is_no_certainty() -> None:
+    """Two seeds with equal scores that err on different examples: 0 [0, 0] was announced."""
+    left = np.tile([[1.0, 0.0], [0.0, 1.0]], 200)  # (2 seeds, 400 examples)
+    found = compare_crossed(left, left[::-1])
+    assert found.mean == 0
+    assert found.interval is not None
+    # residual mean square 800 / 399, over 2 x 400 differences, with 1 degree of freedom
+    half = stats.t.ppf(0.975, 1) * (800 / 399 / 800) ** 0.5
+    assert found.interval == pytest.approx((-half, half))
+    assert found.p_value == 1
+
+
 def test_ties_and_single_seeds() -> None:
     same = np.ones((3, 4))
     tie = compare_crossed(same, same)

@@ -6,11 +6,12 @@ from scipy import stats
 
 from phasewise.errors import RecordError
 from phasewise.statistics import (
+    UNBOUNDED,
     bootstrap_interval,
     compare_seeds,
+    mean_interval,
     pooled_sd,
     summarize_scores,
-    t_interval,
 )
 
 
@@ -26,7 +27,7 @@ def test_summary_by_hand() -> None:
 def test_too_few_scores_have_no_spread(scores: tuple[float, ...], mean: float | None) -> None:
     summary = summarize_scores(scores)
     assert (summary.mean, summary.sd, summary.standard_error) == (mean, None, None)
-    assert t_interval(scores) is None
+    assert mean_interval(scores, UNBOUNDED) is None
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -42,12 +43,15 @@ def test_a_score_that_is_not_finite_is_refused_everywhere(bad: float) -> None:
 def test_t_interval_is_scipys() -> None:
     scores = [0.71, 0.74, 0.69, 0.77, 0.75]
     expected = stats.ttest_1samp(scores, 0).confidence_interval(0.95)
-    assert t_interval(scores) == pytest.approx((expected.low, expected.high))
+    assert mean_interval(scores, UNBOUNDED) == pytest.approx((expected.low, expected.high))
 
 
 def test_t_interval_covers_the_mean_as_often_as_it_says() -> None:
     draws = np.random.default_rng(0).normal(0.8, 0.02, size=(2000, 5))
-    hits = [low <= 0.8 <= high for low, high in map(t_interval, draws.tolist())]  # type: ignore[misc]
+    hits = [
+        low <= 0.8 <= high
+        for low, high in (mean_interval(row, UNBOUNDED) for row in draws.tolist())
+    ]  # type: ignore[misc]
     assert 0.935 < np.mean(hits) < 0.965
 
 

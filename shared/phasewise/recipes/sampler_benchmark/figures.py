@@ -7,7 +7,7 @@ from statistics import fmean
 import plotly.graph_objects as go
 
 from phasewise.figures.style import MethodStyle, add_band, new_figure, shorten
-from phasewise.statistics import Interval, t_interval
+from phasewise.statistics import Interval, find_bounds, mean_interval
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class AnytimeCurves:
 def compute_anytime(
     metric: str, searches: Mapping[str, Sequence[Sequence[float]]]
 ) -> AnytimeCurves:
-    """Computes each algorithm's mean best score so far, with Student's t interval of the mean.
+    """Computes each algorithm's mean best score so far, with the 95 % interval of the mean.
 
     Args:
         metric: Name of the score.
@@ -40,7 +40,7 @@ def compute_anytime(
     curves = []
     for name, rows in searches.items():
         columns = list(zip(*rows, strict=True))  # (trials, searches)
-        intervals = [t_interval(column) for column in columns]
+        intervals = [mean_interval(column, find_bounds(metric)) for column in columns]
         known = tuple(each for each in intervals if each is not None)
         curves.append(AnytimeCurve(name, tuple(fmean(column) for column in columns), known))
     return AnytimeCurves(metric, tuple(curves))

@@ -20,10 +20,11 @@ from phasewise.statistics import (
     Interval,
     compare_seeds,
     correct_holm,
+    find_bounds,
+    mean_interval,
     prob_superiority,
     prob_superiority_interval,
     summarize_scores,
-    t_interval,
 )
 from phasewise.summaries import ScoreSummary
 
@@ -122,7 +123,7 @@ def rank_samplers(unit: UnitBenchmark, curves: Curves) -> list[SamplerRow]:
                 method=unit.method,
                 sampler=name,
                 best=summarize_scores(final),
-                best_interval=t_interval(final),
+                best_interval=mean_interval(final, find_bounds(unit.metric)),
                 average_best=unit.sign * fmean(means[name]),
                 trials_to_match_random=reached,
                 draw_seconds=seconds,

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from phasewise.figures.style import NEUTRAL, MethodStyle, assign_styles, new_figure, shorten
 from phasewise.records import RunCost, RunRecord
-from phasewise.statistics import Interval, t_interval
+from phasewise.statistics import Interval, find_bounds, mean_interval
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class ExperimentResult:
     """One experiment over its seeds; costs are medians over its finished runs, None if unknown."""
 
     name: str
+    metric: str
     rank: int
     scores: Mapping[str, float]  # seed to the task's metric on the search set
     failed: tuple[str, ...]  # seed and reason of each run without a score
@@ -33,8 +34,8 @@ class ExperimentResult:
 
     @property
     def interval(self) -> Interval | None:
-        """Student's t interval of the mean; None below two seeds."""
-        return t_interval(list(self.scores.values()))
+        """95 % interval of the mean, within the metric's range; None below two seeds."""
+        return mean_interval(list(self.scores.values()), find_bounds(self.metric))
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,14 @@ def compute_ablation(runs: Mapping[str, Mapping[str, RunRecord]]) -> Ablation:
     """
     first = next(record for by_seed in runs.values() for record in by_seed.values())
     task = first.config.unit_config.task
-    experiments = tuple(_summarize(name, by_seed) for name, by_seed in runs.items() if by_seed)
+    experiments = tuple(
+        _summarize(name, task.metric, by_seed) for name, by_seed in runs.items() if by_seed
+    )
     device = first.environment.get("device", "unknown")
     return Ablation(task.metric, task.direction, device, experiments)
 
 
-def _summarize(name: str, by_seed: Mapping[str, RunRecord]) -> ExperimentResult:
+def _summarize(name: str, metric: str, by_seed: Mapping[str, RunRecord]) -> ExperimentResult:
     finished = {s: r for s, r in by_seed.items() if r.status == "finished"}
     scores = {s: r.search_score for s, r in finished.items() if r.search_score is not None}
     costs = [record.cost for record in finished.values() if record.cost is not None]
@@ -78,6 +81,7 @@ def _summarize(name: str, by_seed: Mapping[str, RunRecord]) -> ExperimentResult:
     adapter = middle(lambda cost: cost.adapter_bytes)
     return ExperimentResult(
         name=name,
+        metric=metric,
         rank=some.config.hyperparameters.lora_rank,
         scores=scores,
         failed=tuple(
@@ -115,11 +119,16 @@ def draw_score_and_memory(value: Ablation, *, by_rank: bool) -> go.Figure:
         xaxis2={**axis, "domain": [0.56, 1.0]},
         yaxis2={"title": {"text": "peak memory, MB"}, "anchor": "x2"},
     )
-    halves = [each.interval.high - (each.mean or 0) if each.interval else 0.0 for each in known]
+    means = [each.mean or 0.0 for each in known]
+    ends = [each.interval or Interval(m, m) for each, m in zip(known, means, strict=True)]
+    error = {
+        "array": [shorten(end.high - mean) for end, mean in zip(ends, means, strict=True)],
+        "arrayminus": [shorten(mean - end.low) for end, mean in zip(ends, means, strict=True)],
+    }
     figure.add_scatter(
         x=x,
-        y=[shorten(each.mean or 0.0) for each in known],
-        error_y={"array": [shorten(half) for half in halves], "thickness": 2, "width": 5},
+        y=[shorten(mean) for mean in means],
+        error_y={**error, "thickness": 2, "width": 5},
         mode="markers",
         marker={"size": 10, "symbol": "circle", "color": "#1a7fc4"},
         showlegend=False,

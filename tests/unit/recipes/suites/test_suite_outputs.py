@@ -25,6 +25,7 @@ from phasewise.tuning.search import search_unit
 def _result(name: str, scores: Sequence[float], memory: float, weights: int) -> ExperimentResult:
     return ExperimentResult(
         name=name,
+        metric="accuracy",
         rank=weights,
         scores={f"seed {index}": score for index, score in enumerate(scores)},
         failed=(),
