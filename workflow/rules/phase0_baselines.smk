@@ -16,7 +16,7 @@ rule check_data:
     params:
         device=lambda wildcards: "" if workflow.local_exec else "--other-device",
     shell:
-        "phasewise check --study {STUDY_FILE:q} --vm {VM:q} --output {output:q} {params.device}"
+        f"phasewise check --study {STUDY_WORD} --vm {VM_WORD} --output {{output:q}} {{params.device}}"
 
 
 rule compute_baselines:
@@ -34,7 +34,7 @@ rule compute_baselines:
         log=f"logs/phase0_baselines/{VM}/{{task}}.log",
     shell:
         "within_minutes {resources.runtime}"
-        " phasewise baselines --study {STUDY_FILE:q} --task {wildcards.task:q} --log {params.log:q}"
+        f" phasewise baselines --study {STUDY_WORD} --task {{wildcards.task:q}} --log {{params.log:q}}"
 
 
 rule run_defaults:
@@ -53,5 +53,5 @@ rule run_defaults:
         log=f"logs/phase0_baselines/{VM}/{{task}}_{{method}}.log",
     shell:
         "within_minutes {resources.runtime}"
-        " phasewise defaults --study {STUDY_FILE:q} --task {wildcards.task:q}"
-        " --method {wildcards.method:q} --log {params.log:q}"
+        f" phasewise defaults --study {STUDY_WORD} --task {{wildcards.task:q}}"
+        f" --method {{wildcards.method:q}} --log {{params.log:q}}"

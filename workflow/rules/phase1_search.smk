@@ -28,5 +28,5 @@ rule search:
         log=f"logs/phase1_optuna/{VM}/{{task}}_{{method}}.log",
     shell:
         "within_minutes {resources.runtime}"
-        " phasewise search --study {STUDY_FILE:q} --task {wildcards.task:q}"
-        " --method {wildcards.method:q} --log {params.log:q}"
+        f" phasewise search --study {STUDY_WORD} --task {{wildcards.task:q}}"
+        f" --method {{wildcards.method:q}} --log {{params.log:q}}"

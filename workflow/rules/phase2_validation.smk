@@ -21,5 +21,5 @@ rule validate:
         log=f"logs/phase2_validation/{VM}/{{task}}_{{method}}.log",
     shell:
         "within_minutes {resources.runtime}"
-        " phasewise validate --study {STUDY_FILE:q} --task {wildcards.task:q}"
-        " --method {wildcards.method:q} --log {params.log:q}"
+        f" phasewise validate --study {STUDY_WORD} --task {{wildcards.task:q}}"
+        f" --method {{wildcards.method:q}} --log {{params.log:q}}"

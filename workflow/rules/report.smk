@@ -42,4 +42,4 @@ rule write_report:
     params:
         log=f"logs/report/{VM}.log",
     shell:
-        "phasewise report --study {STUDY_FILE:q} --vm {VM:q} --log {params.log:q}"
+        f"phasewise report --study {STUDY_WORD} --vm {VM_WORD} --log {{params.log:q}}"

@@ -19,9 +19,10 @@ from phasewise.cli import (
     models,
     phases,
     preparing,
+    running,
     searching,
 )
-from phasewise.cli.options import LOOK_PANEL, RUN_PANEL, USE_PANEL
+from phasewise.cli.options import LOOK_PANEL, RUN_PANEL, START_PANEL, USE_PANEL
 from phasewise.errors import ConfigError, DataError, PhasewiseError
 from phasewise.extensions import recipe_modules
 
@@ -32,6 +33,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+app.command(
+    rich_help_panel=START_PANEL,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(running.run)
 app.command(rich_help_panel=RUN_PANEL)(phases.baselines)
 app.command(rich_help_panel=RUN_PANEL)(phases.defaults)
 app.command(rich_help_panel=RUN_PANEL)(searching.search)

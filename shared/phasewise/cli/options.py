@@ -29,6 +29,7 @@ MAX_LENGTH = ("Tokens of a text.", "--max-length")
 SEED = ("Of all random streams.", "--seed")
 DEVICE = ("auto, cpu or cuda.", "--device")
 #: Where the help lists a command.
+START_PANEL = "Start"
 RUN_PANEL = "Run (what the Snakemake rules call)"
 LOOK_PANEL, USE_PANEL = "Look", "Use the result"
 

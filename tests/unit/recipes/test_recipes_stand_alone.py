@@ -19,6 +19,7 @@ COMMANDS = {
     "file_search": set(),
     "pilot": set(),
     "presets": {"preset"},
+    "project": {"init"},
     "refinement": set(),
     "sampler_benchmark": {"benchmark-samplers"},
     "suites": {"ablate", "experiment"},
