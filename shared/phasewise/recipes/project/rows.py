@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -50,9 +50,8 @@ def find_texts(table: RowTable, named: Sequence[str], label: str) -> list[str]:
     columns = [column for column in table.rows[0] if column != label]
     for column in named:
         if column not in columns:
-            raise DataError(
-                f"{table.origin}: no column '{column}'{suggest_nearest(column, columns)}"
-            )
+            near = suggest_nearest(column, columns)
+            raise DataError(f"{table.origin}: no column '{column}'{near}")
     if named:
         return list(named)
     if not columns:
@@ -103,7 +102,7 @@ def measure_lengths(table: RowTable, texts: Sequence[str]) -> Lengths:
 
 
 def find_beside(
-    train: Path, given: dict[str, Path | None], columns: set[str]
+    train: Path, given: Mapping[str, Path | None], columns: set[str]
 ) -> dict[str, RowTable]:
     """Returns the other sets: files that were named, else those that lie beside ``train.csv``.
 
