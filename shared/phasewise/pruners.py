@@ -28,6 +28,7 @@ class PrunerKind(NamedTuple):
     works: tuple[str, ...]  # keys of references.bib
     build: "Callable[[int], BasePruner]"  # from search.pruning_factor
     fills_gaps: bool = False  # sees the last known score of a trial between its evaluations
+    takes_factor: bool = False  # search.pruning_factor means something to it
 
 
 def _build_none(_: int) -> "BasePruner":
@@ -70,8 +71,10 @@ PRUNERS: dict[str, PrunerKind] = {
     # Only the median compares scores of the very same stage. To a Wilcoxon test copies of a score
     # would be false evidence.
     "median": PrunerKind("the median rule", ("golovin2017vizier",), _build_median, fills_gaps=True),
-    "asha": PrunerKind("asynchronous successive halving", ("li2020asha",), _build_asha),
-    "hyperband": PrunerKind("Hyperband", ("li2018hyperband",), _build_hyperband),
+    "asha": PrunerKind(
+        "asynchronous successive halving", ("li2020asha",), _build_asha, takes_factor=True
+    ),
+    "hyperband": PrunerKind("Hyperband", ("li2018hyperband",), _build_hyperband, takes_factor=True),
     "wilcoxon": PrunerKind("a Wilcoxon test", (), _build_wilcoxon),
 }
 

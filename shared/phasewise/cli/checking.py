@@ -13,7 +13,7 @@ from phasewise.cli.options import DEFAULT_STUDY, ShardOption, StudyOption, load_
 from phasewise.errors import ConfigError, DataError, PhasewiseError
 from phasewise.records import write_json
 from phasewise.runs import task_hash
-from phasewise.settings import ALL_SHARD, Study
+from phasewise.settings import ALL_SHARD, Study, describe_idle_settings
 from phasewise.settings.space_file import example_values
 from phasewise.steps import check_hash
 
@@ -60,6 +60,9 @@ def check(
     if not other_device:
         problems.attempt(_check_device, loaded)
     rows = _check_tasks(loaded, loaded.tasks_of(vm), problems)
+    known = {task: sizes["train"] for task, sizes in rows.items()}
+    for line in describe_idle_settings(loaded, units, known):
+        typer.echo(f"no effect: {line}")
     if step and not problems.lines:
         _try_steps(loaded, units, problems)
     if problems.lines:

@@ -16,6 +16,7 @@ from phasewise.extensions import recipe_constants
 from phasewise.settings import (
     ALL_SHARD,
     Study,
+    describe_idle_settings,
     load_study,
     read_yaml,
     registry_names,
@@ -78,8 +79,12 @@ def plan(
             f"{total:.2f} h one after another for the {len(measured)} units that Phase 0 has "
             "measured; trials with more epochs than the default take longer"
         )
-    for line in (*_describe_lacks(loaded), *_describe_detections(loaded, units, difference)):
-        console.print(line)
+    for line in (
+        *_describe_lacks(loaded),
+        *_describe_idle(loaded, units),
+        *_describe_detections(loaded, units, difference),
+    ):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _describe_lacks(study: Study) -> list[str]:
@@ -91,6 +96,11 @@ def _describe_lacks(study: Study) -> list[str]:
     except ConfigError as error:
         return [f"not ready: {error}"]
     return []
+
+
+def _describe_idle(study: Study, units: list[tuple[str, str]]) -> list[str]:
+    rows = {name: task.train_rows for name, task in study.tasks.items() if task.train_rows}
+    return [f"no effect: {line}" for line in describe_idle_settings(study, units, rows)]
 
 
 def _describe_detections(

@@ -14,8 +14,10 @@ from phasewise.settings.hyperparameters import (
     Hyperparameters,
     Sampling,
     Schedule,
+    count_steps,
     merge_hyperparameters,
 )
+from phasewise.settings.idle import describe_idle_settings
 from phasewise.settings.kinds import (
     CAUSAL_LM,
     CLASSIFIER,
@@ -126,6 +128,8 @@ __all__ = [
     "TrainingSettings",
     "ValidationSettings",
     "applies",
+    "count_steps",
+    "describe_idle_settings",
     "describe_meaning",
     "direction_of",
     "expression_names",

@@ -12,6 +12,12 @@ from phasewise.settings.target_modules import TargetModules
 Sampling = Literal["shuffle", "balanced"]
 ClassWeights = Literal["none", "sqrt", "balanced"]
 Schedule = Literal["linear", "cosine", "constant_with_warmup", "constant", "polynomial"]
+#: Hyperparameter to the one that it overrules, so that giving both would waste the second.
+OVERRULES = {
+    "device_batch_size": "batch_size",
+    "warmup_steps": "warmup_ratio",
+    "lora_alpha_over_rank": "lora_alpha",
+}
 #: What an adapter's configuration may take of a run (see ``MethodSettings.peft``).
 ADAPTER_HYPERPARAMETERS = ("lora_rank", "lora_alpha", "lora_dropout", "target_modules")
 
@@ -75,9 +81,19 @@ class Hyperparameters(Section):
         return data
 
     @property
+    def schedule(self) -> Schedule:
+        """What transformers calls it: its own ``constant`` leaves out the warm-up."""
+        constant = self.lr_scheduler_type == "constant"
+        return "constant_with_warmup" if constant else self.lr_scheduler_type
+
+    @property
     def warmup(self) -> float:
         """Warm-up as transformers takes it: below 1 a share of all steps, else steps."""
         return self.warmup_ratio if self.warmup_steps is None else self.warmup_steps
+
+    def count_steps(self, rows: int) -> int:
+        """Returns the optimizer steps of a training on so many rows."""
+        return count_steps(rows, self.batch_size, self.epochs)
 
     def count_warmup_steps(self, steps: int) -> int:
         """Returns the steps of warm-up in a training of so many steps."""
@@ -95,9 +111,21 @@ def merge_hyperparameters(default: Hyperparameters, drawn: Mapping[str, Any]) ->
     warm-up likewise.
     """
     values = default.model_dump()
-    for name, overrules in (("batch_size", "device_batch_size"), ("warmup_ratio", "warmup_steps")):
-        if name in drawn and overrules not in drawn:
-            values[overrules] = None
-    if "lora_alpha" in drawn and "lora_alpha_over_rank" not in drawn:
-        values["lora_alpha_over_rank"] = None
+    values |= dict.fromkeys(find_freed(drawn))
     return Hyperparameters.model_validate({**values, **drawn})
+
+
+def count_steps(rows: int, batch_size: int, epochs: float) -> int:
+    """Returns the optimizer steps of a training; an epoch's last batch may be smaller."""
+    return ceil(ceil(rows / batch_size) * epochs)
+
+
+def find_freed(given: Mapping[str, Any]) -> set[str]:
+    """Returns the hyperparameters that would overrule some of the given ones, and are not given."""
+    return {over for over, name in OVERRULES.items() if name in given and over not in given}
+
+
+def find_settled(given: Mapping[str, Any]) -> set[str]:
+    """Returns the hyperparameters that the given ones leave nothing to decide of; none of these."""
+    overruled = {name for over, name in OVERRULES.items() if over in given}
+    return (find_freed(given) | overruled) - set(given)

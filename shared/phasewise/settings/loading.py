@@ -13,7 +13,11 @@ from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.extensions import recipe_modules
 from phasewise.settings.across import check_across_sections
 from phasewise.settings.base import merge_mappings, read_yaml
-from phasewise.settings.hyperparameters import Hyperparameters
+from phasewise.settings.hyperparameters import (
+    Hyperparameters,
+    find_settled,
+    merge_hyperparameters,
+)
 from phasewise.settings.inheritance import is_beside, read_extended
 from phasewise.settings.method import MethodSettings
 from phasewise.settings.parsing import parse_section
@@ -65,8 +69,13 @@ class Study:
         return [task for task in self.tasks if task in self.settings.shards[shard]]
 
     def parameters_of(self, method: str) -> dict[str, Parameter]:
-        """Returns the search space of a method; ``search.fixed`` has been laid over it."""
+        """Returns the search space of a method; ``search.fixed`` has been laid over it.
+
+        What a fixed value would be overruled by, or overrules, is no part of it.
+        """
         space = self.space.parameters_of(self.methods[method])
+        for name in find_settled(self.settings.search.fixed):
+            space.pop(name, None)
         for name, value in self.settings.search.fixed.items():
             space[name] = FixedParameter(type="fixed", value=value)
         return space
@@ -79,7 +88,7 @@ class Study:
         """Returns the published default of a method on a task, with ``search.fixed`` over it."""
         settings = self.methods[method]
         values = {**settings.defaults, **settings.defaults_by_task.get(task, {})}
-        return Hyperparameters(**{**values, **self.settings.search.fixed})
+        return merge_hyperparameters(Hyperparameters(**values), self.settings.search.fixed)
 
     def resources_of(self, task: str, method: str) -> ResourceSettings:
         """Returns what a unit's jobs ask of a cluster: default, then task, then method."""

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from phasewise.settings.hyperparameters import OVERRULES
+
 DocumentedSection = Literal["training", "lora", "data"]
 
 #: Section of a documented file to its names of hyperparameters, and ours.
@@ -38,8 +40,6 @@ _SPELLINGS: dict[DocumentedSection, dict[str, str]] = {
     "lora": {"rank": "lora_rank", "lora_r": "lora_rank"},
     "data": {"max_seq_length": "max_length", "block_size": "max_length"},
 }
-#: Hyperparameter to the one that it overrules, so that searching both would waste the second.
-OVERRULES = {"device_batch_size": "batch_size", "warmup_steps": "warmup_ratio"}
 #: They change speed or logs, never a score: a search over them would rank noise.
 WITHOUT_EFFECT = {
     "dataloader_num_workers",
@@ -71,9 +71,11 @@ def short_names() -> dict[str, str]:
 def group_as_documented(hyperparameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Returns hyperparameters under ``training``, ``lora`` and ``data``, by their documented names.
 
-    Empty sections and values of None are left out, and what another one overrules.
+    Empty sections and values of None are left out, and what another one overrules; alpha stays,
+    which every other tool asks for.
     """
     overruled = {name for over, name in OVERRULES.items() if hyperparameters.get(over) is not None}
+    overruled.discard("lora_alpha")
     if hyperparameters.get("device_batch_size") is None:  # it multiplies nothing
         overruled.add("gradient_accumulation_steps")
     grouped = {

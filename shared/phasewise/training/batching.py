@@ -7,7 +7,7 @@ from math import ceil, sqrt
 import torch
 from torch.utils.data import Sampler
 
-from phasewise.settings import ClassWeights, Sampling
+from phasewise.settings import ClassWeights, Sampling, count_steps
 from phasewise.tasks.examples import Feature
 
 
@@ -111,7 +111,7 @@ def find_evaluation_steps(
         per_epoch: Evaluations an epoch, evenly spread.
     """
     steps_per_epoch = ceil(rows / batch_size)
-    last = ceil(steps_per_epoch * epochs)
+    last = count_steps(rows, batch_size, epochs)
     count = ceil(epochs * per_epoch)
     steps = {ceil(steps_per_epoch * index / per_epoch) for index in range(1, count + 1)}
     return frozenset({step for step in steps if step < last} | {last})

@@ -186,7 +186,7 @@ def _build_arguments(run: TrainingRun, device: torch.device) -> TrainingArgument
         gradient_accumulation_steps=hyperparameters.batch_size // run.micro_batch_size,
         learning_rate=hyperparameters.learning_rate,
         warmup_steps=hyperparameters.warmup,  # below 1 it is a share of all steps
-        lr_scheduler_type=hyperparameters.lr_scheduler_type,
+        lr_scheduler_type=hyperparameters.schedule,
         max_grad_norm=config.unit_config.training.max_grad_norm,
         seed=config.seeds.init,
         use_cpu=device.type == "cpu",

@@ -115,6 +115,14 @@ def test_the_schedule_warms_up_and_decays(engine: TrainerEngine, job_of: Jobs) -
     assert rates == pytest.approx([0, 0.5, 1, 0.75, 0.5, 0.25])
 
 
+def test_a_constant_rate_warms_up_too(engine: TrainerEngine, job_of: Jobs) -> None:
+    """transformers' schedule of that name starts at the full rate, whatever the warm-up."""
+    job = job_of(lr_scheduler_type="constant", warmup_ratio=0.5)  # 3 of 6 steps
+    record, _ = _train(engine, job)
+    rates = [point.learning_rate * 1e3 for point in record.train_points]
+    assert rates == pytest.approx([0, 1 / 3, 2 / 3, 1, 1, 1])
+
+
 def test_cost_is_measured(engine: TrainerEngine, job_of: Jobs) -> None:
     job = job_of(method="frozen_probe", epochs=3)
     record, _ = _train(engine, job)

@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.settings.base import read_yaml
-from phasewise.settings.hyperparameters import Hyperparameters
+from phasewise.settings.hyperparameters import OVERRULES, Hyperparameters
 from phasewise.settings.names import Name
 from phasewise.settings.parsing import parse_section
 from phasewise.settings.registry import find_registered, registry_names
 from phasewise.settings.space import Scalar
-from phasewise.settings.space_names import OVERRULES, short_names
+from phasewise.settings.space_names import short_names
 from phasewise.settings.target_modules import parse_target_modules
 
 Precision = Literal["4bit", "8bit", "bf16", "fp16", "fp32"]
@@ -44,8 +44,6 @@ _SPELLINGS = {
     "load_in": "precision",
 }
 _QUESTIONS = ("name", "method", "precision")
-#: Hyperparameter to the one that it overrules where both are given.
-_OVERRULES = {**OVERRULES, "lora_alpha_over_rank": "lora_alpha"}
 
 
 class Experiment(BaseModel):
@@ -103,7 +101,7 @@ class Suite(BaseModel):
             ConfigError: Its experiments differ in one of them.
         """
         varied, overruled = self.varied(), {name for name in fixed}
-        overruled |= {over for over, name in _OVERRULES.items() if name in fixed}
+        overruled |= {over for over, name in OVERRULES.items() if name in fixed}
         if compared := [name for name in varied if name in overruled]:
             raise ConfigError(
                 f"--fixed: the experiments of {self.suite_name} differ in {', '.join(compared)}; "

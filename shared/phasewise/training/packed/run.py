@@ -122,7 +122,7 @@ class PackedRun:
             self.training.model, unit.method, hyperparameters, self.parameters
         )
         schedule = get_scheduler(
-            hyperparameters.lr_scheduler_type,
+            hyperparameters.schedule,
             optimizer,
             num_warmup_steps=hyperparameters.count_warmup_steps(self._steps),
             num_training_steps=self._steps,

@@ -86,6 +86,7 @@ def test_each_run_trains_as_it_does_alone(job_of: Jobs, targets: str, compiled: 
         job_of("d", method="loraplus", target_modules=targets, warmup_ratio=0.2, seed=9),
         job_of("e", method="dora", target_modules=targets, lora_alpha=32, seed=11),
         job_of("f", target_modules="attention", lr_scheduler_type="cosine", weight_decay=0.1),
+        job_of("h", target_modules=targets, lr_scheduler_type="constant", warmup_ratio=0.5),
         job_of("g", method="frozen_probe", learning_rate=1e-2),
     ]
     machine = _MACHINE.model_copy(update={"kernels": compiled})
