@@ -1,8 +1,8 @@
 """How often equal methods are told apart on real runs: ``python benchmarks/calibration_real.py``.
 
 Run ``phasewise baselines``, ``defaults``, ``search`` and ``validate`` with
-``--study shared/studies/calibration.yaml`` first: one unit with 48 seeds. Its runs are dealt at
-random, without replacement, to two names, A and B, and judged as any two methods are: every
+``--study shared/studies/calibration.yaml`` first: one unit with 48 seeds. Its runs are split at
+random, without replacement, between two names, A and B, and judged as any two methods are: every
 difference that is found is false. (Naming one method twice in a study would not do: seeds do not
 depend on the method, so that methods can be paired, and both names would train the same runs.)
 """
@@ -27,11 +27,11 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class RealCalibration:
-    """Rates over the deals of one unit's runs."""
+    """Rates over the splits of one unit's runs."""
 
-    runs: int  # that were dealt from
+    runs: int  # that were drawn from
     seeds: int  # of each name
-    deals: int
+    splits: int
     false_beats: float  # "A beats B" or "B beats A"
     covered: float  # share of 95 % intervals that hold zero
     sd: float  # of the runs' scores, points
@@ -39,17 +39,17 @@ class RealCalibration:
     @property
     def error(self) -> float:
         """Monte Carlo standard error of ``false_beats``, the runs taken as given."""
-        return float((self.false_beats * (1 - self.false_beats) / self.deals) ** 0.5)
+        return float((self.false_beats * (1 - self.false_beats) / self.splits) ** 0.5)
 
 
-def deal_runs(table: Array, seeds: int, deals: int, *, seed: int = 0) -> RealCalibration:
-    """Deals runs to A and B and judges them.
+def split_runs(table: Array, seeds: int, splits: int, *, seed: int = 0) -> RealCalibration:
+    """Splits runs between A and B and judges them.
 
     Args:
         table: Value of each example in each run of one configuration, (runs, examples).
         seeds: Runs of each name; at most half of the runs.
-        deals: How often.
-        seed: Of the dealing.
+        splits: How often.
+        seed: Of the splits.
 
     Raises:
         RecordError: There are fewer runs than both names need.
@@ -60,7 +60,7 @@ def deal_runs(table: Array, seeds: int, deals: int, *, seed: int = 0) -> RealCal
             f"{seeds} runs for A and B each: expected at least {2 * seeds}, got {runs}"
         )
     rng, beats, covered = np.random.default_rng(seed), 0, 0
-    for _ in range(deals):
+    for _ in range(splits):
         drawn = rng.permutation(runs)[: 2 * seeds]
         found = compare_crossed(table[drawn[:seeds]], table[drawn[seeds:]])
         assert found.p_value is not None
@@ -68,7 +68,7 @@ def deal_runs(table: Array, seeds: int, deals: int, *, seed: int = 0) -> RealCal
         beats += found.p_value <= ALPHA
         covered += found.interval.low <= 0 <= found.interval.high
     sd = 100 * float(table.mean(axis=1).std(ddof=1))
-    return RealCalibration(runs, seeds, deals, beats / deals, covered / deals, sd)
+    return RealCalibration(runs, seeds, splits, beats / splits, covered / splits, sd)
 
 
 def read_unit(unit: UnitEvidence) -> Array:
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", type=Path, default=Path("shared/studies/calibration.yaml"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 5, 10, 20])
-    parser.add_argument("--deals", type=int, default=2000)
+    parser.add_argument("--splits", type=int, default=2000)
     options = parser.parse_args(arguments)
     study = load_study(options.study)
     print("| unit | runs | SD, points | seeds | false 'beats' (± SE) | 95 % covers |")
@@ -99,12 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for unit in task.units:
             table = read_unit(unit)
             for seeds in options.seeds:
-                row = deal_runs(table, seeds, options.deals)
+                row = split_runs(table, seeds, options.splits)
                 rate = f"{100 * row.false_beats:.1f} ± {100 * row.error:.1f} %"
                 covers = f"{100 * row.covered:.1f} %"
                 name = f"{unit.task}/{unit.method}"
                 print(f"| {name} | {row.runs} | {row.sd:.2f} | {seeds} | {rate} | {covers} |")
-    print(f"\n{options.deals} deals a line; the SE takes the runs as given")
+    print(f"\n{options.splits} splits per line; the SE takes the runs as given")
 
 
 if __name__ == "__main__":

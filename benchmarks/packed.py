@@ -1,4 +1,4 @@
-"""Seconds a trial, packed and one by one: ``python benchmarks/packed.py [--rows N]``.
+"""Seconds per trial, packed and one by one: ``python benchmarks/packed.py [--rows N]``.
 
 The same LoRA trials on short film-review sentences (rotten_tomatoes), MiniLM-L6, float32, one
 thread; each row of the table trains its K trials through both engines in turn, after a warm-up.
@@ -34,21 +34,21 @@ from phasewise.training.trainer_engine import TrainerEngine
 BATCH_SIZE, RANK, RATE = 4, 8, 1e-3
 #: What ``--ablate`` leaves out, one at a time.
 STEPS = (
-    "blocks by hand",
-    "passes cut for the caches",
-    "the optimizer's kernel",
-    "scoring without padding",
-    "any kernel",
+    "fused encoder",
+    "short passes",
+    "AdamW kernel",
+    "joint scoring",
+    "all kernels",
 )
-#: The same, of what other architectures have: compared with a pack without blocks by hand.
+#: The same, of what other architectures have: compared with a pack without the fused encoder.
 STEPS_OF_ALL = (
-    "our products",
-    "kernels of the pairs",
-    "kernels of attention",
-    "kernels of GELU and dropout",
-    "oneDNN's products",
-    "a narrow last block",
-    "lengths that recur",
+    "ordered products",
+    "low-rank kernels",
+    "attention kernels",
+    "GELU and dropout kernels",
+    "oneDNN products",
+    "narrow last block",
+    "rounded lengths",
 )
 
 
@@ -87,7 +87,7 @@ def make_jobs(unit: UnitConfig, count: int, targets: str, folder: Path) -> list[
 
 
 def measure(engine: Engine, jobs: list[RunJob]) -> tuple[float, float, float]:
-    """Returns wall and CPU seconds a trial, and the mean search accuracy."""
+    """Returns wall and CPU seconds per trial, and the mean search accuracy."""
     wall, cpu = time.perf_counter(), time.process_time()
     records: list[RunRecord] = list(engine.train(jobs, lambda _: "continue"))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -99,34 +99,34 @@ def _find_none(name: str, tensor: torch.Tensor) -> None:
     """Finds no kernel, as where there is no compiler."""
 
 
-_HAND = ("packed.fused_encoder.FusedEncoder.takes", lambda *args: False)
+_NO_FUSED_ENCODER = ("packed.fused_encoder.FusedEncoder.takes", lambda *args: False)
 
 
 @contextmanager
 def without(step: str) -> Iterator[None]:
     """Turns a faster step of the engine off."""
     places: dict[str, tuple[str, object]] = {
-        "blocks by hand": _HAND,
-        "passes cut for the caches": (
+        "fused encoder": _NO_FUSED_ENCODER,
+        "short passes": (
             "packed.model.PackedModel.most_tokens",
             lambda *args: None,
         ),
-        "the optimizer's kernel": ("packed.run_optimizer.compile_adamw", lambda *args: None),
-        "scoring without padding": ("packed.scoring.PackScores.knows", lambda *args: False),
-        "any kernel": ("kernels.library._load", lambda: None),
-        "our products": ("products.are_products_fast", lambda dtype: False),
-        "kernels of the pairs": ("packed.pair_products.find_kernel", _find_none),
-        "kernels of attention": ("kernels.attention.find_kernel", _find_none),
-        "kernels of GELU and dropout": ("kernels.elementwise.find_kernel", _find_none),
-        "oneDNN's products": ("products.is_onednn_faster", lambda threads: False),
-        "a narrow last block": ("packed.model.PackedModel._narrow", lambda *args: None),
-        "lengths that recur": ("packed.layout._round_up", lambda tokens: tokens),
+        "AdamW kernel": ("packed.run_optimizer.compile_adamw", lambda *args: None),
+        "joint scoring": ("packed.scoring.PackScores.knows", lambda *args: False),
+        "all kernels": ("kernels.library._load", lambda: None),
+        "ordered products": ("products.are_products_fast", lambda dtype: False),
+        "low-rank kernels": ("packed.pair_products.find_kernel", _find_none),
+        "attention kernels": ("kernels.attention.find_kernel", _find_none),
+        "GELU and dropout kernels": ("kernels.elementwise.find_kernel", _find_none),
+        "oneDNN products": ("products.is_onednn_faster", lambda threads: False),
+        "narrow last block": ("packed.model.PackedModel._narrow", lambda *args: None),
+        "rounded lengths": ("packed.layout._round_up", lambda tokens: tokens),
     }
     if step not in places:
         yield
         return
-    wanted = [places[step]] + [_HAND] * (step in STEPS_OF_ALL)
-    if step == "scoring without padding":
+    wanted = [places[step]] + [_NO_FUSED_ENCODER] * (step in STEPS_OF_ALL)
+    if step == "joint scoring":
         wanted.append(("packed.engine.PackedEngine._predict_ahead", lambda *args: None))
     with ExitStack() as stack:
         for name, replacement in wanted:
@@ -135,7 +135,7 @@ def without(step: str) -> Iterator[None]:
 
 
 def ablate(rows: int, count: int, targets: str, rounds: int) -> None:
-    """Prints the CPU seconds a trial, and their ratio to those of the full engine."""
+    """Prints the CPU seconds per trial, and their ratio to those of the full engine."""
     machine = MachineSettings(device="cpu", threads=1, slots=count)
     steps = ["", "bfloat16", *STEPS, *STEPS_OF_ALL]
     found: dict[str, list[float]] = {step: [] for step in steps}
@@ -151,16 +151,16 @@ def ablate(rows: int, count: int, targets: str, rounds: int) -> None:
                 if turn:
                     found[step].append(seconds)
     for step in steps:
-        whole = statistics.median(found["blocks by hand" if step in STEPS_OF_ALL else ""])
+        whole = statistics.median(found["fused encoder" if step in STEPS_OF_ALL else ""])
         seconds = statistics.median(found[step])
         label = "in bfloat16" if step == "bfloat16" else f"without {step}" if step else "all steps"
-        print(f"{label:32} {seconds:6.2f} CPU s a trial  x{seconds / whole:4.2f}", flush=True)
+        print(f"{label:32} {seconds:6.2f} CPU s per trial  x{seconds / whole:4.2f}", flush=True)
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=80, help="train sentences a trial")
+    parser.add_argument("--rows", type=int, default=80, help="train sentences per trial")
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--targets", default="query_value")
     parser.add_argument("--ablate", action="store_true", help="what each faster step gains")

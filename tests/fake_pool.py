@@ -43,7 +43,7 @@ def finish(config: RunConfig) -> RunStatus:
 
 
 class FakePool:
-    """Trains in ``wait``: one event of each running job a call."""
+    """Trains in ``wait``: one event of each running job per call."""
 
     def __init__(self, *, size: int = 1, fate: Fate = finish, pause: float = 0.0) -> None:
         self.size = size

@@ -23,7 +23,7 @@ _SMALL = {
     "max_position_embeddings": 256,
 }
 _LLAMA = {**_SMALL, "num_key_value_heads": 1, "head_dim": 16}
-#: Decoders, one a family.
+#: Decoders, one per family.
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {**_LLAMA, "tie_word_embeddings": True},
     "mistral": _LLAMA,

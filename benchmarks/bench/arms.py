@@ -54,7 +54,7 @@ class ArmResult(NamedTuple):
     """One repetition of an arm."""
 
     seconds: float
-    """Wall clock of the process; Phasewise: without the confirmation of the winner."""
+    """Wall clock of the process; Phasewise: without the confirmation of the optimum."""
     process_seconds: float
     """Wall clock of the whole process."""
     cpu_seconds: float

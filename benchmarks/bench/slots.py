@@ -76,15 +76,15 @@ def format_slots(points: Sequence[SlotsPoint]) -> str:
     lines = [
         "slots: one LoRA configuration (batch 4, rank 16, q and v), as many trials as slots, one "
         "thread, float32",
-        f"{'slots':>6}{'s a trial':>11}{'against 1':>11}{'peak MB':>9}{'MB a further trial':>20}"
-        f"{'its adapter + optimizer + activations':>40}",
+        f"{'slots':>6}{'s per trial':>13}{'against 1':>11}{'peak MB':>9}"
+        f"{'MB per further trial':>22}{'its adapter + optimizer + activations':>40}",
     ]
     for point in points:
-        further = "" if point.slots == first.slots else f"{_further_mb(first, point):20.1f}"
+        further = "" if point.slots == first.slots else f"{_further_mb(first, point):22.1f}"
         lines.append(
-            f"{point.slots:6}{point.seconds_per_trial:11.2f}"
+            f"{point.slots:6}{point.seconds_per_trial:13.2f}"
             f"{first.seconds_per_trial / point.seconds_per_trial:11.2f}"
-            f"{point.peak_memory_mb:9.0f}{further:>20}"
+            f"{point.peak_memory_mb:9.0f}{further:>22}"
             f"{f'{3 * point.adapter_mb:.1f} + {point.activations_mb:.1f}':>31}"
             f"{f'= {point.own_mb:.1f}':>9}"
         )

@@ -21,7 +21,7 @@ TPE_STARTUP = 10
 GP_STARTUP = 4
 #: New draws by a model in place of one that was tried before or is not allowed.
 REDRAWS = 20
-#: A Gaussian process takes a second a draw and proposes nearly the same again.
+#: A Gaussian process takes a second per draw and proposes nearly the same again.
 GP_REDRAWS = 1
 #: Fewest start-up trials of the schedule, and the share of all trials that they take.
 SCHEDULE_FEWEST = 4

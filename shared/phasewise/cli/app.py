@@ -109,7 +109,7 @@ def _describe_os_error(error: OSError) -> str:
 
 def _exit(message: object, code: int) -> None:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    for line in str(message).splitlines():  # one a problem
+    for line in str(message).splitlines():  # one per problem
         console.print("error:", style="bold red", end=" ")
         console.print(line, markup=False)
     sys.exit(code)

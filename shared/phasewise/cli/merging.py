@@ -28,10 +28,10 @@ def merge(
 ) -> None:
     """Bring the results of other machines into this clone; nothing is written if any is refused."""
     loaded = load_owned(study)
-    from phasewise.merging import Places, carry_out, open_source, plan_merge
+    from phasewise.merging import ResultPaths, carry_out, open_source, plan_merge
 
     console = Console(soft_wrap=True, markup=False, highlight=False)
-    places = Places(loaded)
+    places = ResultPaths(loaded)
     with ExitStack() as stack:
         limit = int(max_gb * 1e9)
         opened = [

@@ -22,7 +22,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Line:
+class TrialLine:
     """One trial across the axes; NaN where a parameter was not active."""
 
     number: int
@@ -36,7 +36,7 @@ class Parallel:
     """The scored trials of a unit; the last axis is the score, better upwards."""
 
     axes: tuple[Axis, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[TrialLine, ...]
 
 
 def compute_parallel(trials: SearchedTrials) -> Parallel:
@@ -59,7 +59,7 @@ def compute_parallel(trials: SearchedTrials) -> Parallel:
         heights.append((trial.score - worst) / (best - worst))
         words = [f"{p.name} {p.describe(at)}" for p, at in places]
         words.append(f"{trials.metric} {trial.score:.4f}")
-        lines.append(Line(trial.number, groups[index], tuple(heights), tuple(words)))
+        lines.append(TrialLine(trial.number, groups[index], tuple(heights), tuple(words)))
     score = Axis(trials.metric, ((0.0, f"{worst:.3g}"), (1.0, f"{best:.3g}")))
     return Parallel((*map(_axis, trials.parameters), score), tuple(lines))
 
@@ -133,7 +133,7 @@ def _axis(parameter: SearchedParameter) -> Axis:
     return Axis(parameter.name, ticks)
 
 
-def _trace(lines: Sequence[Line], group: Group, look: dict[str, Any]) -> dict[str, Any]:
+def _trace(lines: Sequence[TrialLine], group: Group, look: dict[str, Any]) -> dict[str, Any]:
     """All lines of a group as one trace, with a gap after each."""
     x: list[float | None] = []
     y: list[float | None] = []

@@ -1,7 +1,7 @@
 """Bringing the results of other machines into this clone: checked first, then copied."""
 
 from phasewise.merging.copying import carry_out
-from phasewise.merging.listing import Places
+from phasewise.merging.listing import ResultPaths
 from phasewise.merging.manifest import Manifest, UnitSource, read_manifest
 from phasewise.merging.planning import MergePlan, plan_merge
 from phasewise.merging.sources import open_source
@@ -9,7 +9,7 @@ from phasewise.merging.sources import open_source
 __all__ = [
     "Manifest",
     "MergePlan",
-    "Places",
+    "ResultPaths",
     "UnitSource",
     "carry_out",
     "open_source",

@@ -40,7 +40,7 @@ class Listing:
     problems: tuple[str, ...]
 
 
-class Places:
+class ResultPaths:
     """Where a study's results lie in a clone.
 
     Raises:
@@ -86,7 +86,7 @@ def _is_left_out(name: str) -> bool:
     return name.startswith(".") or name in _LEFT_OUT or name.endswith(".lock") or ".old-" in name
 
 
-def list_folder(root: Path, places: Places) -> Iterator[Entry]:
+def list_folder(root: Path, places: ResultPaths) -> Iterator[Entry]:
     """Yields what lies at the places of results below a folder; no link is followed."""
     pending = [""]
     while pending:
@@ -111,7 +111,9 @@ def _describe(found: "os.DirEntry[str]", path: str) -> Entry:
     return Entry(path, "device")
 
 
-def examine(entries: Iterable[Entry], places: Places, *, most_bytes: float = math.inf) -> Listing:
+def examine(
+    entries: Iterable[Entry], places: ResultPaths, *, most_bytes: float = math.inf
+) -> Listing:
     """Returns the results among a source's entries; stops at the first sign of a bomb.
 
     Args:
@@ -159,7 +161,7 @@ def _find_fault(entry: Entry, known: dict[str, Entry]) -> str:
     return ""
 
 
-def _find_prefix(known: Iterable[str], places: Places) -> str:
+def _find_prefix(known: Iterable[str], places: ResultPaths) -> str:
     """Returns the top folder that an archive of a whole clone has, with its /; else nothing."""
     tops = {path.split("/", 1)[0] for path in known if path != "."}
     if any(places.leads_to(top) for top in tops) or len(tops) != 1:

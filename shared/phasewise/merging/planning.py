@@ -8,7 +8,7 @@ from typing import Literal
 from phasewise.errors import RecordError
 from phasewise.formatting import join_words
 from phasewise.merging.checks import check_task, check_unit
-from phasewise.merging.listing import Places, examine, list_folder
+from phasewise.merging.listing import ResultPaths, examine, list_folder
 from phasewise.merging.sources import Source
 from phasewise.merging.units import UnitCopy, at, collect_units, relate
 from phasewise.provenance import RESULT_LIBRARIES
@@ -77,7 +77,7 @@ def plan_merge(study: Study, sources: Sequence[Source]) -> MergePlan:
 
 
 def _list_here(study: Study) -> list[UnitCopy]:
-    places = Places(study)
+    places = ResultPaths(study)
     listing = examine(list_folder(Path(), places), places)
     if listing.problems:
         raise RecordError("\n".join(f"{HERE}: {problem}" for problem in listing.problems))

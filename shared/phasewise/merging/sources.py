@@ -11,7 +11,7 @@ from pathlib import Path
 from phasewise.errors import ConfigError, RecordError
 from phasewise.hub import cache_folder
 from phasewise.merging.archives import list_archive, unpack
-from phasewise.merging.listing import Entry, Listing, Places, examine, list_folder, show
+from phasewise.merging.listing import Entry, Listing, ResultPaths, examine, list_folder, show
 from phasewise.merging.remote import REMOTE, fetch, list_remote
 
 #: What stands before the host in an address, where people put passwords and tokens.
@@ -28,7 +28,7 @@ class Source:
 
 
 @contextmanager
-def open_source(place: str, places: Places, *, most_bytes: int) -> Iterator[Source]:
+def open_source(place: str, places: ResultPaths, *, most_bytes: int) -> Iterator[Source]:
     """Gives a source's results as a folder; of an archive or another machine, as a copy.
 
     The copy is in the cache, outside of the study; it goes when all is done, and stays for the next
@@ -71,7 +71,7 @@ def open_source(place: str, places: Places, *, most_bytes: int) -> Iterator[Sour
         shutil.rmtree(copy, ignore_errors=True)
 
 
-def _require(place: str, entries: Iterable[Entry], places: Places, most_bytes: int) -> Listing:
+def _require(place: str, entries: Iterable[Entry], places: ResultPaths, most_bytes: int) -> Listing:
     listing = examine(entries, places, most_bytes=most_bytes)
     if listing.problems:
         raise RecordError("\n".join(f"{place}: {problem}" for problem in listing.problems))

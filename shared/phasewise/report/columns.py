@@ -35,7 +35,7 @@ class Column(Generic[Row]):
     words: bool = False  # it holds words, the others numbers
 
 
-class Line(NamedTuple):
+class TextLine(NamedTuple):
     """One line of a table's text."""
 
     muted: bool  # background to what follows
@@ -60,22 +60,24 @@ class Table(Generic[Row]):
         return [column for column in self.columns if column.heading]
 
     @cached_property
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[TextLine]:
         """Every line of the text."""
-        lines: list[Line] = []
+        lines: list[TextLine] = []
         opened = set[str]()
         for row in self.rows:
             cells = [_fill(column, row) for column in self.shown]
             if (group := cells[0][0]) not in opened:
                 opened.add(group)
                 lines += [
-                    Line(True, [cells.get(column.heading, (MISSING, "")) for column in self.shown])
+                    TextLine(
+                        True, [cells.get(column.heading, (MISSING, "")) for column in self.shown]
+                    )
                     for cells in self.background.get(group, ())
                 ]
-            lines.append(Line(False, cells, self.anchor(row)))
+            lines.append(TextLine(False, cells, self.anchor(row)))
         return lines
 
-    def groups(self) -> list[tuple[str, list[Line]]]:
+    def groups(self) -> list[tuple[str, list[TextLine]]]:
         """Returns (first cell, its lines); one group if not grouped."""
         if not self.grouped:
             return [("", self.lines)]

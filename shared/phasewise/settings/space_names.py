@@ -48,7 +48,7 @@ WITHOUT_EFFECT = {
     "logging_steps",
     "save_steps",
 }
-#: Each draw would be scored on other examples, so that their scores could not be compared (F3).
+#: Each draw would be scored on other examples, so that their scores could not be compared.
 CHANGES_SCORED_SET = {"validation_split_percentage"}
 
 

@@ -82,7 +82,7 @@ class SearchSettings(Section):
     refine_from: str | None = Field(
         None,
         description="Study file, relative to this one, whose ended search of the same unit narrows "
-        "the ranges; its winner is trial 0. Coarse, refined and final are a study each.",
+        "the ranges; its optimum is trial 0. Coarse, refined and final are one study each.",
     )
     objective: str | None = Field(
         None,
@@ -115,7 +115,9 @@ class SearchSettings(Section):
         kind, names = parse_objective(self.objective)
         weights = self.objective_weights
         if weights is not None and (kind != "multi" or len(weights) != len(names)):
-            raise ValueError(f"objective_weights: {len(weights)} given; one a name of multi:…")
+            raise ValueError(
+                f"objective_weights: {len(weights)} given; expected one per name of multi:…"
+            )
         if weights is not None and min(weights) <= 0:
             raise ValueError("objective_weights must be above 0")
         if kind == "pareto" and not sampler_kind(self.sampler).searches_fronts:

@@ -41,7 +41,7 @@ class Instruction:
         return {}
 
     def parse(self, task: TaskSettings, split: str, table: RowTable) -> list[Example]:
-        """Returns the rows as (system, prompt, response); an empty response is a lesson too."""
+        """Returns the rows as (system, prompt, response); an empty response is a turn too."""
         assert task.prompt is not None
         examples = []
         for index in range(len(table.rows)):
@@ -74,7 +74,7 @@ class Instruction:
             ConfigError: ``max_length`` is more than the model can read, or no end token.
             DataError: A prompt is too long, and the task refuses such.
         """
-        return [_build_feature(lesson) for lesson in _encode(examples, tokenizer, task)]
+        return [_build_feature(turn) for turn in _encode(examples, tokenizer, task)]
 
     def tokenize_eval(
         self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
@@ -85,19 +85,19 @@ class Instruction:
 
     def count_cut(self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings) -> int:
         """Returns how many examples lose tokens of prompt or response to ``max_length``."""
-        lessons = _encode(examples, tokenizer, task)
-        return sum(lesson.prompt_cut or lesson.answer_cut for lesson in lessons)
+        fitted = _encode(examples, tokenizer, task)
+        return sum(turn.prompt_cut or turn.answer_cut for turn in fitted)
 
     def describe_cuts(
         self, examples: Sequence[Example], tokenizer: Any, task: TaskSettings
     ) -> tuple[str, ...]:
         """Returns how many prompts and responses ``max_length`` cuts, and how many are empty."""
-        lessons = _encode(examples, tokenizer, task)
-        pairs = list(zip(examples, lessons, strict=True))
+        fitted = _encode(examples, tokenizer, task)
+        pairs = list(zip(examples, fitted, strict=True))
         limit = f"cut to fit max_length {task.max_length}"
         found = {
-            f"prompts: start {limit}": [e.line for e, lesson in pairs if lesson.prompt_cut],
-            f"responses: end {limit}": [e.line for e, lesson in pairs if lesson.answer_cut],
+            f"prompts: start {limit}": [e.line for e, turn in pairs if turn.prompt_cut],
+            f"responses: end {limit}": [e.line for e, turn in pairs if turn.answer_cut],
             "responses: empty": [e.line for e in examples if not e.texts[2].strip()],
         }
         return tuple(
@@ -123,7 +123,7 @@ class Instruction:
         """Returns eval_loss and perplexity per response token; with texts their metrics too."""
         assert isinstance(outputs, ResponseOutputs), "instruction needs losses, not logits"
         examples = eval_set.examples
-        assert len(outputs.losses) == len(examples), "one loss an example"
+        assert len(outputs.losses) == len(examples), "one loss per example"
         if not np.isfinite(outputs.losses).all():
             raise InfeasibleRunError(f"task '{task.name}': the model's loss is not finite")
         loss = float(outputs.losses.sum() / outputs.tokens.sum())
@@ -136,7 +136,7 @@ class Instruction:
         return Scored(metrics, _describe_predictions(task, examples, outputs, values))
 
 
-class _Lesson(NamedTuple):
+class _FittedTurn(NamedTuple):
     prompt: list[int]
     answer: list[int]
     prompt_cut: bool
@@ -154,35 +154,35 @@ def writes_for_search(task: TaskSettings) -> bool:
     return task.metric in GENERATED_METRICS or task.generation.on_search_set
 
 
-def _encode(examples: Sequence[Example], tokenizer: Any, task: TaskSettings) -> list[_Lesson]:
-    _check_room(tokenizer, task)
+def _encode(examples: Sequence[Example], tokenizer: Any, task: TaskSettings) -> list[_FittedTurn]:
+    _check_tokenizer(tokenizer, task)
     assert task.prompt is not None
     conversations = [(RenderedPrompt(*example.texts[:2]), example.texts[2]) for example in examples]
     try:
         turns = tokenize_turns(task.prompt, conversations, tokenizer)
     except ConfigError as error:
         raise ConfigError(f"task '{task.name}': {error}") from error
-    lessons = [_fit(turn, tokenizer, task) for turn in turns]
+    fitted = [_fit(turn, tokenizer, task) for turn in turns]
     if task.prompt.too_long == "refuse":
-        _refuse_long(examples, lessons, task)
-    return lessons
+        _refuse_long(examples, fitted, task)
+    return fitted
 
 
-def _fit(turn: TurnTokens, tokenizer: Any, task: TaskSettings) -> _Lesson:
+def _fit(turn: TurnTokens, tokenizer: Any, task: TaskSettings) -> _FittedTurn:
     end, answer = tokenizer.eos_token_id, turn.response
     if not answer or answer[-1] != end:
         answer = [*answer, end]
     kept = min(len(answer), max(1, task.max_length // _RESPONSE_SHARE))
     shortened = turn.prompt[-(task.max_length - kept - len(turn.start)) :]
-    room = task.max_length - len(turn.start) - len(shortened)
-    cut = len(shortened) < len(turn.prompt), room < len(answer)
-    return _Lesson([*turn.start, *shortened], answer[:room], *cut)
+    left = task.max_length - len(turn.start) - len(shortened)
+    cut = len(shortened) < len(turn.prompt), left < len(answer)
+    return _FittedTurn([*turn.start, *shortened], answer[:left], *cut)
 
 
 def _refuse_long(
-    examples: Sequence[Example], lessons: Sequence[_Lesson], task: TaskSettings
+    examples: Sequence[Example], fitted: Sequence[_FittedTurn], task: TaskSettings
 ) -> None:
-    long = [e.id for e, lesson in zip(examples, lessons, strict=True) if lesson.prompt_cut]
+    long = [e.id for e, turn in zip(examples, fitted, strict=True) if turn.prompt_cut]
     if long:
         named = ", ".join(long[:_NAMED_LINES])
         raise DataError(
@@ -193,14 +193,14 @@ def _refuse_long(
         )
 
 
-def _build_feature(lesson: _Lesson) -> Feature:
-    tokens = np.asarray([*lesson.prompt, *lesson.answer], dtype=np.int64)
+def _build_feature(turn: _FittedTurn) -> Feature:
+    tokens = np.asarray([*turn.prompt, *turn.answer], dtype=np.int64)
     labels = tokens.copy()
-    labels[: len(lesson.prompt)] = IGNORED
+    labels[: len(turn.prompt)] = IGNORED
     return {"input_ids": tokens, "attention_mask": np.ones_like(tokens), "labels": labels}
 
 
-def _check_room(tokenizer: Any, task: TaskSettings) -> None:
+def _check_tokenizer(tokenizer: Any, task: TaskSettings) -> None:
     if tokenizer.eos_token_id is None:
         raise ConfigError(
             f"task '{task.name}': {type(tokenizer).__name__} has no end token, so no response "

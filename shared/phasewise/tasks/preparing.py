@@ -130,7 +130,7 @@ def _columns(task: TaskSettings) -> tuple[str, ...]:
 
 
 def _drop_duplicates(table: RowTable, columns: Sequence[str]) -> list[int]:
-    """Returns the indices of the first row of each text; a column a row lacks counts as empty."""
+    """Returns the indices of the first row of each text; a missing column counts as empty."""
     if not any(column in row for row in table.rows for column in columns):
         raise DataError(f"{table.origin}: none of the columns {', '.join(columns)}")
     seen: set[tuple[str, ...]] = set()

@@ -39,7 +39,7 @@ def assign_runs(waiting: Sequence[Work], loads: Sequence[WorkerLoad]) -> list[li
     """Assigns the longest run first, each to the worker that it leaves with the least to do.
 
     A worker's runs advance together, one batch per pass. So it makes as many passes as its
-    longest run has batches, or more if not all of its runs have room at once, and a pass costs
+    longest run has batches, or more if its runs are more than its slots, and a pass costs
     something beside its rows: ``_PASS_ROWS * passes + rows``.
 
     Args:

@@ -9,13 +9,13 @@ from phasewise.records import RunRecord
 from phasewise.settings import MachineSettings
 from phasewise.training.failures import describe_failure
 from phasewise.training.interface import UNPACKED_KEY, Feed, Reporter, RunJob
-from phasewise.training.packed.engine import PackedEngine, RunLeft
+from phasewise.training.packed.engine import PackedEngine, UnpackedRun
 from phasewise.training.packed.queue import JobQueue
 from phasewise.training.trainer_engine import TrainerEngine
 from phasewise.training.warm import prepare_machine
 
 
-class UnpackedRunWarning(UserWarning):
+class TrainedAloneWarning(UserWarning):
     """A run trains alone, through the ``trainer`` engine; the message says why."""
 
 
@@ -63,22 +63,22 @@ class AutoEngine:
                 "use auto or trainer"
             )
             return describe_failure(job, error, datetime.now(UTC))
-        return self._train_alone(RunLeft(job, obstacle), report)
+        return self._train_alone(UnpackedRun(job, obstacle), report)
 
     def _train_pack(self, first: RunJob, queue: JobQueue, report: Reporter) -> Iterator[RunRecord]:
         self._packs = True
-        left: list[RunLeft] = []  # they train once the pack is done
+        left: list[UnpackedRun] = []  # they train once the pack is done
         for ended in self._packed.train_pack(first, queue, report):
-            if isinstance(ended, RunLeft):
+            if isinstance(ended, UnpackedRun):
                 left.append(ended)
             else:
                 yield ended
         for run in left:
             yield self._train_alone(run, report)
 
-    def _train_alone(self, left: RunLeft, report: Reporter) -> RunRecord:
+    def _train_alone(self, left: UnpackedRun, report: Reporter) -> RunRecord:
         message = f"{left.job.config.label}: trains alone ({left.obstacle})"
-        warnings.warn(message, UnpackedRunWarning, stacklevel=4)
+        warnings.warn(message, TrainedAloneWarning, stacklevel=4)
         record = self._trainer.train_run(left.job, report, left.reported_until)
         environment = {**record.environment, UNPACKED_KEY: left.obstacle}
         return record.model_copy(update={"environment": environment})

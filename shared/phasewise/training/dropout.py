@@ -32,7 +32,7 @@ class DropoutMask(NamedTuple):
     def make(
         cls, shape: torch.Size | tuple[int, ...], probability: float, device: torch.device
     ) -> Self:
-        """Returns room for what a dropout is to keep of a tensor; nothing is drawn.
+        """Returns memory for what a dropout is to keep of a tensor; nothing is drawn.
 
         Args:
             shape: The tensor's.
@@ -97,7 +97,7 @@ class Stream:
         return draws
 
     def fill(self, bits: torch.Tensor, probability: float) -> None:
-        """Draws a part of what ``DropoutMask.make`` has made room for, contiguous on a CPU."""
+        """Draws a part of what ``DropoutMask.make`` has allocated, contiguous on a CPU."""
         if self._generator is not None:
             bits.bernoulli_(1 - probability, generator=self._generator)
             return

@@ -49,8 +49,9 @@ class ControllerGoneError(Exception):
 
 #: Called by the engine for each Progress; of the last of a run the answer does not matter.
 Reporter = Callable[[Progress], Decision]
-#: Where an engine takes its runs from, whenever it has room. A list will do. An endless source
-#: gives None while there is no further run but some are under way, and ends when none will come.
+#: Where an engine takes its runs from, whenever it has a free slot. A list will do. An endless
+#: source gives None while there is no further run but some are under way, and ends when none will
+#: come.
 Feed = Iterable[RunJob | None]
 
 

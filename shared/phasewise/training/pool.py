@@ -54,14 +54,14 @@ class _Worker:
     is_reserved: bool = False  # for a run that is to be alone
 
     def accepts(self, alone: bool) -> bool:
-        """Whether it has room for one more run."""
+        """Whether it has a free slot."""
         if alone or self.is_reserved:
             return not self.jobs
         return len(self.jobs) < self.slots
 
 
 class WorkerPool:
-    """Long-lived worker processes that train runs, each as many at once as it has room for.
+    """Long-lived worker processes that train runs, each as many at once as it has slots.
 
     An evaluation among the events must be answered by ``answer``, unless it is its run's last: its
     worker waits. Make the pool in the main thread: workers get SIGTERM when the thread that
@@ -90,11 +90,11 @@ class WorkerPool:
 
     @property
     def size(self) -> int:
-        """Runs that can be under way at once; changes as workers measure their room."""
+        """Runs that can be under way at once; changes as workers measure their slots."""
         return sum(w.slots for w in self._workers) + self._most_workers - len(self._workers)
 
     def submit(self, job: RunJob, *, alone: bool = False) -> None:
-        """Gives the job to a worker with room, starts one, or queues it if all are full.
+        """Gives the job to a worker with a free slot, starts one, or queues it if all are full.
 
         Args:
             job: The run; its name is that of no other under way.
@@ -108,7 +108,7 @@ class WorkerPool:
         self._dispatch()
 
     def offer(self, jobs: Sequence[RunJob]) -> RunJob | None:
-        """Starts one of some runs, if a worker has room for one that ``assign_runs`` gives it.
+        """Starts one of some runs, if a worker has a slot for one that ``assign_runs`` gives it.
 
         Args:
             jobs: Runs that are not under way; none that waits must come before them.
@@ -136,7 +136,7 @@ class WorkerPool:
     def wait(self, timeout: float | None = None) -> list[PoolEvent]:
         """Returns what happened since the last call.
 
-        The list is empty if there is nothing but more room, if time has run out, or if no job is
+        The list is empty if there are only more slots, if time has run out, or if no job is
         under way.
 
         Args:
@@ -244,7 +244,7 @@ class WorkerPool:
             worker.is_reserved = alone
             return True
         if not worker.jobs:  # it died while idle: no run was lost, so nobody needs to know
-            self._bury(worker)
+            self._remove(worker)
         return False
 
     def _start_worker(self, unit: UnitConfig) -> _Worker:
@@ -275,7 +275,7 @@ class WorkerPool:
         try:
             message = worker.connection.recv()
         except (EOFError, OSError):
-            death = self._bury(worker)
+            death = self._remove(worker)
             return [PoolEvent(job, death=death) for job in worker.jobs.values()]
         if isinstance(message, Slots):
             worker.slots = message.runs
@@ -284,7 +284,7 @@ class WorkerPool:
             return [PoolEvent(worker.jobs.pop(message.config.name), record=message)]
         return [PoolEvent(worker.jobs[message.run], progress=message)]
 
-    def _bury(self, worker: _Worker) -> str:
+    def _remove(self, worker: _Worker) -> str:
         """Forgets a dead worker; returns how it died."""
         worker.connection.close()
         self._workers.remove(worker)

@@ -36,7 +36,7 @@ _YOUNG_OBJECTS = 50_000
 
 
 class WorkerChannel:
-    """The worker's end of the pipe: runs and answers come in, room, progress and records go out.
+    """The worker's end of the pipe: runs and answers come in, slots, progress and records go out.
 
     Iterating over it gives the runs to start, as ``interface.Feed`` says.
 

@@ -125,9 +125,9 @@ class WorkerServer:
             self._owner = None
             self._listener.close()
         elif ready in self._clients:
-            self._obey(self._clients[ready])
+            self._send_signal(self._clients[ready])
         elif ready in self._children:
-            self._bury(self._children.pop(ready))
+            self._remove(self._children.pop(ready))
 
     def _answer(self, client: socket.socket) -> None:
         client.settimeout(_PATIENCE)
@@ -194,7 +194,7 @@ class WorkerServer:
         sys.argv[1:] = [str(pipe), request.machine]
         worker.main()
 
-    def _obey(self, child: _Child) -> None:
+    def _send_signal(self, child: _Child) -> None:
         """Sends the worker the signal that its controller asks for; SIGTERM if that is gone."""
         try:
             asked = child.client.recv(1)
@@ -207,7 +207,7 @@ class WorkerServer:
             del self._clients[child.client]
             child.process.terminate()
 
-    def _bury(self, child: _Child) -> None:
+    def _remove(self, child: _Child) -> None:
         child.process.join()
         _tell(child.client, child.process.exitcode)
         self._clients.pop(child.client, None)

@@ -90,7 +90,7 @@ def _good_configuration(state: SearchState) -> Criterion:
     gain = state.sign * (score - state.baseline)
     detail = (
         f"{better} of {len(values)} finished trials beat the default's {state.baseline:.3f}; "
-        f"the winner's {kind} score by {gain:+.3f}; {_describe(state.noise)}"
+        f"the optimum's {kind} score by {gain:+.3f}; {_describe(state.noise)}"
     )
     return Criterion(name="at least one good configuration", met=gain > 0, detail=detail)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: How long a signal may wait for an event to end the wait of the pool.
 _POLL_SECONDS = 0.5
-#: Known jobs that are asked for at most before there is room: enough to deal them well, and few
+#: Known jobs that are asked for at most before a slot is free: enough to assign them well, and few
 #: enough that drawing them delays no start.
 _MOST_AHEAD = 16
 
@@ -139,10 +139,10 @@ class Dispatcher:
         """Runs jobs until the source has none and all have ended.
 
         Args:
-            source: Asked whenever a worker has room for one more run.
+            source: Asked whenever a worker has a free slot.
             started: Called as a job starts for the first time.
             is_known: Whether the next job follows from no result. Then it is asked for before
-                there is room, so that of several the longest starts first, and on the worker
+                a slot is free, so that of several the longest starts first, and on the worker
                 with the least to do.
             ended: Called with each record, which lies in the job's folder already.
             evaluated: Called with each evaluation; decides whether the run goes on.
@@ -189,10 +189,10 @@ class Dispatcher:
         waiting: list[RunJob],
         under_way: Collection[str],
     ) -> None:
-        """Asks for the jobs that there is room for, and for some that are known before."""
+        """Asks for the jobs that fill the free slots, and for some that are known before."""
         while True:
-            room = 1 if self._pool is None else self._pool.size - len(under_way)
-            if len(waiting) >= room and not (len(waiting) < _MOST_AHEAD and is_known()):
+            free = 1 if self._pool is None else self._pool.size - len(under_way)
+            if len(waiting) >= free and not (len(waiting) < _MOST_AHEAD and is_known()):
                 return
             job = source()
             if job is None:

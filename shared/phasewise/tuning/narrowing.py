@@ -13,7 +13,7 @@ class Refinement(NamedTuple):
     """What a refined search takes over."""
 
     parameters: dict[str, Parameter]  # the narrowed space
-    best: Hyperparameters  # the earlier search's winner
+    best: Hyperparameters  # the earlier search's optimum
     origin: RefinedFrom  # for the record
 
 

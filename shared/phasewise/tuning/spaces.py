@@ -47,7 +47,7 @@ class Space:
         default: What a parameter holds that is not drawn.
         constraints: Comparisons that every draw must meet.
         fits: Whether a configuration may be trained at all, such as by its memory.
-        first: The winner of an earlier search, tried first; None: the default is.
+        first: The optimum of an earlier search, tried first; None: the default is.
     """
 
     parameters: Mapping[str, Parameter]
@@ -204,7 +204,7 @@ def _whole_steps(parameter: RangeParameter) -> int:
 
 
 def place_first(space: Space) -> DefaultPoint:
-    """Returns the published default, or an earlier search's winner, as a point of the space.
+    """Returns the published default, or an earlier search's optimum, as a point of the space.
 
     A number outside its range stays as published (Optuna takes it and its samplers cope with it);
     what the space cannot hold at all becomes the nearest value it can, with a note.

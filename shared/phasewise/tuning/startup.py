@@ -36,7 +36,7 @@ class Draw(NamedTuple):
 def plan_startup(search: SearchSettings, space: Space, *, seed: int) -> list[Draw]:
     """Returns the fixed draws of a search, in trial order; none for purely adaptive samplers.
 
-    A search that refines another starts with that one's winner, whatever the sampler.
+    A search that refines another starts with that one's optimum, whatever the sampler.
 
     Raising ``trials`` only ever appends draws, except that a grid too large for the budget is
     sampled anew. Draws that the space does not allow are left out, the published default too.
@@ -55,7 +55,7 @@ def plan_startup(search: SearchSettings, space: Space, *, seed: int) -> list[Dra
 
 
 def _first_draws(space: Space, sampler: SamplerKind) -> list[Draw]:
-    """Returns an earlier search's winner, else the default where the sampler starts with it."""
+    """Returns an earlier search's optimum, else the default where the sampler starts with it."""
     if space.first is None and not sampler.starts_with_default:
         return []
     values = place_first(space).values

@@ -48,7 +48,7 @@ def topics(workplace: Path, tiny_bert: Path) -> Study:
 
 @pytest.fixture(scope="module")
 def trained(topics: Study, workplace: Path) -> Callable[[str], Path]:
-    """Trains a final model of a method once a module."""
+    """Trains a final model of a method once per module."""
     folders: dict[str, Path] = {}
 
     def train(method: str) -> Path:

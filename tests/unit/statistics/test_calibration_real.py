@@ -30,7 +30,7 @@ def _draw(runs: int) -> np.ndarray:
 
 
 def test_equal_runs_are_seldom_told_apart() -> None:
-    row = calibration.deal_runs(_draw(40), 5, 400)
+    row = calibration.split_runs(_draw(40), 5, 400)
     assert row.false_beats < 0.1
     assert row.covered > 0.9
     assert row.error == pytest.approx((row.false_beats * (1 - row.false_beats) / 400) ** 0.5)
@@ -38,7 +38,7 @@ def test_equal_runs_are_seldom_told_apart() -> None:
 
 def test_too_few_runs_are_refused() -> None:
     with pytest.raises(RecordError, match="expected at least 20, got 12"):
-        calibration.deal_runs(_draw(12), 10, 10)
+        calibration.split_runs(_draw(12), 10, 10)
 
 
 def test_reads_the_records_of_a_study(
@@ -46,7 +46,7 @@ def test_reads_the_records_of_a_study(
 ) -> None:
     study = write_study(methods={"lora": {}}, validation={"seeds": 12})
     UnitWriter(study, "rotten_tomatoes", "lora").phase2_examples(_draw(12))
-    calibration.main(["--study", str(study.path), "--seeds", "5", "--deals", "50"])
+    calibration.main(["--study", str(study.path), "--seeds", "5", "--splits", "50"])
     assert "| rotten_tomatoes/lora | 12 | " in capsys.readouterr().out
 
 

@@ -80,6 +80,6 @@ def test_bootstrap_of_equal_or_too_few_scores() -> None:
 
 
 def test_pooled_sd_weighs_by_degrees_of_freedom() -> None:
-    groups = [[1.0, 3.0], [10.0, 10.0, 13.0], [5.0]]  # squares 2 + 6, freedom 1 + 2
+    groups = [[1.0, 3.0], [10.0, 10.0, 13.0], [5.0]]  # squares 2 + 6, degrees of freedom 1 + 2
     assert pooled_sd(groups) == pytest.approx(math.sqrt(8 / 3))
     assert pooled_sd([[1.0], []]) is None

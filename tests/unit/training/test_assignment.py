@@ -1,4 +1,4 @@
-"""Runs dealt to workers: which makespan follows is counted pass by pass."""
+"""Runs assigned to workers: which makespan follows is counted pass by pass."""
 
 import random
 
@@ -61,10 +61,10 @@ def _makespan(shares: list[list[Work]], slots: int) -> float:
 
 @pytest.mark.parametrize("slots", [2, 4])
 def test_workers_end_sooner_than_with_runs_dealt_in_turn(slots: int) -> None:
-    draws, dealt, in_turn = random.Random(0), 0.0, 0.0
+    draws, assigned, in_turn = random.Random(0), 0.0, 0.0
     for _ in range(20):
         works = _of_batch(*(draws.choice((1, 2, 4)) for _ in range(12)))
         shares = assign_runs(works, [WorkerLoad((), slots, True)] * 2)
-        dealt += _makespan([[works[index] for index in share] for share in shares], slots)
+        assigned += _makespan([[works[index] for index in share] for share in shares], slots)
         in_turn += _makespan([works[::2], works[1::2]], slots)
-    assert dealt < 0.97 * in_turn
+    assert assigned < 0.97 * in_turn

@@ -82,7 +82,7 @@ def test_a_finished_run_tells_all_and_opens_the_report_set_once(
     job = job_of(opens_report_set=True, training={"evaluations_per_epoch": 2})
     record, seen = _train(engine, job)
     assert (record.status, record.message) == ("finished", "")
-    assert [e.step for e in record.evaluations] == [2, 3, 5, 6]  # 20 rows by 8: 3 steps an epoch
+    assert [e.step for e in record.evaluations] == [2, 3, 5, 6]  # 20 rows by 8: 3 steps per epoch
     assert record.evaluations[-1].epoch == 2
     assert [bool(e.train_metrics) for e in record.evaluations] == [False, False, False, True]
     assert record.search_metrics == record.evaluations[-1].metrics

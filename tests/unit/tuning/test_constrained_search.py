@@ -173,7 +173,7 @@ def test_front_holds_what_nothing_beats_and_the_optimum_is_its_first(search_cost
 
 def test_trials_above_the_memory_limit_are_avoided_and_cannot_win(search_costs: Any) -> None:
     optimum, _ = search_costs(trials=12, memory_constraint_gb=2.0, pruner="none")
-    # 1 GB and 0.1 GB a row: a batch of 16 (the default's and the space's largest) is too much.
+    # 1 GB and 0.1 GB per row: a batch of 16 (the default's and the space's largest) is too much.
     assert optimum.best_hyperparameters["batch_size"] in (4, 8)
 
 

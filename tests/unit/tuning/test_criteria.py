@@ -69,7 +69,7 @@ def test_good_configuration_is_better_than_the_default_when_confirmed() -> None:
     met = check([0.75, 0.65], {0: [0.72, 0.74]})[name]
     assert met.met
     assert met.detail.startswith(
-        "1 of 2 finished trials beat the default's 0.700; the winner's confirmed score by +0.030"
+        "1 of 2 finished trials beat the default's 0.700; the optimum's confirmed score by +0.030"
     )
     assert not check([0.75, 0.65], {0: [0.68, 0.70]})[name].met  # luck in the search
     assert check([0.75, 0.65], {0: []}, final=False)[name].met

@@ -1,4 +1,4 @@
-"""Jobs handed out: longest first, as many as there is room for, each fallback explained once."""
+"""Jobs handed out: longest first, as many as there are slots, each fallback explained once."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_room_that_a_worker_tells_of_is_filled_at_once(jobs: list[RunJob]) -> No
     class GrowingPool(FakePool):
         def wait(self, timeout: float | None = None) -> list[PoolEvent]:
             if self.size == 1:
-                self.size = 3  # nothing but more room
+                self.size = 3  # only more slots
                 return []
             counts.append(len(self._running))
             return super().wait(timeout)

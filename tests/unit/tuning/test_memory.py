@@ -14,7 +14,7 @@ from phasewise.tuning.memory import MemoryModel, read_token_bytes
 from phasewise.tuning.units import Unit
 
 LENGTH = 100
-#: A world: 2 GB fixed, 16 bytes a trained weight, 1 MB a token.
+#: A world: 2 GB fixed, 16 bytes per trained weight, 1 MB per token.
 FIXED_GB, TOKEN_GB = 2.0, 1e-3
 
 

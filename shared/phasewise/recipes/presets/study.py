@@ -21,7 +21,7 @@ from phasewise.settings import ModelSettings, load_study
 from phasewise.settings.target_modules import join_roles, roles_of
 from phasewise.statistics import DESIGN_RUNS, balanced_design, smallest_design
 
-#: The method of the document.
+#: The method that presets search.
 METHOD = "dora"
 #: The modules that a preset without a focus adapts.
 DEFAULT_MODULES = "core"

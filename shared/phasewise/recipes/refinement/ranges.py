@@ -2,8 +2,8 @@
 
 ``search.refine_from: coarse.yaml`` names a study whose search of the same unit has ended. The
 ranges shrink to where its best quarter lies, with a margin; where its optimum lay at an edge they
-reach beyond it instead. Its winner is the first trial. Each stage is a study of its own, so a chain
-of any length (coarse, refined, final) is repeatable from its files.
+reach beyond it instead. The optimum is the first trial. Each stage is a study of its own, so a
+chain of any length (coarse, refined, final) is repeatable from its files.
 """
 
 import math
@@ -49,7 +49,7 @@ def refine(study: Study, task: str, method: str) -> Refinement | None:
     source = _load_source(study, name)
     optimum = _read_source_optimum(study, source, task, method)
     ranked = _rank_trials(source, task, method)
-    winner = next(record for record in ranked if record.config.index == optimum.best_trial)
+    best = next(record for record in ranked if record.config.index == optimum.best_trial)
     records = ranked[: max(FEWEST, round(BEST_SHARE * len(ranked)))]
     chosen = [record.config.hyperparameters for record in records]
     flags = {flag.parameter: flag for flag in optimum.range_flags}
@@ -64,7 +64,7 @@ def refine(study: Study, task: str, method: str) -> Refinement | None:
         trials=tuple(sorted(record.config.index for record in records)),
         ranges={k: _describe(v) for k, v in narrowed.items() if not isinstance(v, FixedParameter)},
     )
-    return Refinement(narrowed, winner.config.hyperparameters, origin)
+    return Refinement(narrowed, best.config.hyperparameters, origin)
 
 
 def unfinished_sources(study: Study, task: str, method: str) -> list[Study]:

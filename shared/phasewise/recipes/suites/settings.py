@@ -32,7 +32,7 @@ PRECISIONS: dict[str, dict[str, Any]] = {
     "fp16": {"dtype": "bfloat16"},
     "fp32": {"dtype": "float32"},
 }
-#: What the document calls things that studies call otherwise.
+#: transformers' and PEFT's names of hyperparameters, as suites may use them, to ours.
 _SPELLINGS = {
     "num_train_epochs": "epochs",
     "num_epochs": "epochs",

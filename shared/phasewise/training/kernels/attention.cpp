@@ -131,12 +131,12 @@ __attribute__((noinline)) void scatter(const float* from, long width, long rows,
 inline void clear(float* matrix, long floats) { std::memset(matrix, 0, floats * sizeof(float)); }
 
 // Draws of one query's line; every vector of them may be read whole.
-struct Line {
+struct QueryDraws {
     const int16_t* draws;
     int32_t limit;
     int16_t* copy;
 
-    Line(const Attention& all, long row, long head, const Row& own, long query, int16_t* scratch)
+    QueryDraws(const Attention& all, long row, long head, const Row& own, long query, int16_t* scratch)
         : draws(nullptr), limit(all.limit), copy(scratch) {
         if (!all.draws) return;
         const long total = all.heads * own.queries * own.keys;
@@ -220,7 +220,7 @@ void weigh_values(const Attention& all, const Space& space, long row, long head,
         const float sum = exponentiate(scores, block.seen_by(all, i), block.columns);
         space.sums[i] = all.factor / sum;
         if (!all.draws) continue;
-        const Line line(all, row, head, own, block.first + i, scratch);
+        const QueryDraws line(all, row, head, own, block.first + i, scratch);
         for (long k = 0; k < block.columns; k += WIDTH)
             store(scores + k, line.keep(load(scores + k), k));
     }
@@ -278,7 +278,7 @@ void attend(const Attention& all, const Heads& query, const Heads& key, const He
 
 // Makes of a line of exponentials and of the weights' gradients the weights, as dropout left them,
 // and the scores' gradients.
-inline void differentiate_line(const Line& line, float factor, float sum, float* scores,
+inline void differentiate_line(const QueryDraws& line, float factor, float sum, float* scores,
                                float* flows, long columns) {
     const float kept = factor / sum;
     Floats flow = {};
@@ -300,7 +300,7 @@ void differentiate_queries(const Attention& all, const Space& space, long row, l
     for (long i = 0; i < block.count; i++) {
         float *scores = space.scores + i * space.stride, *flows = space.flows + i * space.stride;
         const float sum = exponentiate(scores, block.seen_by(all, i), block.columns);
-        const Line line(all, row, head, own, block.first + i, scratch);
+        const QueryDraws line(all, row, head, own, block.first + i, scratch);
         differentiate_line(line, all.factor, sum, scores, flows, block.columns);
     }
     multiply_floats(Left<float>{space.scores, 1, space.stride}, block.seen, space.grads, space.width,

@@ -178,9 +178,9 @@ class FusedEncoderKernel:
         weights = [linear.weight.detach() for linear in linears]
         rights = [weight if backward else weight.t() for weight in weights]
         sizes = [ordered_size(right) for right in rights]
-        room = torch.empty(sum(sizes), dtype=weights[0].dtype)
-        self._held.append(room)
-        parts = torch.split(room, sizes)
+        memory = torch.empty(sum(sizes), dtype=weights[0].dtype)
+        self._held.append(memory)
+        parts = torch.split(memory, sizes)
         for right, part in zip(rights, parts, strict=True):
             order(right, part)
         return {linear: part.data_ptr() for linear, part in zip(linears, parts, strict=True)}

@@ -74,7 +74,7 @@ def can_read(weights: Sequence[torch.Tensor]) -> bool:
 
 
 def make_low(rows: int, rank: int) -> torch.Tensor:
-    """Returns room for the inputs' products with A, float32 (rows, rank rounded up to vectors)."""
+    """Returns memory for the inputs' products with A, float32 (rows, rank in whole vectors)."""
     return torch.empty(rows, -(-rank // _WIDTH) * _WIDTH)
 
 

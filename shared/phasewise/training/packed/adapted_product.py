@@ -176,7 +176,7 @@ def _find_lifts(out: torch.Tensor, pairs: Sequence[PairInputs], job: _Job) -> li
 
 def _multiply_dropped(pairs: Sequence[PairInputs], job: _Job) -> torch.Tensor | None:
     """Returns the frozen product of the rows that DoRA's dropouts leave; None if there are none."""
-    dropped = _make_room(pairs[0].rows, job)
+    dropped = _allocate(pairs[0].rows, job)
     if dropped is None:
         return None
     ends = list[int]()
@@ -187,8 +187,8 @@ def _multiply_dropped(pairs: Sequence[PairInputs], job: _Job) -> torch.Tensor | 
     return job.frozen.multiply_parts(dropped, ends)
 
 
-def _make_room(like: torch.Tensor, job: _Job) -> torch.Tensor | None:
-    """Returns room for what DoRA's dropped rows need again, as wide as ``like``."""
+def _allocate(like: torch.Tensor, job: _Job) -> torch.Tensor | None:
+    """Returns memory for what DoRA's dropped rows need again, as wide as ``like``."""
     rows = sum(on_rows.end - on_rows.start for on_rows in job.pairs if on_rows.drops_dora)
     return like.new_empty(rows, like.shape[1]) if rows else None
 
@@ -243,8 +243,8 @@ def _scale_gradients(
         for on_rows, scale in zip(job.pairs, job.scales, strict=True)
     )
     grad = grad.contiguous() if job.is_dora else grad
-    found = _ScaledGradients(grad.clone() if scales_frozen else grad, [], _make_room(grad, job), [])
-    both = _spread(job, _make_room(grad, job)), _spread(job, found.to_again)
+    found = _ScaledGradients(grad.clone() if scales_frozen else grad, [], _allocate(grad, job), [])
+    both = _spread(job, _allocate(grad, job)), _spread(job, found.to_again)
     for on_rows, lift, scale, own, again in zip(job.pairs, lifted, job.scales, *both, strict=True):
         part = found.frozen[on_rows.start : on_rows.end]
         to_lifted = part if own is None else own

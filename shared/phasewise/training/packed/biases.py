@@ -47,7 +47,7 @@ class OwnBiases:
             self._hooks.pop(name).remove()
 
 
-class _Own(NamedTuple):
+class _RowBias(NamedTuple):
     start: int
     end: int
     bias: torch.Tensor
@@ -59,7 +59,7 @@ def _correct(
     """Hook behind a module: replaces the bias that is in the output, (..., features)."""
     spans = current_layout().spans(output)
     own = [
-        _Own(start, end, member.biases[name])
+        _RowBias(start, end, member.biases[name])
         for member, start, end in spans
         if name in member.biases
     ]
@@ -76,7 +76,11 @@ class _ReplaceBias(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, rows: torch.Tensor, frozen: torch.Tensor, own: list[_Own], *biases: torch.Tensor
+        ctx: Any,
+        rows: torch.Tensor,
+        frozen: torch.Tensor,
+        own: list[_RowBias],
+        *biases: torch.Tensor,
     ) -> torch.Tensor:
         ctx.own = own
         out = rows.clone()

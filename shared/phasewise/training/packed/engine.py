@@ -36,7 +36,7 @@ from phasewise.training.training_run import TrainingRun, find_micro_batch_size
 from phasewise.training.warm import WarmParts
 
 
-class RunLeft(NamedTuple):
+class UnpackedRun(NamedTuple):
     """A run that has to train alone, from its start."""
 
     job: RunJob
@@ -78,7 +78,7 @@ class PackedEngine:
 
     def train_pack(
         self, first: RunJob, queue: JobQueue, report: Reporter
-    ) -> Iterator[RunRecord | RunLeft]:
+    ) -> Iterator[RunRecord | UnpackedRun]:
         """Keeps every slot busy until no run of this pack is left.
 
         Args:
@@ -127,13 +127,13 @@ class PackedEngine:
 
     def _start(
         self, job: RunJob, packed: PackedModel, report: Reporter
-    ) -> PackedRun | RunRecord | RunLeft:
+    ) -> PackedRun | RunRecord | UnpackedRun:
         """Returns a run that has its slot, or what becomes of it without one."""
         clock = perf_counter()
         try:
             run = self._join(job, packed, report)
         except CannotPackError as error:
-            return RunLeft(job, str(error))
+            return UnpackedRun(job, str(error))
         except Exception as error:
             return describe_failure(job, error, datetime.now(UTC))
         run.own_seconds = perf_counter() - clock
@@ -204,11 +204,11 @@ class PackedEngine:
             context=context,
         )
 
-    def _end(self, run: PackedRun) -> RunRecord | RunLeft:
+    def _end(self, run: PackedRun) -> RunRecord | UnpackedRun:
         """Returns what becomes of a run whose training is over, and frees what it held."""
         if run.leaves:
             self._drop(run)
-            return RunLeft(run.job, run.leaves, run.training.watch.reported_until)
+            return UnpackedRun(run.job, run.leaves, run.training.watch.reported_until)
         clock = perf_counter()
         if run.training.status == "finished":
             try:

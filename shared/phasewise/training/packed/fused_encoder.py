@@ -1,4 +1,4 @@
-"""BERT-like blocks by hand: one call for all of them, in place of transformers' own code.
+"""BERT-like blocks in one call for all of them, in place of transformers' own code.
 
 A step of small batches is mostly Python, autograd and memory management around small products; here
 all of that happens once per pass. The blocks' own code stays what everything else goes through, and

@@ -48,7 +48,7 @@ def build_padding_index(
 
 def unpad(padded: torch.Tensor, places: PaddingIndex) -> torch.Tensor:
     """Returns (tokens, ...) of (rows * width, ...)."""
-    taken: torch.Tensor = _TakeTokens.apply(padded, places)  # type: ignore[no-untyped-call]
+    taken: torch.Tensor = _Unpad.apply(padded, places)  # type: ignore[no-untyped-call]
     return taken
 
 
@@ -58,11 +58,11 @@ def pad(tokens: torch.Tensor, places: PaddingIndex) -> torch.Tensor:
     What is computed of padding must not be read: attention masks it, heads look at one token. Its
     gradient is taken for zero.
     """
-    taken: torch.Tensor = _TakePlaces.apply(tokens, places)  # type: ignore[no-untyped-call]
+    taken: torch.Tensor = _Pad.apply(tokens, places)  # type: ignore[no-untyped-call]
     return taken
 
 
-class _TakeTokens(torch.autograd.Function):
+class _Unpad(torch.autograd.Function):
     """Each token stands in one place, so the gradient is a selection too, not a sum.
 
     Filler's gradient is dropped.
@@ -82,7 +82,7 @@ class _TakeTokens(torch.autograd.Function):
         return padded, None
 
 
-class _TakePlaces(torch.autograd.Function):
+class _Pad(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tokens: torch.Tensor, places: PaddingIndex) -> torch.Tensor:
         ctx.places = places

@@ -18,7 +18,7 @@ from phasewise.training.prediction import Collate, drop_targets
 _TOKENS = {"cpu": 1024, "cuda": 32768}
 
 
-class Question(NamedTuple):
+class Request(NamedTuple):
     """A member, and the rows whose logits are wanted."""
 
     member: Member
@@ -26,25 +26,25 @@ class Question(NamedTuple):
 
 
 class _Row(NamedTuple):
-    question: int
+    request: int
     feature: int
 
 
 def predict_together(
     packed: PackedModel,
-    questions: Sequence[Question],
+    requests: Sequence[Request],
     collate: Collate,
     *,
     device: torch.device,
     context: Callable[[], AbstractContextManager[None]],
 ) -> list[NDArray[Any]]:
-    """Returns each question's logits, (features, classes), in the order of its features.
+    """Returns each request's logits, (features, classes), in the order of its features.
 
     Of a language model float64 (features, 2): each response's summed loss and number of tokens.
 
     Args:
         packed: Left in training mode.
-        questions: Any number, of one task; each with at least one feature.
+        requests: Any number, of one task; each with at least one feature.
         collate: From ``build_collator``.
         device: Where the model lies.
         context: Makes the autocast context.
@@ -53,14 +53,14 @@ def predict_together(
         RuntimeError: Memory does not suffice for a single row, or anything else.
     """
     budget = _TOKENS.get(device.type, _TOKENS["cpu"])
-    waiting, found = _sort_rows(questions), dict[_Row, NDArray[Any]]()
+    waiting, found = _sort_rows(requests), dict[_Row, NDArray[Any]]()
     packed.train(False)
     try:
         while waiting:
-            rows = _take_rows(waiting, questions, budget)
+            rows = _take_rows(waiting, requests, budget)
             try:
                 with torch.inference_mode(), context():
-                    logits = _predict_rows(packed, rows, questions, collate, device)
+                    logits = _predict_rows(packed, rows, requests, collate, device)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or len(rows) == 1:
                     raise
@@ -71,30 +71,30 @@ def predict_together(
     finally:
         packed.train(True)
     return [
-        np.stack([found[_Row(number, index)] for index in range(len(question.features))])
-        for number, question in enumerate(questions)
+        np.stack([found[_Row(number, index)] for index in range(len(request.features))])
+        for number, request in enumerate(requests)
     ]
 
 
-def _length(questions: Sequence[Question], row: _Row) -> int:
-    return len(questions[row.question].features[row.feature]["input_ids"])
+def _length(requests: Sequence[Request], row: _Row) -> int:
+    return len(requests[row.request].features[row.feature]["input_ids"])
 
 
-def _sort_rows(questions: Sequence[Question]) -> list[_Row]:
-    """Returns all rows, the longest of every question first."""
+def _sort_rows(requests: Sequence[Request]) -> list[_Row]:
+    """Returns all rows, the longest of every request first."""
     rows = [
         _Row(number, index)
-        for number, question in enumerate(questions)
-        for index in range(len(question.features))
+        for number, request in enumerate(requests)
+        for index in range(len(request.features))
     ]
-    return sorted(rows, key=lambda row: -_length(questions, row))
+    return sorted(rows, key=lambda row: -_length(requests, row))
 
 
-def _take_rows(waiting: Sequence[_Row], questions: Sequence[Question], budget: int) -> list[_Row]:
+def _take_rows(waiting: Sequence[_Row], requests: Sequence[Request], budget: int) -> list[_Row]:
     """Returns the first rows that make up at most ``budget`` tokens, or the first one."""
     count, tokens = 0, 0
     for row in waiting:
-        tokens += _length(questions, row)
+        tokens += _length(requests, row)
         if count and tokens > budget:
             break
         count += 1
@@ -104,15 +104,15 @@ def _take_rows(waiting: Sequence[_Row], questions: Sequence[Question], budget: i
 def _predict_rows(
     packed: PackedModel,
     rows: Sequence[_Row],
-    questions: Sequence[Question],
+    requests: Sequence[Request],
     collate: Collate,
     device: torch.device,
 ) -> NDArray[Any]:
     """Returns what ``predict_together`` does of some rows, in their order."""
-    order = sorted(range(len(rows)), key=lambda place: rows[place].question)
+    order = sorted(range(len(rows)), key=lambda place: rows[place].request)
     chosen = [rows[place] for place in order]
-    features = [questions[row.question].features[row.feature] for row in chosen]
-    members = list(_count_rows(chosen, questions))
+    features = [requests[row.request].features[row.feature] for row in chosen]
+    members = list(_count_rows(chosen, requests))
     if np.ndim(features[0]["labels"]) == 0:
         features = [drop_targets(feature) for feature in features]
     batch = {name: tensor.to(device) for name, tensor in collate(features).items()}
@@ -131,13 +131,11 @@ def _sum_rows(losses: torch.Tensor, counts: Sequence[int]) -> NDArray[np.float64
     return np.stack([np.array(sums), np.array(counts, dtype=np.float64)], axis=1)
 
 
-def _count_rows(
-    rows: Sequence[_Row], questions: Sequence[Question]
-) -> Iterator[tuple[Member, int]]:
-    for number, question in enumerate(questions):
-        count = sum(row.question == number for row in rows)
+def _count_rows(rows: Sequence[_Row], requests: Sequence[Request]) -> Iterator[tuple[Member, int]]:
+    for number, request in enumerate(requests):
+        count = sum(row.request == number for row in rows)
         if count:
-            yield question.member, count
+            yield request.member, count
 
 
 class PackScores:
@@ -175,8 +173,8 @@ class PackScores:
     ) -> None:
         """Computes what ``predict`` will be asked next: models of one pack with their features."""
         packed, _ = self._members[id(asked[0][0])]
-        questions = [Question(self._members[id(model)][1], features) for model, features in asked]
-        answers = predict_together(packed, questions, collate, device=self._device, context=context)
+        requests = [Request(self._members[id(model)][1], features) for model, features in asked]
+        answers = predict_together(packed, requests, collate, device=self._device, context=context)
         for (model, features), logits in zip(asked, answers, strict=True):
             self._ahead[id(model), id(features)] = (features, logits)
 

@@ -30,10 +30,10 @@ class MemoryUse:
 
 
 class SlotMeter:
-    """Doubles the room for runs as long as tokens per second rise and memory is left.
+    """Doubles the slots as long as tokens per second rise and memory is left.
 
     Args:
-        fixed: The room, if it is not to be measured.
+        fixed: The slots, if they are not to be measured.
         measure: Tells the memory of the runs under way, as each size has been measured.
 
     Attributes:
@@ -50,7 +50,7 @@ class SlotMeter:
         self._tokens, self._seconds = 0, 0.0
 
     def note(self, runs: int, tokens: int, seconds: float) -> None:
-        """Takes a step of all runs; only those that fill the room are measured.
+        """Takes a step of all runs; only those that fill all slots are measured.
 
         Args:
             runs: That took part.

@@ -1,4 +1,4 @@
-"""Coarse to refined: narrowed ranges, the winner first, both on record."""
+"""Coarse to refined: narrowed ranges, the optimum first, both on record."""
 
 import math
 from pathlib import Path

@@ -9,7 +9,7 @@ from torch import nn
 
 from phasewise.records import RunRecord
 from phasewise.settings import MachineSettings
-from phasewise.training.auto_engine import AutoEngine, UnpackedRunWarning
+from phasewise.training.auto_engine import AutoEngine, TrainedAloneWarning
 from phasewise.training.interface import Engine, RunJob
 from phasewise.training.packed.biases import OwnBiases
 from phasewise.training.packed.layout import CannotPackError
@@ -21,7 +21,7 @@ _MACHINE = MachineSettings(device="cpu", slots=3)
 
 def _train(engine: Engine, jobs: list[RunJob]) -> dict[str, RunRecord]:
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UnpackedRunWarning)
+        warnings.simplefilter("error", TrainedAloneWarning)
         records = {r.config.name: r for r in engine.train(jobs, lambda _: "continue")}
     assert not [r.message for r in records.values() if r.status != "finished"]
     return records

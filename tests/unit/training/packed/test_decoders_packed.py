@@ -16,7 +16,7 @@ from phasewise.records import RunRecord
 from phasewise.runs import RunConfig, RunSeeds, build_unit
 from phasewise.settings import CAUSAL_LM, Hyperparameters, MachineSettings, Study
 from phasewise.tasks.predictions import read_predictions
-from phasewise.training.auto_engine import AutoEngine, UnpackedRunWarning
+from phasewise.training.auto_engine import AutoEngine, TrainedAloneWarning
 from phasewise.training.interface import Decision, Engine, Progress, RunJob
 from phasewise.training.packed import forward, token_losses
 from phasewise.training.packed.run import PackedRun
@@ -139,7 +139,7 @@ def _train(engine: Engine, jobs: list[RunJob], prune: str = "") -> dict[str, Run
 
 def _train_together(jobs: list[RunJob]) -> dict[str, RunRecord]:
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UnpackedRunWarning)
+        warnings.simplefilter("error", TrainedAloneWarning)
         records = _train(AutoEngine(_MACHINE), jobs)
     for record in records.values():
         assert record.environment.get("engine") == "packed", record.message
@@ -218,13 +218,13 @@ def test_decoders_classify_as_they_do_alone(job_of: Jobs, family: str) -> None:
 
 
 def test_a_row_longer_than_the_attention_s_window_trains_alone(job_of: Jobs) -> None:
-    with pytest.warns(UnpackedRunWarning, match="a window of 16 tokens, for a row of"):
+    with pytest.warns(TrainedAloneWarning, match="a window of 16 tokens, for a row of"):
         records = _train(AutoEngine(_MACHINE), [job_of(family="narrow")])
     _check_same(records["run"], _train(TrainerEngine(_MACHINE), [job_of(family="narrow")])["run"])
 
 
 def test_a_run_that_adapts_the_output_layer_trains_alone(job_of: Jobs) -> None:
-    with pytest.warns(UnpackedRunWarning, match="the output layer lm_head is adapted"):
+    with pytest.warns(TrainedAloneWarning, match="the output layer lm_head is adapted"):
         record = _train(AutoEngine(_MACHINE), [job_of("a", target_modules="lm_head")])["a"]
     assert record.status == "finished", record.message
 

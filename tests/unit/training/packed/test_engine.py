@@ -15,7 +15,7 @@ from phasewise.settings import MachineSettings
 from phasewise.tasks.ledger import read_ledger
 from phasewise.tasks.predictions import read_predictions
 from phasewise.training import training_run
-from phasewise.training.auto_engine import AutoEngine, UnpackedRunWarning
+from phasewise.training.auto_engine import AutoEngine, TrainedAloneWarning
 from phasewise.training.interface import (
     UNPACKED_KEY,
     ControllerGoneError,
@@ -242,7 +242,7 @@ def test_products_in_bfloat16_are_packed_too(job_of: Jobs) -> None:
         job_of("b", dtype="bfloat16", method="dora", lora_dropout=0.1, seed=5),
     ]
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UnpackedRunWarning)
+        warnings.simplefilter("error", TrainedAloneWarning)
         packed, _ = _train(AutoEngine(_MACHINE), jobs)
     alone, _ = _train(TrainerEngine(_MACHINE), jobs)
     assert _losses(packed["a"]) == pytest.approx(_losses(alone["a"]), rel=3e-2)
@@ -261,7 +261,7 @@ def test_other_families_train_as_they_do_alone(
         job_of("b", source=source, target_modules="query_value", method="dora", seed=5),
     ]
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UnpackedRunWarning)
+        warnings.simplefilter("error", TrainedAloneWarning)
         packed, _ = _train(AutoEngine(_MACHINE), jobs)
     for job in jobs:
         name = job.config.name
@@ -271,7 +271,7 @@ def test_other_families_train_as_they_do_alone(
 def test_a_family_that_cannot_be_packed_trains_alone(
     job_of: Jobs, build_family: Callable[[str], str]
 ) -> None:
-    with pytest.warns(UnpackedRunWarning, match="trains alone"):
+    with pytest.warns(TrainedAloneWarning, match="trains alone"):
         records, _ = _train(AutoEngine(_MACHINE), [job_of(source=build_family("deberta-v2"))])
     assert records["run"].status == "finished"
 
@@ -344,7 +344,7 @@ def test_a_run_too_large_for_the_pack_trains_alone_and_reports_once(
         return counts["big"] < 9 or "big" not in names
 
     _cramp(monkeypatch, fits)
-    with pytest.warns(UnpackedRunWarning, match=r"big: trains alone \(out of memory\)"):
+    with pytest.warns(TrainedAloneWarning, match=r"big: trains alone \(out of memory\)"):
         records, seen = _train(AutoEngine(_MACHINE), jobs)
     for job in jobs:
         _check_same(
@@ -357,7 +357,7 @@ def test_a_run_too_large_for_the_pack_trains_alone_and_reports_once(
 
 def test_what_cannot_be_packed_trains_alone_and_says_why(job_of: Jobs) -> None:
     jobs = [job_of("a"), job_of("full", method="full_finetune", learning_rate=1e-4)]
-    with pytest.warns(UnpackedRunWarning, match="full: trains alone .every weight trains"):
+    with pytest.warns(TrainedAloneWarning, match="full: trains alone .every weight trains"):
         records, _ = _train(AutoEngine(_MACHINE), jobs)
     assert {record.status for record in records.values()} == {"finished"}
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - as everywhere
 from phasewise.methods.models import share_weights
 from phasewise.records import RunRecord
 from phasewise.settings import MachineSettings
-from phasewise.training.auto_engine import AutoEngine, UnpackedRunWarning
+from phasewise.training.auto_engine import AutoEngine, TrainedAloneWarning
 from phasewise.training.dropout import Stream
 from phasewise.training.interface import Engine, RunJob
 from phasewise.training.packed.layout import Member, build_layout, use_layout
@@ -25,7 +25,7 @@ _MACHINE = MachineSettings(device="cpu", slots=4)
 
 def _train(engine: Engine, jobs: list[RunJob]) -> dict[str, RunRecord]:
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UnpackedRunWarning)
+        warnings.simplefilter("error", TrainedAloneWarning)
         return {r.config.name: r for r in engine.train(jobs, lambda _: "continue")}
 
 

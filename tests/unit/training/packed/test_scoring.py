@@ -13,7 +13,7 @@ from phasewise.training.auto_engine import AutoEngine
 from phasewise.training.interface import RunJob
 from phasewise.training.packed import scoring
 from phasewise.training.packed.model import PackedModel
-from phasewise.training.packed.scoring import Question, predict_together
+from phasewise.training.packed.scoring import Request, predict_together
 from phasewise.training.prediction import predict
 
 _CPU = torch.device("cpu")
@@ -53,8 +53,8 @@ def test_each_run_gets_the_logits_of_its_own_model(
 
     monkeypatch.setattr(scoring, "_predict_rows", cramped)
     collate = engine._warm.collator(unit)
-    questions = [Question(members[number], features) for number, features in asked]
-    found = predict_together(packed, questions, collate, device=_CPU, context=nullcontext)
+    requests = [Request(members[number], features) for number, features in asked]
+    found = predict_together(packed, requests, collate, device=_CPU, context=nullcontext)
     if budget == 1:
         assert set(sizes) == {1}
     for (number, features), logits in zip(asked, found, strict=True):
