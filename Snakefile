@@ -30,6 +30,11 @@ include: "workflow/rules/phase2_validation.smk"
 include: "workflow/rules/report.smk"
 
 
+if config.get("store"):
+
+    include: "workflow/rules/storage.smk"
+
+
 rule phase0:
     """Baselines of every task and published default of every unit."""
     input:

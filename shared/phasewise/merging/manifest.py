@@ -7,12 +7,10 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from phasewise.errors import RecordError
+from phasewise.provenance import RESULT_LIBRARIES
 from phasewise.records import RunRecord, write_atomically
 from phasewise.runs import hash_content
 from phasewise.settings import Section, Study
-
-#: Entries of a record's environment that are no library.
-_MACHINE = ("python", "platform", "host", "cpu_count", "commit", "device", "engine")
 
 
 class UnitSource(Section):
@@ -75,15 +73,13 @@ def describe_source(
         source: Where its files come from.
         records: At least one.
     """
-    environments = [record.environment for record in records]
-    libraries = dict.fromkeys(name for each in environments for name in each)
     return UnitSource(
         task=task,
         method=method,
         source=source,
         hosts=_list_values(records, "host"),
         commits=_list_values(records, "commit"),
-        versions={n: _list_values(records, n) for n in libraries if n not in _MACHINE},
+        versions={n: found for n in RESULT_LIBRARIES if (found := _list_values(records, n))},
         devices=_list_values(records, "device"),
         runs=len(records),
         first=min(record.started for record in records),

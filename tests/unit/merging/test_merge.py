@@ -140,7 +140,7 @@ def test_ledgers_of_one_task_are_joined(study: Study, clone: MakeClone, merge: M
 def test_the_manifest_says_who_ran_what_and_when(
     study: Study, clone: MakeClone, merge: Merge
 ) -> None:
-    source = clone("vm1").run("lora").note("device", "cuda: H200")
+    source = clone("vm1").run("lora").note("device", "cuda: H200").note("engine", "packed")
     merge(source.root)
     (entry,) = read_manifest(study).units
     assert (entry.unit, entry.source) == (f"{TASK}/lora", str(source.root))
