@@ -102,7 +102,12 @@ def test_a_preset_leaves_what_the_subset_document_names(call: Call) -> None:
         assert low <= each["effect"] <= high
     assert len(space["documented_parameters"]) == 5
     assert sum(space["parameters"]["lora_alpha"]["drawn"].values()) == 3
-    stored = optuna.load_study(study_name=None, storage=f"sqlite:///{out / 'optimization.db'}")
+    storage = f"sqlite:///{out / 'optimization.db'}"
+    names = optuna.get_all_study_names(storage)
+    assert sorted(names) == ["quick_feelings_dora", "quick_modules_feelings_dora"]
+    design = optuna.load_study(study_name="quick_modules_feelings_dora", storage=storage)
+    assert len(design.trials) == modules["design"]["configurations"]
+    stored = optuna.load_study(study_name="quick_feelings_dora", storage=storage)
     assert [trial.state.name for trial in stored.trials] == ["COMPLETE"] * 3
     assert stored.best_value == pytest.approx(summary["best_value"])
     logs = {file.name for file in (out / "logs").iterdir()}

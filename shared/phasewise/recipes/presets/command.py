@@ -61,17 +61,20 @@ def preset(
     if dry_run or estimate:
         _preview(resolved, request, module_seeds, optimize_modules, pilot=estimate)
         return
-    analysis, modules = None, None
+    analysis, modules, design = None, None, None
     if only or optimize_modules:
         loaded, optimum, analysis = _compare_modules(resolved, request, module_seeds)
         modules = analysis.modules(resolved.modules)
     if not only:
+        design = loaded if analysis else None
         loaded = load_study(write_search_study(resolved, request, modules))
         optimum = _search(loaded, output_dir)
     from phasewise.recipes.presets.outputs import RESULTS_FOLDER, write_preset_outputs
 
     unit = _only_unit(loaded)
-    write_preset_outputs(resolved, loaded, unit, optimum, folder=output_dir, modules=analysis)
+    write_preset_outputs(
+        resolved, loaded, unit, optimum, folder=output_dir, modules=analysis, design=design
+    )
     typer.echo(
         f"S = {optimum.improvement or 0:+.4f} {optimum.metric}; see {output_dir / RESULTS_FOLDER}"
     )

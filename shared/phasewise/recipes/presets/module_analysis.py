@@ -12,6 +12,8 @@ from phasewise.statistics import PartEffects, estimate_part_effects, split_linea
 from phasewise.unit_runs import read_runs
 
 _MILLION = 1e6
+#: A module is recommended below this p-value, corrected for the number of modules.
+SIGNIFICANCE = 0.05
 _ONE_SEED = "; all runs share one seed, so the effects hold for its sample of the data"
 
 
@@ -55,7 +57,7 @@ def analyse_modules(study: Study, task: str, method: str, parts: tuple[str, ...]
     costs = [next(iter(runs.values())).cost for runs in by_subset.values()]
     trained = [cost.trainable_parameters if cost else 0 for cost in costs]
     weights = split_linearly(parts, design, trained)
-    shown = [part for part in effects.parts if part.interval.low > 0]
+    shown = [part for part in effects.parts if part.effect > 0 and part.p_holm < SIGNIFICANCE]
     ranked = sorted(shown, key=lambda part: -part.effect / max(weights[part.name], 1.0))
     wanted = study.settings.search.trials
     return ModuleAnalysis(
@@ -76,7 +78,8 @@ def describe_modules(analysis: ModuleAnalysis, otherwise: str) -> dict[str, Any]
         "module_average_scores": {llama_names(part.name): part.mean_with for part in parts},
         "recommended_modules": [name for part in (shown or [kept]) for name in part.split("+")],
         "recommended_because": (
-            "their 95 % interval lies above 0; most effect per trained weight first"
+            f"their effect is above 0, Holm p below {SIGNIFICANCE}; most effect per trained weight "
+            "first"
             if shown
             else f"no module's effect is shown to be above 0, so {otherwise} stays"
         ),

@@ -27,6 +27,7 @@ def write_preset_outputs(
     *,
     folder: Path,
     modules: ModuleAnalysis | None,
+    design: Study | None = None,
 ) -> None:
     """Writes ``final_results/*.json`` and ``optimization.db``.
 
@@ -37,18 +38,24 @@ def write_preset_outputs(
         optimum: Of the unit, final.
         folder: Where they go; earlier ones are replaced.
         modules: What a design over modules found; None: there was none.
+        design: The design's study, where another one was searched after it.
     """
     results = folder / RESULTS_FOLDER
-    write_json(results / "best_config.json", _describe_best(optimum))
+    chosen = dict(optimum.best_hyperparameters)
+    if modules is not None:  # of a design, the best trial is its luckiest
+        chosen["target_modules"] = modules.modules(preset.modules)
+    write_json(results / "best_config.json", _describe_best(chosen))
     write_json(results / "study_summary.json", _summarize(preset, study, unit, optimum))
     write_json(results / "module_analysis.json", _describe_modules(preset, study, unit, modules))
     write_json(results / "search_space_analysis.json", _describe_space(preset, study, unit))
-    name = f"{study.settings.name}_{'_'.join(unit)}"
-    export_trials(UnitPaths(study, *unit).storage, name, folder / DATABASE_FILE)
+    sources = [
+        (UnitPaths(each, *unit).storage, f"{each.settings.name}_{'_'.join(unit)}")
+        for each in (study, *([design] if design else []))
+    ]
+    export_trials(sources, folder / DATABASE_FILE)
 
 
-def _describe_best(optimum: Optimum) -> dict[str, Any]:
-    chosen = dict(optimum.best_hyperparameters)
+def _describe_best(chosen: dict[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = group_as_documented(chosen)
     if "target_modules" in chosen:
         names = llama_names(str(chosen["target_modules"])).split("+")
@@ -82,6 +89,12 @@ def _summarize(
         "S": optimum.improvement,
         "S_means": "S_improved - S_baseline on the search set, signed so that higher is better; "
         f"S_improved is the mean of {optimum.confirmed_seeds} fresh seeds",
+        "S_is_of": f"trial {optimum.best_trial}"
+        + (
+            ", the best of a design; best_config.json has the modules of module_analysis.json"
+            if preset.settings.modules == "only"
+            else ""
+        ),
         "train_seconds": sum(cost.train_seconds for cost in costs),
         "median_seconds_per_trial": median([c.total_seconds for c in costs]) if costs else None,
         "largest_peak_memory_mb": max(peaks, default=None),
@@ -100,11 +113,8 @@ def _describe_modules(
     if modules is not None:
         return describe_modules(modules, preset.modules)
     adapted = llama_names(str(study.settings.search.fixed["target_modules"])).split("+")
-    scores = [record.search_score for record in read_trials(study, *unit)]
-    known = [score for score in scores if score is not None]
-    mean = sum(known) / len(known) if known else None
     return {
-        "module_average_scores": dict.fromkeys(adapted, mean),
+        "module_average_scores": None,
         "recommended_modules": adapted,
         "recommended_because": "they were given, not compared: every trial adapted the same "
         "modules. --optimize-modules compares them in a balanced design",

@@ -3,12 +3,14 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 
 import fake_pool
 from fake_pool import FakePool, write_tuning_study
+from phasewise.recipes.presets import module_analysis
 from phasewise.recipes.presets.module_analysis import analyse_modules, describe_modules
 from phasewise.recipes.presets.outputs import write_preset_outputs
 from phasewise.recipes.presets.settings import load_preset
@@ -23,6 +25,7 @@ from phasewise.records import RunCost, RunRecord
 from phasewise.runs import RunConfig
 from phasewise.settings import Study, load_study
 from phasewise.settings.target_modules import roles_of
+from phasewise.statistics import PartEffects
 from phasewise.summaries import Optimum
 from phasewise.tuning.phases import run_defaults
 from phasewise.tuning.search import search_unit
@@ -130,7 +133,53 @@ def test_the_documented_files_are_there_and_agree(wanted: StudyRequest) -> None:
     assert len(space["documented_parameters"]) == 7
     assert sum(space["parameters"]["lora_dropout"]["drawn"].values()) == 5
     assert read["module_analysis"]["module_effects"] is None
+    assert read["module_analysis"]["module_average_scores"] is None, "nothing compares them"
     assert read["module_analysis"]["recommended_modules"] == best["lora"]["target_modules"]
+
+
+@pytest.mark.usefixtures("costly")
+def test_the_best_configuration_of_a_design_is_what_it_recommends(wanted: StudyRequest) -> None:
+    preset = _preset("modules_only")
+    path, design = write_design_study(preset, wanted, seeds=3, most_runs=12)
+    study, optimum = _search(path)
+    found = analyse_modules(study, *UNIT, design.parts)
+    folder = wanted.output_dir
+    write_preset_outputs(preset, study, UNIT, optimum, folder=folder, modules=found)
+    results = folder / "final_results"
+    best = json.loads((results / "best_config.json").read_text())["lora"]["target_modules"]
+    told = json.loads((results / "module_analysis.json").read_text())["recommended_modules"]
+    assert set(best) == set(told)
+    assert len(told) < 7, "the luckiest trial has more modules than those that are shown to help"
+
+
+@pytest.mark.usefixtures("costly")
+def test_a_module_is_recommended_below_the_corrected_level_only(
+    wanted: StudyRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, design = write_design_study(_preset("modules_only"), wanted, seeds=3, most_runs=12)
+    study, _ = _search(path)
+    plain = module_analysis.estimate_part_effects
+
+    def doubtful(*arguments: Any) -> PartEffects:
+        found = plain(*arguments)
+        return found._replace(parts=tuple(p._replace(p_holm=0.095) for p in found.parts))
+
+    monkeypatch.setattr(module_analysis, "estimate_part_effects", doubtful)
+    assert analyse_modules(study, *UNIT, design.parts).recommended == ()
+
+
+@pytest.mark.usefixtures("costly")
+def test_the_trials_of_a_design_are_in_the_database_too(wanted: StudyRequest) -> None:
+    preset = _preset("quick", trials=4)
+    path, design = write_design_study(preset, wanted, seeds=1, most_runs=12)
+    first, _ = _search(path)
+    found = analyse_modules(first, *UNIT, design.parts)
+    study, optimum = _search(write_search_study(preset, wanted))
+    folder = wanted.output_dir
+    write_preset_outputs(preset, study, UNIT, optimum, folder=folder, modules=found, design=first)
+    storage = f"sqlite:///{folder / 'optimization.db'}"
+    counts = {each.study_name: each.n_trials for each in optuna.get_all_study_summaries(storage)}
+    assert counts == {"quick_toy_dora": 4, "quick_modules_toy_dora": 12}
 
 
 @pytest.mark.usefixtures("costly")
