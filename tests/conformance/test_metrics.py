@@ -72,7 +72,8 @@ def score_responses(task: TaskSettings, right: float, seed: int) -> Scored:
     tokens = generator.integers(1, 9, size=30)
     losses = generator.exponential(1 / (1 + right), size=30) * tokens
     examples = [Example(str(i), ("", "text", text)) for i, text in enumerate(meant)]
-    outputs = ResponseOutputs(losses, tokens, tuple(said))
+    hits = tokens if right else generator.binomial(tokens, 0.3)
+    outputs = ResponseOutputs(losses, tokens, tuple(said), hits)
     return get_kind(task).score(task, EvalSet(examples, [], np.arange(30)), outputs)
 
 

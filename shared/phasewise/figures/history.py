@@ -11,6 +11,8 @@ from phasewise.figures.style import NEUTRAL, MethodStyle, new_figure, shorten
 from phasewise.formatting import show_score
 from phasewise.records import RunRecord, RunStatus
 
+#: Up to so many trials each has its own tick.
+_FEW = 10
 #: How a record says that its trial was drawn, to words and a mark.
 _ORIGIN_NAMES: dict[str, tuple[str, str]] = {
     "default": ("published default", "star"),
@@ -90,6 +92,8 @@ def draw_history(history: SearchHistory, style: MethodStyle) -> go.Figure:
         chosen = [point for point in ended if point.origin == origin]
         marker = {"symbol": symbol, "size": 10, "color": style.color}
         _add_points(figure, chosen, name, marker)
+    if max((point.number for point in history.points), default=0) < _FEW:
+        figure.update_xaxes(dtick=1)  # else trials are counted in halves
     pruned = [point for point in history.points if point.status == "pruned"]
     _add_points(figure, pruned, "pruned", {"symbol": "x", "size": 8, "color": NEUTRAL})
     return figure

@@ -140,6 +140,10 @@ METRICS: Mapping[str, Metric] = {
         high=math.inf,
         in_points=False,
     ),
+    "eval_accuracy": Metric(
+        "share of response tokens that are the model's most likely next token",
+        {"instruction": None},
+    ),
     "exact_answer": Metric(
         "share of responses that end in the right number",
         {"instruction": "correct"},

@@ -92,11 +92,14 @@ class ResponseOutputs:
         losses: float64 (examples,): negative log likelihood of each response, nats, summed.
         tokens: int64 (examples,): response tokens, the end token with them.
         texts: What it wrote itself, one per example; None if it was not asked to.
+        right: int64 (examples,): response tokens that no other token is more likely than; None if
+            they were not counted.
     """
 
     losses: NDArray[np.float64]
     tokens: NDArray[np.int64]
     texts: tuple[str, ...] | None = None
+    right: NDArray[np.int64] | None = None
 
 
 #: What a model returns for an evaluation set, features in order. classification: float

@@ -120,7 +120,7 @@ class Instruction:
         outputs: Outputs,
         threshold: float | None = None,
     ) -> Scored:
-        """Returns eval_loss and perplexity per response token; with texts their metrics too."""
+        """Returns loss, perplexity and accuracy per response token; of texts their metrics too."""
         assert isinstance(outputs, ResponseOutputs), "instruction needs losses, not logits"
         examples = eval_set.examples
         assert len(outputs.losses) == len(examples), "one loss per example"
@@ -128,6 +128,8 @@ class Instruction:
             raise InfeasibleRunError(f"task '{task.name}': the model's loss is not finite")
         loss = float(outputs.losses.sum() / outputs.tokens.sum())
         metrics = {"eval_loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+        if outputs.right is not None:
+            metrics["eval_accuracy"] = float(outputs.right.sum() / outputs.tokens.sum())
         values = {}
         for name in generated_metrics(task) if outputs.texts is not None else ():
             pairs = zip(outputs.texts or (), examples, strict=True)
@@ -229,7 +231,7 @@ def _describe_predictions(
 ) -> list[ExamplePrediction]:
     """Returns what was written and how it scored.
 
-    ``correct`` is the task's metric; for eval_loss and perplexity the example's share of the mean
+    ``correct`` is the task's metric; for metrics of tokens the example's share of the mean
     loss per token, so that the mean over examples is the task's eval_loss.
     """
     shares = outputs.losses * len(examples) / outputs.tokens.sum()

@@ -81,7 +81,7 @@ def answer_prompts(
     """
     model.eval()
 
-    def _measure(rows: Sequence[Feature]) -> list[tuple[float, int]]:
+    def _measure(rows: Sequence[Feature]) -> list[tuple[float, int, int]]:
         with torch.inference_mode(), context():
             return _measure_losses(model, {n: t.to(device) for n, t in collate(rows).items()})
 
@@ -114,7 +114,9 @@ def add_texts(
     device: torch.device,
     context: Context,
 ) -> ResponseOutputs:
-    """Returns known losses, (features, 2): sum and tokens, with what the model writes, if asked.
+    """Returns known losses with what the model writes, if asked.
+
+    Losses are (features, 3): sum, tokens, and how many of the tokens the model finds most likely.
 
     The other arguments are those of ``answer_prompts``.
     """
@@ -129,7 +131,8 @@ def add_texts(
             device=device,
             context=context,
         )
-    return ResponseOutputs(losses[:, 0], losses[:, 1].astype(np.int64), texts)
+    tokens, right = losses[:, 1].astype(np.int64), losses[:, 2].astype(np.int64)
+    return ResponseOutputs(losses[:, 0], tokens, texts, right)
 
 
 def write_responses(
@@ -186,6 +189,14 @@ def measure_targets(
         model: A causal language model that takes ``logits_to_keep``, as those of transformers do.
         batch: ``labels``, (rows, tokens), and the model's inputs.
     """
+    losses, targets, _ = _measure_targets(model, batch)
+    return losses, targets != IGNORED
+
+
+def _measure_targets(
+    model: Any, batch: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns losses, targets and logits of ``measure_targets``; logits: (rows, places, words)."""
     inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
     following = batch["labels"][:, 1:]  # (rows, tokens - 1): each token predicts the next
     places = (following != IGNORED).any(dim=0).nonzero().squeeze(1)
@@ -195,14 +206,17 @@ def measure_targets(
     losses = cross_entropy(
         logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
     )
-    return losses.view(targets.shape), targets != IGNORED
+    return losses.view(targets.shape), targets, logits
 
 
-def _measure_losses(model: Any, batch: dict[str, torch.Tensor]) -> list[tuple[float, int]]:
-    """Returns summed loss and number of response tokens of each row."""
-    losses, are_targets = measure_targets(model, batch)
-    counts = are_targets.sum(dim=1).tolist()
-    return list(zip(losses.double().sum(dim=1).tolist(), counts, strict=True))
+def _measure_losses(model: Any, batch: dict[str, torch.Tensor]) -> list[tuple[float, int, int]]:
+    """Returns summed loss, number of response tokens and how many are most likely, of each row."""
+    losses, targets, logits = _measure_targets(model, batch)
+    are_targets = targets != IGNORED
+    own = logits.gather(2, targets.clamp(min=0).unsqueeze(2)).squeeze(2)
+    right = are_targets & (own == logits.amax(dim=2))
+    counts = (each.sum(dim=1).tolist() for each in (losses.double(), are_targets, right))
+    return list(zip(*counts, strict=True))
 
 
 def _generate(

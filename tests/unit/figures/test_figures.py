@@ -79,6 +79,7 @@ def test_history_before_any_score(trial: Callable[..., RunRecord]) -> None:
 def test_drawn_history_marks_pruned_trials_apart(trial: Callable[..., RunRecord]) -> None:
     history = compute_history([trial(0, 0.6), trial(1, 0.9, status="pruned")])
     figure = draw_history(history, STYLE)
+    assert figure.layout.xaxis.dtick == 1, "trials are whole numbers"
     by_name = {trace.name: trace for trace in figure.data}
     assert set(by_name) == {"best so far", "trial", "pruned"}
     assert by_name["pruned"].x == (1,)

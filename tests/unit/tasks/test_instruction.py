@@ -215,6 +215,9 @@ def test_the_loss_is_weighted_by_tokens_and_its_shares_average_to_it(
     assert np.mean(shares) == pytest.approx(18 / 11)
     assert scored.predictions[1].logits == (12.0, 6.0)
 
+    counted = ResponseOutputs(losses, tokens, right=np.array([2, 3, 0, 1]))
+    assert KIND.score(task, eval_set, counted).metrics["eval_accuracy"] == pytest.approx(6 / 11)
+
     written = ResponseOutputs(losses, tokens, ("3", "hello you", "", "8"))
     scored = KIND.score(task, eval_set, written)
     assert scored.metrics["exact_answer"] == pytest.approx(1 / 4)

@@ -103,7 +103,8 @@ def write_file_study(request: FileRequest) -> Path:
     search = dict(request.search or {})
     if request.objective is not None and ":" in request.objective:
         kind, _, names = request.objective.partition(":")
-        search["objective"] = f"{kind}:{','.join(map(short_metric, names.split(',')))}"
+        short = (short_metric(name, rows["kind"]) for name in names.split(","))
+        search["objective"] = f"{kind}:{','.join(short)}"
     content = {
         "name": _study_name(request.output_dir),
         "description": f"{request.method} on {request.train_file.name}, from the command line",
@@ -255,15 +256,17 @@ def _choose_metric(kind: TaskKind, objective: str | None) -> str:
         return known[0]
     written = objective.rpartition(":")[2].split(",")
     for name in written:
-        if short_metric(name) not in (*known, *COSTS):
+        if short_metric(name, kind) not in (*known, *COSTS):
             near = suggest_nearest(name, (*known, *COSTS))
             raise ConfigError(f"--objective {objective}: '{name}' is no metric of {kind}{near}")
-    metrics = [name for name in map(short_metric, written) if name in known]
+    short = [short_metric(name, kind) for name in written]
+    metrics = [name for name in short if name in known]
     if not metrics:
         raise ConfigError(f"--objective {objective}: expected at least one metric of {kind}")
     return metrics[0]
 
 
-def short_metric(name: str) -> str:
-    """Returns our name of a metric; the Trainer calls accuracy ``eval_accuracy``."""
-    return name if name == "eval_loss" else name.strip().removeprefix("eval_")
+def short_metric(name: str, kind: TaskKind) -> str:
+    """Returns our name of a metric; the Trainer calls ``accuracy`` of classes ``eval_accuracy``."""
+    written = name.strip()
+    return written if written in metrics_of(kind) else written.removeprefix("eval_")

@@ -75,7 +75,7 @@ def _compute(
     tokens = _add_up(batch["attention_mask"].sum(1).tolist(), counts)
     members = [(run.member, count) for run, count in zip(runs, counts, strict=True)]
     with context():
-        losses, of_rows = _find_losses(packed, members, batch)
+        losses, of_rows, _ = _find_losses(packed, members, batch)
     sizes = _add_up(of_rows, counts)
     shares = [share for run, size in zip(runs, sizes, strict=True) for share in run.shares(size)]
     shared = losses * torch.tensor(shares, device=losses.device)

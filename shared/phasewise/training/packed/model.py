@@ -153,7 +153,8 @@ class PackedModel:
         layout = build_layout(members, batch["attention_mask"])
         with use_layout(dataclasses.replace(layout, wanted=targets.places)):
             states = self._model(**batch).logits
-        return TokenLosses(measure_losses(states, self._output, targets.tokens), targets.counts)
+        losses, right = measure_losses(states, self._output, targets.tokens)
+        return TokenLosses(losses, targets.counts, right)
 
     def _adapt(self, name: str) -> None:
         layer = self._model.get_submodule(name)

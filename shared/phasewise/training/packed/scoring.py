@@ -12,6 +12,7 @@ from phasewise.tasks.examples import Feature
 from phasewise.training.device import is_out_of_memory
 from phasewise.training.packed.layout import Member
 from phasewise.training.packed.model import PackedModel
+from phasewise.training.packed.token_losses import TokenLosses
 from phasewise.training.prediction import Collate, drop_targets
 
 #: Tokens of a forward pass: enough to fill the device, few enough to stay in a CPU's cache.
@@ -40,7 +41,8 @@ def predict_together(
 ) -> list[NDArray[Any]]:
     """Returns each request's logits, (features, classes), in the order of its features.
 
-    Of a language model float64 (features, 2): each response's summed loss and number of tokens.
+    Of a language model float64 (features, 3): each response's summed loss, number of tokens and
+    of those that no other token is more likely than.
 
     Args:
         packed: Left in training mode.
@@ -117,7 +119,7 @@ def _predict_rows(
         features = [drop_targets(feature) for feature in features]
     batch = {name: tensor.to(device) for name, tensor in collate(features).items()}
     if "labels" in batch:
-        found = _sum_rows(*packed.measure(members, batch, batch.pop("labels")))
+        found = _sum_rows(packed.measure(members, batch, batch.pop("labels")))
     else:
         found = packed(members, batch).float().cpu().numpy()
     restored = np.empty_like(found)
@@ -125,10 +127,15 @@ def _predict_rows(
     return restored
 
 
-def _sum_rows(losses: torch.Tensor, counts: Sequence[int]) -> NDArray[np.float64]:
-    """Returns the sum of each row's losses and their number, (rows, 2)."""
-    sums = [float(own.double().sum()) for own in torch.split(losses.cpu(), list(counts))]
-    return np.stack([np.array(sums), np.array(counts, dtype=np.float64)], axis=1)
+def _sum_rows(found: TokenLosses) -> NDArray[np.float64]:
+    """Returns the sum of each row's losses, their number and that of the right ones, (rows, 3)."""
+    assert found.right is not None
+    counts = list(found.counts)
+    sums, right = (
+        [float(own.double().sum()) for own in torch.split(each.cpu(), counts)]
+        for each in (found.losses, found.right)
+    )
+    return np.array([sums, counts, right], dtype=np.float64).T
 
 
 def _count_rows(rows: Sequence[_Row], requests: Sequence[Request]) -> Iterator[tuple[Member, int]]:

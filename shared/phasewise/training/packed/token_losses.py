@@ -38,10 +38,12 @@ class TokenLosses(NamedTuple):
     Attributes:
         losses: float32 (targets,), row by row.
         counts: Targets of each row.
+        right: bool (targets,), whether no other token is more likely; None: of classes.
     """
 
     losses: torch.Tensor
     counts: tuple[int, ...]
+    right: torch.Tensor | None = None
 
 
 def find_targets(labels: torch.Tensor) -> Targets:
@@ -66,8 +68,10 @@ class TargetStates(nn.Module):
         return states.flatten(0, 1).index_select(0, wanted)
 
 
-def measure_losses(states: torch.Tensor, output: nn.Linear, tokens: torch.Tensor) -> torch.Tensor:
-    """Returns the cross-entropy of each token, float32 (targets,).
+def measure_losses(
+    states: torch.Tensor, output: nn.Linear, tokens: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns each token's cross-entropy, float32, and whether no other is more likely: (targets,).
 
     Args:
         states: What the output layer sees, (targets, features).
@@ -80,10 +84,10 @@ def measure_losses(states: torch.Tensor, output: nn.Linear, tokens: torch.Tensor
         product = multiply
     with torch.autocast(states.device.type, enabled=False):
         bias = None if output.bias is None else output.bias.to(dtype)
-        losses: torch.Tensor = _TokenLosses.apply(  # type: ignore[no-untyped-call]
+        found: tuple[torch.Tensor, torch.Tensor] = _TokenLosses.apply(  # type: ignore[no-untyped-call]
             states, output.weight.to(dtype), bias, tokens, product
         )
-    return losses
+    return found
 
 
 class _TokenLosses(torch.autograd.Function):
@@ -97,16 +101,18 @@ class _TokenLosses(torch.autograd.Function):
         bias: torch.Tensor | None,
         tokens: torch.Tensor,
         product: _Multiply,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         most = _MOST_LOGITS.get(states.device.type, _MOST_LOGITS["cpu"])
         size = max(1, most // len(weight))
         losses = states.new_empty(len(states), dtype=torch.float32)
+        hits = torch.empty_like(losses, dtype=torch.bool)
         grads = torch.empty_like(states) if ctx.needs_input_grad[0] else None
         for part in map(slice, range(0, len(states), size), range(size, len(states) + size, size)):
             logits = product(states[part].to(weight.dtype), weight, bias).float()
             right = tokens[part].unsqueeze(1)
             logits -= logits.amax(dim=1, keepdim=True)
             ahead = logits.gather(1, right)
+            hits[part] = ahead.squeeze(1) == 0
             total = logits.exp_().sum(dim=1, keepdim=True)
             losses[part] = (total.log() - ahead).squeeze(1)
             if grads is not None:
@@ -114,7 +120,8 @@ class _TokenLosses(torch.autograd.Function):
                 logits.scatter_add_(1, right, torch.full_like(ahead, -1))
                 grads[part] = product(logits.to(weight.dtype), weight.t(), None)
         ctx.grads = grads
-        return losses
+        ctx.mark_non_differentiable(hits)
+        return losses, hits
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

@@ -46,6 +46,20 @@ def test_validation_file_is_the_search_set_and_the_report_set_comes_from_train(
     assert len(splits.train) == 54  # a tenth is kept for final scores
 
 
+def test_the_guides_objective_is_one_of_instruction_data_too(tmp_path: Path) -> None:
+    def rows(first: int, last: int) -> list[dict[str, Any]]:
+        return [{"instruction": f"Say {i}", "output": str(i)} for i in range(first, last)]
+
+    asked = {
+        "objective": "multi:eval_loss,eval_accuracy",
+        "search": {"objective_weights": [0.7, 0.3]},
+    }
+    task = make_task(tmp_path, rows(0, 60), rows(60, 90), **asked)
+    assert (task.kind, task.metric) == ("instruction", "eval_loss")
+    search = load_study(tmp_path / "out" / "study.yaml").settings.search
+    assert search.objective == "multi:eval_loss,eval_accuracy"
+
+
 def test_test_file_is_the_report_set(tmp_path: Path) -> None:
     test = write(tmp_path / "test.jsonl", classes(90, 99))
     task = make_task(tmp_path, classes(0, 60), classes(60, 90), test_file=test)

@@ -186,6 +186,14 @@ def test_each_decoder_learns_responses_as_it_does_alone(job_of: Jobs, targets: s
     _check_all(jobs, steps=50)
 
 
+def test_right_tokens_are_counted_alike(job_of: Jobs) -> None:
+    job = job_of("a", batch_size=4, epochs=5, learning_rate=1e-2, target_modules="all")
+    packed = _train_together([job])["a"].search_metrics
+    alone = _train(TrainerEngine(_MACHINE), [job])["a"].search_metrics
+    assert 0 < packed["eval_accuracy"] < 1
+    assert packed == pytest.approx(alone, rel=1e-3)
+
+
 @pytest.mark.parametrize("family", ["gpt2", "mistral", "qwen2", "phi"])
 def test_each_family_learns_responses_as_it_does_alone(job_of: Jobs, family: str) -> None:
     jobs = [

@@ -20,14 +20,17 @@ def test_losses_and_gradients_are_those_of_whole_logits(
     monkeypatch.setitem(token_losses._MOST_LOGITS, "cpu", most)
     torch.manual_seed(0)
     output = layer(8, 40, bias=bias).requires_grad_(False)
-    tokens, weights = torch.tensor([3, 0, 39, 3, 7]), torch.rand(5)
-    states = 20 * torch.randn(5, 8)
+    weights, states = torch.rand(5), 20 * torch.randn(5, 8)
+    tokens = F.linear(states, output.weight, output.bias).argmax(dim=1)
+    tokens[2:] = torch.tensor([39, 3, 7])  # two of them are the most likely ones
     found, expected = states.clone().requires_grad_(), states.clone().requires_grad_()
-    losses = measure_losses(found, output, tokens)
+    losses, hits = measure_losses(found, output, tokens)
     right = F.cross_entropy(
         F.linear(expected, output.weight, output.bias), tokens, reduction="none"
     )
     torch.testing.assert_close(losses, right)
+    likely = F.linear(states, output.weight, output.bias).argmax(dim=1)
+    assert hits.tolist() == (likely == tokens).tolist()
     (losses * weights).sum().backward()
     (right * weights).sum().backward()
     torch.testing.assert_close(found.grad, expected.grad)
@@ -35,7 +38,7 @@ def test_losses_and_gradients_are_those_of_whole_logits(
 
 def test_no_target_is_no_loss() -> None:
     states = torch.randn(0, 8, requires_grad=True)
-    losses = measure_losses(states, nn.Linear(8, 40), torch.zeros(0, dtype=torch.int64))
+    losses, _ = measure_losses(states, nn.Linear(8, 40), torch.zeros(0, dtype=torch.int64))
     assert losses.shape == (0,)
     losses.sum().backward()
     assert states.grad is not None
