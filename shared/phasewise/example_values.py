@@ -122,7 +122,7 @@ def find_constant(runs: Sequence[RunRecord], folder: Path) -> str:
     """
     given = set[str]()
     for record in runs:
-        if record.config.unit_config.task.kind != "classification":
+        if not record.config.unit_config.task.traits.has_classes:
             return ""
         try:
             rows = read_predictions(_predictions_file(record, folder))

@@ -83,7 +83,7 @@ def _check_settings(study: Study, units: list[tuple[str, str]], problems: _Probl
     problems.attempt(_check_data_folder, study)
     notes: list[str] = []
     for settings in study.methods.values():
-        if settings.kind == "peft":
+        if settings.traits.takes_peft:
             from phasewise.methods.adapter_config import check_adapter  # PEFT takes seconds
 
             problems.attempt(check_adapter, settings)

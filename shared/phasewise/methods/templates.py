@@ -48,7 +48,7 @@ class AdapterTemplates:
         self, base: BaseModel, method: MethodSettings, chosen: Hyperparameters, auto_class: str
     ) -> Any:
         """Returns a trainable copy of a base model; arguments and errors are ``adapt_model``'s."""
-        if method.kind != "lora":
+        if not method.traits.low_rank:
             return adapt_model(base, method, chosen, auto_class)
         if self._base is not base:
             self._base, self._templates = base, {}

@@ -21,6 +21,10 @@ class KindTraits(NamedTuple):
 
     trains_adapter: bool = False
     """A run leaves an adapter rather than a whole model; a fresh head always trains."""
+    low_rank: bool = False
+    """The adapter is LoRA's pair in one of the forms that the flags name, on any base."""
+    takes_peft: bool = False
+    """The method's file gives the arguments of a class of PEFT's."""
     trains_biases: bool = False
     """The base model's bias vectors train."""
     trains_base: bool = False
@@ -38,10 +42,11 @@ _KINDS: dict[MethodKind, KindTraits] = {
         copies_base=True,
         obstacle="every weight trains, so runs share no base model",
     ),
-    "lora": KindTraits(trains_adapter=True),
+    "lora": KindTraits(trains_adapter=True, low_rank=True),
     # Some alter the frozen weights where they start (PiSSA, OLoRA), so none is trusted with them.
     "peft": KindTraits(
         trains_adapter=True,
+        takes_peft=True,
         copies_base=True,
         obstacle="the packed engine knows the low-rank adapters of kind lora only",
     ),
@@ -117,9 +122,9 @@ class MethodSettings(Section):
     @model_validator(mode="after")
     def _check_flags(self) -> "MethodSettings":
         flags = self.use_dora or self.use_rslora or self.use_loraplus
-        if self.kind != "lora" and (flags or self.quantization != "none"):
+        if not self.traits.low_rank and (flags or self.quantization != "none"):
             raise ValueError("use_* and quantization need kind: lora")
-        if (self.kind == "peft") != (self.peft is not None):
+        if self.traits.takes_peft != (self.peft is not None):
             raise ValueError("kind: peft needs `peft: {type: …}`, and no other kind takes it")
         return self
 
@@ -136,7 +141,7 @@ class MethodSettings(Section):
     @property
     def adapter(self) -> dict[str, Any]:
         """What PEFT's config class takes, in the form of ``peft``; empty without an adapter."""
-        if self.kind != "lora":
+        if not self.traits.low_rank:
             return self.peft or {}
         return {
             "type": "LORA",

@@ -7,7 +7,16 @@ from typing import Any
 
 import torch
 
-from phasewise.training.kernels.library import find_kernel
+from phasewise.training.kernels.library import Kernel, find_kernel
+
+KERNELS = (
+    Kernel(
+        ("adamw",),
+        "phasewise.training.packed.run_optimizer:RunOptimizer._step_by_pytorch",
+        "packed/test_run_optimizer.py::test_clipped_and_unclipped_steps_are_those_of_pytorch",
+        "AdamW kernel",
+    ),
+)
 
 _WIDTH = 16  # floats of a vector
 

@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 import torch
 
 from phasewise.training.dropout import DropoutMask
-from phasewise.training.kernels.library import find_kernel
+from phasewise.training.kernels.library import Kernel, find_kernel
+
+KERNELS = (
+    Kernel(
+        ("attend", "attend_backward"),
+        "phasewise.training.packed.padded_attention:attend_padded",
+        "kernels/test_attention_kernel.py::test_kernel_computes_what_pytorch_does",
+        "attention kernels",
+    ),
+)
 
 
 class _Heads(ctypes.Structure):

@@ -9,7 +9,28 @@ from torch import nn
 from transformers.activations import GELUActivation
 
 from phasewise.training.dropout import DropoutMask
-from phasewise.training.kernels.library import address_of, find_kernel
+from phasewise.training.kernels.library import Kernel, address_of, find_kernel
+
+KERNELS = (
+    Kernel(
+        ("gelu", "gelu_backward"),
+        "torch.nn.functional:gelu",
+        "kernels/test_elementwise_kernels.py::test_gelu_and_its_gradient_are_pytorchs",
+        "GELU and dropout kernels",
+    ),
+    Kernel(
+        ("drop",),
+        "phasewise.training.dropout:DropoutMask.factors",
+        "kernels/test_elementwise_kernels.py::test_what_is_dropped_follows_from_the_draws",
+        "GELU and dropout kernels",
+    ),
+    Kernel(
+        ("draw",),
+        "phasewise.training.dropout:_draw_words",
+        "test_dropout.py::test_compiled_draws_are_numpys",
+        "all kernels",
+    ),
+)
 
 #: Modules that compute the exact GELU, by the error function (arXiv 1606.08415, section 2).
 _EXACT = (GELUActivation, nn.GELU)

@@ -8,8 +8,17 @@ import torch
 from torch import nn
 
 from phasewise.training.dropout import Stream, find_limit
-from phasewise.training.kernels.library import address_of, find_kernel
+from phasewise.training.kernels.library import Kernel, address_of, find_kernel
 from phasewise.training.kernels.products import count, order, ordered_size
+
+KERNELS = (
+    Kernel(
+        ("measure_encoder", "run_encoder", "differentiate_encoder"),
+        "transformers.models.bert.modeling_bert:BertLayer",
+        "packed/test_fused_encoder.py::test_losses_gradients_and_random_streams",
+        "fused encoder",
+    ),
+)
 
 #: Linear layers of a block.
 LINEARS = 6

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -33,6 +33,19 @@ _NAMES = {torch.float32: "float", torch.bfloat16: "bfloat16", torch.int16: "int1
 
 class NoKernelsWarning(UserWarning):
     """There are no compiled kernels; PyTorch computes the same, slower. The message says why."""
+
+
+class Kernel(NamedTuple):
+    """What is computed by compiled functions, and what they are held against."""
+
+    functions: tuple[str, ...]
+    """Names for ``find_kernel``."""
+    reference: str
+    """``module:name`` of what computes the same without them."""
+    test: str
+    """``file::function`` below ``tests/unit/training``: both compute the same."""
+    step: str
+    """The step of ``python benchmarks/packed.py --ablate`` that prints the gain."""
 
 
 class _Choice:

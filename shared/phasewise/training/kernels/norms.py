@@ -6,7 +6,16 @@ from typing import Any, NamedTuple
 
 import torch
 
-from phasewise.training.kernels.library import address_of
+from phasewise.training.kernels.library import Kernel, address_of
+
+KERNELS = (
+    Kernel(
+        ("row_norms",),
+        "phasewise.training.packed.low_rank:_compute_by_pytorch",
+        "packed/test_low_rank.py::test_norms_of_many_pairs_are_those_of_their_matrices",
+        "all kernels",
+    ),
+)
 
 
 class NormedPair(NamedTuple):

@@ -7,6 +7,16 @@ from typing import Any
 import torch
 
 from phasewise.training.dropout import DropoutMask
+from phasewise.training.kernels.library import Kernel
+
+KERNELS = (
+    Kernel(
+        ("add_pairs", "differentiate_pairs"),
+        "phasewise.training.packed.pair_products:PlainProducts",
+        "packed/test_pair_products.py::test_kernels_compute_what_pytorch_does",
+        "low-rank kernels",
+    ),
+)
 
 _WIDTH = 16  # floats of a vector
 

@@ -9,7 +9,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everywhere
 
-from phasewise.training.kernels.library import address_of, find_kernel
+from phasewise.training.kernels.library import Kernel, address_of, find_kernel
+
+KERNELS = (
+    Kernel(
+        ("ordered_size", "order", "multiply_ordered"),
+        "torch.nn.functional:linear",
+        "kernels/test_products_kernel.py::test_products_of_many_sizes",
+        "ordered products",
+    ),
+)
 
 #: Rows and features of the products that decide which ones are used; the best of some rounds.
 PROBE_ROWS, PROBE_SIZE = 256, 384

@@ -8,7 +8,28 @@ from typing import Any
 
 import torch
 
-from phasewise.training.kernels.library import address_of, find_kernel
+from phasewise.training.kernels.library import Kernel, address_of, find_kernel
+
+KERNELS = (
+    Kernel(
+        ("add_scaled",),
+        "phasewise.training.kernels.scaling:add_scaled",
+        "kernels/test_scaling_kernels.py::test_what_is_added",
+        "all kernels",
+    ),
+    Kernel(
+        ("scale_copied",),
+        "phasewise.training.kernels.scaling:scale_copied",
+        "kernels/test_scaling_kernels.py::test_what_is_scaled_and_its_copy",
+        "all kernels",
+    ),
+    Kernel(
+        ("scale_gradient",),
+        "phasewise.training.kernels.scaling:scale_gradient",
+        "kernels/test_scaling_kernels.py::test_gradients",
+        "all kernels",
+    ),
+)
 
 
 def add_scaled(out: torch.Tensor, lifted: torch.Tensor, scale: torch.Tensor) -> None:
