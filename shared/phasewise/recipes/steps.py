@@ -43,7 +43,7 @@ def preview(path: Path, *, pilot: bool) -> None:
         from phasewise.recipes.pilot.command import print_pilots
 
         study = load_study(path)
-        print_pilots(study, study.units_of(ALL_SHARD))
+        print_pilots(study, study.units_of(ALL_SHARD), validates=False)
     typer.echo(
         f"this command runs Phases 0 and 1; Phase 2 of a unit: "
         f"phasewise validate --study {quote(str(path))}"

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from phasewise.errors import ConfigError, DataError, suggest_nearest
-from phasewise.recipes.study_writer import SPACE_FILE, count_carved, resolve_source, write_study
+from phasewise.recipes.study_writer import (
+    SPACE_FILE,
+    bound_lengths,
+    count_carved,
+    resolve_source,
+    write_settings,
+    write_study,
+)
 from phasewise.settings import (
     COSTS,
     TaskKind,
@@ -138,21 +145,33 @@ def _describe_model(request: FileRequest) -> dict[str, Any]:
 
 
 def _place_space(request: FileRequest, default: str) -> str:
-    """Copies a space file beside the study, so that the folder repeats the search by itself."""
+    """Returns the name of a registered space, or puts a file beside the study and returns it.
+
+    A space that draws texts longer than ``max_length`` is put there too, bounded. So the folder
+    repeats the search by itself.
+    """
     name = request.search_space or default
     file = Path(name)
-    if file.suffix not in (".yaml", ".yml"):
+    registered = file.suffix not in (".yaml", ".yml")
+    if registered:
         known = registry_names("spaces")
         if name not in known:
             near = suggest_nearest(name, known)
             raise ConfigError(
                 f"--search-space {name}: expected a .yaml file or a name in shared/spaces/{near}"
             )
-        return name
+        file = require_registered("spaces", name)
     if not file.is_file():
         raise ConfigError(f"--search-space {file}: no such file")
-    request.output_dir.mkdir(parents=True, exist_ok=True)
     target = request.output_dir / SPACE_FILE
+    content = read_yaml(file)
+    bounded = bound_lengths(content, request.max_length)
+    if bounded != content:
+        write_settings(target, bounded)
+        return SPACE_FILE
+    if registered:
+        return name
+    request.output_dir.mkdir(parents=True, exist_ok=True)
     if file.resolve() != target.resolve():
         shutil.copyfile(file, target)
     return SPACE_FILE

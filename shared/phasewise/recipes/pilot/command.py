@@ -31,20 +31,26 @@ def plan(
         print_pilots(loaded, loaded.units_of(vm))
 
 
-def print_pilots(study: Study, units: list[tuple[str, str]]) -> None:
-    """Measures units by short runs, and prints the time, memory and disk to expect of them."""
+def print_pilots(study: Study, units: list[tuple[str, str]], *, validates: bool = True) -> None:
+    """Measures units by short runs, and prints the time, memory and disk to expect of them.
+
+    Args:
+        study: The study.
+        units: Its tasks and methods.
+        validates: Whether Phase 2 is to be made too.
+    """
     from phasewise.recipes.pilot.measure import run_pilot
 
     table = Table("unit", "runs", "hours (95 %)", "peak MB", "disk MB", title="measured by pilots")
     for task, method in units:
-        found = run_pilot(study, task, method)
+        found = run_pilot(study, task, method, validates=validates)
         low, high = found.seconds.interval
         least, most = found.peak_memory_mb
         table.add_row(
             f"{task}/{method}",
             str(found.runs),
             f"{found.seconds.total / 3600:.2f} ({low / 3600:.2f} to {high / 3600:.2f})",
-            f"{(least + most) / 2:.0f} ± {(most - least) / 2:.0f}",
+            f"{least:.0f} to {most:.0f}",
             f"{found.disk_mb:.1f} ± {found.disk_error_mb:.1f}",
         )
     console = Console()

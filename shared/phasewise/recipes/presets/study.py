@@ -16,7 +16,7 @@ from phasewise.recipes.presets.settings import (
     load_strategy,
 )
 from phasewise.recipes.request import StudyRequest
-from phasewise.recipes.study_writer import write_study
+from phasewise.recipes.study_writer import bound_lengths, write_study
 from phasewise.settings import ModelSettings, load_study
 from phasewise.settings.target_modules import join_roles, roles_of
 from phasewise.statistics import DESIGN_RUNS, balanced_design, smallest_design
@@ -121,7 +121,7 @@ def write_search_study(
     return write_study(
         request.output_dir,
         request.complete(content),
-        space=preset.strategy.build_space(preset.focus),
+        space=bound_lengths(preset.strategy.build_space(preset.focus), request.max_length),
     )
 
 

