@@ -10,7 +10,9 @@ from rich.table import Table
 from phasewise.cli.models import BatchOption, DeviceOption, LengthOption, TextOption
 from phasewise.cli.options import DEFAULT_STUDY, StudyOption, require_unit
 from phasewise.errors import ConfigError
+from phasewise.inference.given import require_model
 from phasewise.settings import load_study
+from phasewise.tasks.files import require_file
 
 if TYPE_CHECKING:
     from phasewise.inference.evaluating import Evaluation
@@ -86,6 +88,10 @@ def evaluate(
     loaded = load_study(study) if task is not None else None
     if loaded is not None and task is not None:
         require_unit(loaded, task)
+    if model is not None:
+        require_model(model)
+    if source is not None:
+        require_file(source)
     from phasewise.inference.evaluating import EVALUATION_FILE, EvaluationRequest, evaluate_model
     from phasewise.inference.prompts import DEFAULT_SUITE
 

@@ -7,6 +7,8 @@ import typer
 
 from phasewise.cli.options import DEFAULT_STUDY, LogOption, StudyOption, load_owned
 from phasewise.errors import ConfigError
+from phasewise.inference.given import find_models, read_final_optimum, require_model
+from phasewise.tasks.files import require_file
 
 DeviceOption = Annotated[
     Literal["auto", "cpu", "cuda"],
@@ -40,6 +42,7 @@ def train(
 ) -> None:
     """Train a final model with the optimum of a unit; a finished one is not trained again."""
     loaded = load_owned(study)
+    read_final_optimum(loaded, optimal)
     from phasewise.inference.final import train_final
     from phasewise.tuning.progress import ProgressLog
 
@@ -62,6 +65,7 @@ def merge_adapter(
     device: DeviceOption = "auto",
 ) -> None:
     """Merge an adapter into its base model; the result loads in plain transformers."""
+    require_model(adapter)
     from phasewise.inference.merging import merge_adapter as merge
 
     merged = merge(adapter, output, dtype=dtype, device=device)
@@ -102,7 +106,8 @@ def predict(
     log: LogOption = None,
 ) -> None:
     """Predict a file's rows, in its order: one probability per class, or answers of decoders."""
-    models = _choose_models(model, folders or [], ensemble=ensemble)
+    models = find_models(_choose_models(model, folders or [], ensemble=ensemble))
+    require_file(source)
     from phasewise.inference.predicting import predict_file
     from phasewise.tuning.progress import ProgressLog
 

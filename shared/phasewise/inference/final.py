@@ -9,13 +9,14 @@ from typing import Any
 
 from phasewise.errors import ConfigError, PhasewiseError
 from phasewise.inference.card import CardFacts, write_card
+from phasewise.inference.given import read_final_optimum
 from phasewise.methods.models import load_tokenizer
 from phasewise.model_files import PACKAGE_PREFIX
 from phasewise.records import RunRecord, read_matching_record, write_json, write_record
 from phasewise.runs import RunConfig, build_seeds
 from phasewise.settings import ModelSettings, Study, TaskSettings
 from phasewise.statistics import find_bounds, mean_interval
-from phasewise.summaries import Optimum, read_optimum, read_phase_summary
+from phasewise.summaries import Optimum, read_phase_summary
 from phasewise.tasks.data import load_splits
 from phasewise.training.interface import Decision, Progress, RunJob
 from phasewise.training.trainer_engine import TrainerEngine
@@ -92,7 +93,7 @@ def train_final(
 
 
 def _make_plan(study: Study, optimum_file: Path, all_data: bool) -> _Plan:
-    optimum = _read_final(study, optimum_file)
+    optimum = read_final_optimum(study, optimum_file)
     unit = Unit(study, optimum.task, optimum.method)
     config = RunConfig(
         unit_config=unit.config.model_copy(
@@ -107,24 +108,6 @@ def _make_plan(study: Study, optimum_file: Path, all_data: bool) -> _Plan:
     rows = len(load_splits(config.unit_config.data, config.seeds.subset).train)
     searched = len(load_splits(unit.config.data, config.seeds.subset).train)
     return _Plan(unit, optimum, config, rows, searched)
-
-
-def _read_final(study: Study, path: Path) -> Optimum:
-    optimum = read_optimum(path)
-    if optimum is None:
-        raise ConfigError(
-            f"{path}: no such file; expected an optimum that `phasewise search` wrote"
-        )
-    if not optimum.final:
-        raise ConfigError(f"{path}: final: false: its search has not ended; run it again to resume")
-    expected = f"{study.settings.name}_{optimum.task}_{optimum.method}"
-    known = optimum.task in study.tasks and optimum.method in study.methods
-    if optimum.study_name != expected or not known:
-        raise ConfigError(
-            f"{path}: study_name: expected {expected}, got {optimum.study_name}: the optimum is of "
-            f"another study than {study.path}; name its file with --study"
-        )
-    return optimum
 
 
 def _make_job(plan: _Plan, index: int, folder: Path) -> RunJob:

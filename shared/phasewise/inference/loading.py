@@ -13,9 +13,10 @@ from transformers import AutoConfig
 
 from phasewise.errors import ConfigError
 from phasewise.inference.final import LABELS_FILE
+from phasewise.inference.given import ADAPTER_FILE, require_model
 from phasewise.methods.models import load_base_model, load_tokenizer, quiet_loading
 from phasewise.methods.sources import resolve_model_path
-from phasewise.records import RECORD_FILE, RunRecord, read_record
+from phasewise.records import RunRecord, read_record
 from phasewise.settings import (
     CLASSIFIER,
     TASK_KINDS,
@@ -26,7 +27,6 @@ from phasewise.settings import (
 from phasewise.tasks.kinds import get_kind
 from phasewise.training.device import autocast, choose_device, choose_precision
 
-ADAPTER_FILE = "adapter_config.json"
 #: The only form that is loaded.
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 Device = Literal["auto", "cpu", "cuda"]
@@ -88,12 +88,8 @@ def read_model_folder(folder: Path) -> ModelFolder:
     Raises:
         ConfigError: The folder is missing, or holds no model of a known kind.
     """
+    require_model(folder)
     adapter = _read_adapter_config(folder)
-    if adapter is None and not (folder / "config.json").is_file():
-        raise ConfigError(
-            f"{folder}: expected a model folder (with {ADAPTER_FILE} or config.json)"
-            f"{_describe_content(folder)}"
-        )
     record = read_record(folder)
     if adapter is None:
         return _describe_whole(folder, record)
@@ -248,10 +244,3 @@ def _require_safetensors(folder: Path) -> None:
         f"{folder}: expected {ADAPTER_WEIGHTS}, {found}; pickled weights can run code and are not "
         "read: save the adapter again with PEFT's save_pretrained"
     )
-
-
-def _describe_content(folder: Path) -> str:
-    if not folder.is_dir():
-        return ", no such folder"
-    inside = sorted(file.parent.name for file in folder.glob(f"*/{RECORD_FILE}"))
-    return f"; it holds several: {', '.join(inside)}" if inside else ", it holds none"

@@ -12,9 +12,9 @@ from scipy.special import softmax
 
 from phasewise.errors import ConfigError, InfeasibleRunError
 from phasewise.formatting import guard_cell
+from phasewise.inference.given import find_models
 from phasewise.inference.inputs import InputRows, read_inputs, task_of_model
 from phasewise.inference.loading import (
-    ADAPTER_FILE,
     Device,
     ModelFolder,
     load_model,
@@ -59,24 +59,6 @@ class PredictionReport(NamedTuple):
     models: int
     truncated: int
     max_length: int
-
-
-def find_models(folders: Sequence[Path]) -> list[Path]:
-    """Returns the model folders among or directly inside the given ones, in their order.
-
-    Raises:
-        ConfigError: A folder is no model and holds none.
-    """
-    found: list[Path] = []
-    for folder in folders:
-        if _is_model(folder):
-            found.append(folder)
-            continue
-        inside = sorted(each for each in folder.glob("*") if _is_model(each))
-        if not inside:
-            read_model_folder(folder)  # raises, and says what it holds
-        found.extend(inside)
-    return found
 
 
 def predict_file(
@@ -230,8 +212,3 @@ def _format_csv(lines: Sequence[Sequence[str]]) -> str:
     stream = io.StringIO(newline="")
     csv.writer(stream, lineterminator="\n").writerows(map(guard_cell, line) for line in lines)
     return stream.getvalue()
-
-
-def _is_model(folder: Path) -> bool:
-    names = (ADAPTER_FILE, "config.json")
-    return any((folder / name).is_file() for name in names)

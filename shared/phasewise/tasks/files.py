@@ -26,15 +26,8 @@ def read_file(path: Path, quoted: bool | None = None) -> RowTable:
     Raises:
         DataError: No such file, an unknown ending, not UTF-8, malformed, or without rows.
     """
+    require_file(path)
     ending = path.suffix.lower()
-    if ending not in _ENDINGS:
-        raise DataError(
-            f"{path}: cannot tell the format of a '{path.suffix}' file; "
-            f"expected {', '.join(_ENDINGS)}"
-        )
-    if not path.is_file():
-        others = [file.name for file in path.parent.glob("*")] if path.parent.is_dir() else []
-        raise DataError(f"{path}: no such file{suggest_nearest(path.name, others)}")
     if ending in _DELIMITERS:
         table = _read_delimited(path, _DELIMITERS[ending], quoted=reads_quotes(path, quoted))
     else:
@@ -42,6 +35,22 @@ def read_file(path: Path, quoted: bool | None = None) -> RowTable:
     if not table.rows:
         raise DataError(f"{path}: expected data rows, the file has none")
     return table
+
+
+def require_file(path: Path) -> None:
+    """Checks that a data file is there, and of a format that its ending tells.
+
+    Raises:
+        DataError: It is not.
+    """
+    if path.suffix.lower() not in _ENDINGS:
+        raise DataError(
+            f"{path}: cannot tell the format of a '{path.suffix}' file; "
+            f"expected {', '.join(_ENDINGS)}"
+        )
+    if not path.is_file():
+        others = [file.name for file in path.parent.glob("*")] if path.parent.is_dir() else []
+        raise DataError(f"{path}: no such file{suggest_nearest(path.name, others)}")
 
 
 def _read_text(path: Path) -> str:
