@@ -4,11 +4,13 @@ import errno
 import os
 import signal
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
+from phasewise import __version__
 from phasewise.cli import (
     EXIT_INTERRUPTED,
     INTERRUPTED,
@@ -28,11 +30,31 @@ from phasewise.extensions import recipe_modules
 
 app = typer.Typer(
     name="phasewise",
-    help="Fine-tuning studies: baselines, search, multi-seed validation, report.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"phasewise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print it.")
+    ] = False,
+) -> None:
+    """Fine-tuning studies: baselines, search, multi-seed validation, report.
+
+    Exit codes: 0 done, 1 a run failed or a file could not be written, 2 wrong settings, data or
+    options, 130 interrupted.
+    """
+
+
 app.command(
     rich_help_panel=START_PANEL,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},

@@ -12,7 +12,7 @@ from phasewise.training.server_process import server_ahead
 #: The commands that train a study's unit, if they are told its task, in workers.
 _TRAINING = {"defaults", "search", "validate"}
 #: Options with which they do not.
-_IDLE = {"--help", "--dry-run"}
+_IDLE = {"-h", "--help", "--dry-run"}
 #: The default study of a clone, relative to its root.
 DEFAULT_STUDY = "shared/config.yaml"
 

@@ -18,7 +18,6 @@ from phasewise.runs import UnitPaths, ledger_path, task_baselines_path
 from phasewise.settings import Study
 from phasewise.steps import claim_folder
 from phasewise.tuning.stopping import StopFlag
-from phasewise.tuning.storage import hold_lock
 
 Say = Callable[[str], None]
 
@@ -36,6 +35,8 @@ def carry_out(study: Study, plan: MergePlan, say: Say) -> None:
         OSError: A file cannot be read or written.
         StoppedError: By a signal.
     """
+    from phasewise.tuning.storage import hold_lock  # Optuna, for which `status` need not wait
+
     claim_folder(study)
     with StopFlag() as stop:
         for source, task in plan.tasks:
