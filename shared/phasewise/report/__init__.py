@@ -1,5 +1,6 @@
 """The report: what a study's records say, as one HTML page, Markdown and CSV."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,10 +12,5 @@ __all__ = ["UnitStatus", "build_report", "collect_status"]
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for: `phasewise status` shall not wait for the figures' libraries."""
-    if name == "build_report":
-        from phasewise.report.build import build_report
-
-        return build_report
-    from phasewise.report import status
-
-    return getattr(status, name)
+    module = "build" if name == "build_report" else "status"
+    return getattr(import_module(f"phasewise.report.{module}"), name)
