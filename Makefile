@@ -20,7 +20,7 @@ run: setup  ## Run the demo to its end; run it again to resume after a kill.
 	@# Starting snakemake takes seconds: only after a kill is there anything to unlock.
 	@if [ -n "$$(ls -A .snakemake/locks 2>/dev/null)" ]; then $(DEMO) --unlock >/dev/null 2>&1 || true; fi
 	@$(DEMO)
-	@echo "report: analysis/demo/report.html"
+	@cat analysis/demo/verdict.txt
 
 setup: .venv/installed  ## Make .venv and link the profiles to the root.
 	@for profile in profiles/*/; do name=$$(basename $$profile); ln -sfn profiles/$$name $$name; done

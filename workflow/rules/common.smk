@@ -62,6 +62,13 @@ onstart:
         share_server()
 
 
+onsuccess:
+    # The last words are the verdict's, where a report says what the records say now.
+    verdict = Path(ANALYSIS) / "verdict.txt"
+    if verdict.is_file() and Steps(STUDY, VM).all[StepKey("report")].state == "current":
+        print(verdict.read_text(encoding="utf-8"), end="")
+
+
 wildcard_constraints:
     task="|".join(STUDY.tasks),
     method="|".join(STUDY.methods),

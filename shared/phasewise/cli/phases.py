@@ -83,12 +83,12 @@ def report(
     loaded = load_owned(study)
     units = loaded.units_of(vm)
     _require_runs(loaded, units)
-    from phasewise.report import build_report
+    from phasewise.report import VERDICT_FILE, build_report
     from phasewise.tuning.progress import ProgressLog
 
     path = build_report(loaded, units, figures=figures)
     ProgressLog("report", log).write(f"wrote {path}")
-    typer.echo(str(path))
+    typer.echo((path.parent / VERDICT_FILE).read_text(encoding="utf-8"), nl=False)
 
 
 def _require_runs(study: Study, units: list[tuple[str, str]]) -> None:

@@ -1,5 +1,6 @@
 """Writing the report: report.html, RESULTS.md, tables as CSV and LaTeX, figures as files."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,8 @@ from phasewise.report.verdict_table import render_verdicts
 from phasewise.settings import Study
 from phasewise.steps import claim_folder, mark_report, report_hash
 
+#: Beside the page: the verdict as a terminal shows it.
+VERDICT_FILE = "verdict.txt"
 #: Which figures are also written as files, for papers: each takes a third of a second.
 FigureFiles = Literal["none", "main", "all"]
 
@@ -29,8 +32,8 @@ def build_report(
         figures: Written as PNG and SVG too; ``main``: those that `figure_list` marks as such.
 
     Returns:
-        Path of ``report.html``; beside it lie ``RESULTS.md``, ``tables/``, ``paper/`` and
-        ``figures/``.
+        Path of ``report.html``; beside it lie ``RESULTS.md``, ``verdict.txt``, ``tables/``,
+        ``paper/`` and ``figures/``.
 
     Raises:
         ConfigError: A unit is not of the study, or the folder is another study's.
@@ -45,9 +48,17 @@ def build_report(
         folder / "RESULTS.md", mark_report(render_markdown(content), report_hash(study, units))
     )
     page = folder / "report.html"
+    write_atomically(folder / VERDICT_FILE, _say_verdict(content, page))
     write_atomically(page, render_html(content))
     _write_figures(content, folder / "figures", figures)
     return page
+
+
+def _say_verdict(content: ReportContent, page: Path) -> str:
+    """Returns what a terminal shows at the end: what to read first, the answer, the page."""
+    lines = [f"read first: {note}" for note in content.notes]
+    lines += [*content.answer[1:], content.answer[0], f"report: {os.path.relpath(page)}"]
+    return "\n".join(lines) + "\n"
 
 
 def _write_figures(content: ReportContent, folder: Path, wanted: FigureFiles) -> None:

@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from phasewise.figures import MethodStyle, assign_styles
+from phasewise.report.answer import answer_study
 from phasewise.report.columns import Table
 from phasewise.report.detection import describe_detection, find_detection
 from phasewise.report.drawing import Drawing, draw_figures
-from phasewise.report.evidence import TaskEvidence, UnitEvidence, gather_evidence
-from phasewise.report.figure_list import TASK_FIGURES
+from phasewise.report.evidence import TaskEvidence, gather_evidence
+from phasewise.report.figure_list import STUDY_FIGURES, TASK_FIGURES
 from phasewise.report.findings import TaskFinding, find_overall, find_task
-from phasewise.report.learning import list_not_learned
-from phasewise.report.machines import UnitMachines, build_machine_table, describe_mixture
+from phasewise.report.first_notes import list_first
+from phasewise.report.learning import judge_unit
+from phasewise.report.machines import UnitMachines, build_machine_table
 from phasewise.report.noise_table import NoiseRow, build_noise_table
 from phasewise.report.pair_traces import PairTrace, trace_pairs
 from phasewise.report.paper import Paper, build_paper
@@ -51,7 +53,11 @@ class ReportContent:
     count_table: Table[PhaseRuns]
     ledger_table: Table[TaskEvidence]
     sections: tuple[UnitSection, ...]
-    notes: tuple[str, ...]
+    answer: tuple[str, ...]  # what to use, in one line; of several tasks one more for each
+    overview: Drawing | None  # every method beside what needs no training
+    notes: tuple[str, ...]  # to be read first
+    left_out: tuple[str, ...]  # files of other settings, or that cannot be read
+    data_notes: tuple[str, ...]
     reproduction: Reproduction
     machine_table: Table[UnitMachines]
     traces: tuple[TaskTrace, ...]  # every run with its record
@@ -63,9 +69,11 @@ class ReportContent:
     @property
     def drawings(self) -> list[tuple[str, Drawing]]:
         """All figures with what they are about, in the order of the page."""
+        first = [] if self.overview is None else [(self.name, self.overview)]
         found = [(task, each) for task, drawings in self.task_drawings.items() for each in drawings]
         units = [(f"{section.task} / {section.method}", section) for section in self.sections]
-        return found + [(name, each) for name, section in units for each in section.drawings]
+        found += [(name, each) for name, section in units for each in section.drawings]
+        return first + found
 
     @property
     def run_table(self) -> Table[RunRow]:
@@ -78,20 +86,21 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
     tasks = gather_evidence(study, units)
     found = [unit for task in tasks for unit in task.units]
     styles = assign_styles(study.methods)
-    rows = [build_unit_row(study, unit) for unit in found]
+    judged = [judge_unit(task, unit) for task in tasks for unit in task.units]
+    rows = [
+        build_unit_row(study, unit, learned=None if each is None else each.learned)
+        for unit, each in zip(found, judged, strict=True)
+    ]
     drawings = {task.task: draw_figures(TASK_FIGURES, task, styles, (task.task,)) for task in tasks}
     sections = [
         build_unit_section(study, unit, styles[unit.method], row.state)
         for unit, row in zip(found, rows, strict=True)
     ]
+    overviews = draw_figures(STUDY_FIGURES, tasks, styles, (study.settings.name,))
     planned = count_comparisons(study)
     verdicts = judge_tasks(tasks, planned)
     overall = find_overall(tasks, verdicts)
     findings = [find_task(study, task, verdicts) for task in tasks]
-    notes = _describe_part(study, found, planned)
-    notes += [note for task in tasks for note in describe_mixture(task)]
-    notes += [note for task in tasks for note in list_not_learned(task)]
-    notes += [note for task in tasks for note in task.notes]
     return ReportContent(
         name=study.settings.name,
         description=study.settings.description,
@@ -110,7 +119,11 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
         count_table=build_count_table(found),
         ledger_table=build_ledger_table(tasks),
         sections=tuple(sections),
-        notes=(*notes, *(note for unit in found for note in unit.notes)),
+        answer=answer_study(study, tasks, verdicts, rows),
+        overview=next(iter(overviews), None),
+        notes=tuple(list_first(study, tasks, planned)),
+        left_out=tuple(note for unit in found for note in unit.notes),
+        data_notes=tuple(note for task in tasks for note in task.data_notes),
         reproduction=describe_reproduction(study, tasks),
         machine_table=build_machine_table(study, found),
         traces=trace_tasks(study, tasks),
@@ -119,17 +132,6 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
         latex_tables=build_latex_tables(study.settings.name, rows, verdicts),
         paper=build_paper(study, tasks, verdicts),
     )
-
-
-def _describe_part(study: Study, units: Sequence[UnitEvidence], planned: int) -> list[str]:
-    """Says that the report is of a part of the study, if so."""
-    whole = len(study.tasks) * len(study.methods)
-    if len(units) == whole:
-        return []
-    words = f"Partial: this report shows {len(units)} of the study's {whole} units."
-    if planned:
-        words += f" Its verdicts are corrected for all {planned} comparisons of the study."
-    return [words]
 
 
 def _describe_scope(study: Study, tasks: Sequence[TaskEvidence]) -> str:

@@ -122,7 +122,8 @@ class TaskEvidence:
     baselines: TaskBaselines | None
     ledger: tuple[dict[str, Any], ...]
     units: tuple[UnitEvidence, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # what was left out or could not be read, in words
+    data_notes: tuple[str, ...] = ()  # about the data, such as how much was cut
 
 
 def gather_evidence(study: Study, units: Sequence[tuple[str, str]]) -> tuple[TaskEvidence, ...]:
@@ -150,13 +151,15 @@ def _gather_task(study: Study, task: str, methods: Sequence[str]) -> TaskEvidenc
     units = tuple(_gather_unit(study, task, method) for method in methods)
     records = [r for unit in units for phase in PHASES for r in unit.records[phase]]
     baselines = _read_baselines(study, task, methods[0], records, notes)
-    notes += [f"{task}: {note}" for note in (baselines.notes if baselines else ())]
+    data_notes = tuple(f"{task}: {note}" for note in (baselines.notes if baselines else ()))
     if len({record.config.unit_config.data.data_fingerprint for record in records}) > 1:
         notes.append(f"{task}: the runs read different data (several fingerprints)")
     settings = study.tasks[task]
     maximize = settings.direction == "maximize"
     entries = tuple(ledger or ())
-    return TaskEvidence(task, settings.metric, maximize, baselines, entries, units, tuple(notes))
+    return TaskEvidence(
+        task, settings.metric, maximize, baselines, entries, units, tuple(notes), data_notes
+    )
 
 
 def _gather_unit(study: Study, task: str, method: str) -> UnitEvidence:

@@ -1,5 +1,7 @@
 """The figures of the report, one row each, in the order of the page."""
 
+from collections.abc import Sequence
+
 from phasewise.figures import (
     correlation,
     cost_quality,
@@ -7,15 +9,59 @@ from phasewise.figures import (
     expected_best,
     history,
     importance,
+    overview,
     parallel,
     seed_scores,
     set_agreement,
     slices,
 )
 from phasewise.figures.style import MethodStyle
+from phasewise.learning import find_floor
 from phasewise.report.drawing import Figure, Styles, UnitSource
 from phasewise.report.evidence import TaskEvidence
+from phasewise.report.learning import find_learned
+from phasewise.report.unit_table import find_interval
+from phasewise.settings import is_in_points
 
+
+def _compute_overview(tasks: Sequence[TaskEvidence]) -> overview.Overview:
+    """Tasks in points share an axis; where there are none the first task stands alone."""
+    chosen = [task for task in tasks if is_in_points(task.metric)] or list(tasks[:1])
+    rows = []
+    for task in chosen:
+        floor = find_floor(task.baselines) if task.baselines else None
+        learned = {unit.method for unit in find_learned(task)}
+        rows += [
+            overview.OverviewRow(
+                task.task,
+                unit.method,
+                unit.validation.mean,
+                find_interval(unit)[0],
+                floor.report_score if floor else None,
+                unit.method in learned,
+            )
+            for unit in task.units
+            if unit.validation.mean is not None
+        ]
+    return overview.Overview(overview.join_metrics([t.metric for t in chosen]), tuple(rows))
+
+
+#: Of the study: what answers first.
+STUDY_FIGURES: tuple[Figure[Sequence[TaskEvidence], Styles], ...] = (
+    Figure(
+        name="answer",
+        title="Phase 2: mean and 95 % interval beside what needs no training",
+        compute=_compute_overview,
+        needs=lambda found: found.rows,
+        draw=overview.draw_overview,
+        describe=overview.describe_overview,
+        note=lambda found: (
+            "" if all(row.learned for row in found.rows) else "Pale: has not learned."
+        ),
+        wide=True,
+        main=True,
+    ),
+)
 #: Of each task.
 TASK_FIGURES: tuple[Figure[TaskEvidence, Styles], ...] = (
     Figure(

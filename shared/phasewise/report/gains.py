@@ -48,9 +48,10 @@ def describe_gain(study: Study, task: TaskEvidence, best: UnitEvidence) -> list[
         return []
     found = compare_with_baseline(study, best, strongest)
     name = f"{BASELINE_NAMES[strongest.name]} ({show_score(strongest.report_score)})"
-    gain = " ".join(filter(None, [show_signed(found.mean), show_interval(found.interval)]))
-    if found.examples is None and found.interval is not None:
-        gain += " over seeds alone"
+    gain = show_signed(found.mean)
+    if found.interval is not None and found.has_spread:
+        gain += f" {show_interval(found.interval)}"
+        gain += " over seeds alone" if found.examples is None else ""
     if is_beaten(found):
         return [
             f"Against the strongest cheap baseline, {name}, {best.method} gains {gain}"

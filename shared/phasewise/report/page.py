@@ -17,6 +17,7 @@ from phasewise.figures import DARK, LIGHT
 from phasewise.report.columns import keep_cell, render_markdown_table
 from phasewise.report.content import ReportContent
 from phasewise.report.drawing import Drawing
+from phasewise.report.terms import TERMS, Explainer
 
 _TEMPLATES = "templates"
 
@@ -29,6 +30,7 @@ def render_html(content: ReportContent) -> str:
         content=content,
         style=Markup(_read("report.css")),
         script=Markup(_read("report.js")),
+        terms=TERMS,
         figures=Markup(_encode_figures(drawings)),
         plotly=Markup(_compressed_plotly() if drawings else ""),
         generated=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -37,7 +39,8 @@ def render_html(content: ReportContent) -> str:
 
 def render_markdown(content: ReportContent) -> str:
     """Returns RESULTS.md: the same tables and findings; no time stamp, so that it can be diffed."""
-    text = _environment(escaped=False).get_template("RESULTS.md.jinja").render(content=content)
+    template = _environment(escaped=False).get_template("RESULTS.md.jinja")
+    text = template.render(content=content, terms=TERMS)
     return text.rstrip() + "\n"
 
 
@@ -51,6 +54,7 @@ def _environment(*, escaped: bool) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["cell"] = keep_cell
+    environment.filters["explain"] = Explainer()
     environment.filters["table"] = render_markdown_table
     return environment
 

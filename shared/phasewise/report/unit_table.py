@@ -19,6 +19,7 @@ from phasewise.records import RunCost
 from phasewise.report.columns import Cell, Column, Table
 from phasewise.report.evidence import TaskEvidence, UnitEvidence
 from phasewise.report.gaps import describe_gaps
+from phasewise.report.latex import escape_latex
 from phasewise.report.traces import (
     CONFIRMATIONS,
     DEFAULTS,
@@ -30,6 +31,9 @@ from phasewise.report.traces import (
 from phasewise.settings import Study
 from phasewise.statistics import Interval
 from phasewise.summaries import Baseline, ScoreSummary
+
+#: Behind a score in tables for papers; in those of the page it is the sign alone.
+LATEX_NOT_LEARNED = r"$^{\ddagger}$"
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class UnitRow:
     trainable_parameters: float | None
     seconds: float | None  # median per run, of Phase 2 if there is any, else of the trials
     peak_memory_mb: float | None
+    learned: bool | None  # None: not judged
     state: str  # what is missing, in words; empty if nothing is
 
 
@@ -156,7 +161,14 @@ UNIT_COLUMNS: tuple[Column[UnitRow], ...] = (
         _records(),
         latex_heading="peak MB",
     ),
-    Column(show=lambda row: show_score(row.validation.mean), latex_heading="report score"),
+    Column(
+        latex=lambda row: (
+            escape_latex(show_score(row.validation.mean))
+            + (LATEX_NOT_LEARNED if row.learned is False else "")
+        ),
+        latex_heading="report score",
+    ),
+    Column(csv={"learned": lambda row: row.learned}),
     Column(csv={"state": lambda row: row.state}),
 )
 
@@ -171,8 +183,14 @@ def build_unit_table(tasks: Sequence[TaskEvidence], rows: Sequence[UnitRow]) -> 
     return Table(UNIT_COLUMNS, tuple(rows), grouped=True, background=background)
 
 
-def build_unit_row(study: Study, unit: UnitEvidence) -> UnitRow:
-    """Returns the numbers of one unit."""
+def build_unit_row(study: Study, unit: UnitEvidence, *, learned: bool | None) -> UnitRow:
+    """Returns the numbers of one unit.
+
+    Args:
+        study: The study.
+        unit: What it has left.
+        learned: Whether it beats its floor; None if that is not known.
+    """
     optimum = unit.optimum
     raw = None if optimum is None else optimum.best_value
     confirmed = None if optimum is None else optimum.confirmed_value
@@ -201,6 +219,7 @@ def build_unit_row(study: Study, unit: UnitEvidence) -> UnitRow:
         trainable_parameters=_median([cost.trainable_parameters for cost in costs]),
         seconds=_median([cost.total_seconds for cost in costs]),
         peak_memory_mb=_median([cost.peak_memory_mb for cost in costs]),
+        learned=learned,
         state="; ".join(describe_gaps(study, unit)),
     )
 
@@ -252,4 +271,5 @@ def _show_validation(row: UnitRow) -> str:
     interval = show_interval(row.validation_interval)
     if interval and row.interval_of == "seeds":
         interval += "*"
-    return " ".join(filter(None, [show_score(row.validation.mean), interval, f"({count})"]))
+    mean = show_score(row.validation.mean) + ("‡" if row.learned is False else "")
+    return " ".join(filter(None, [mean, interval, f"({count})"]))

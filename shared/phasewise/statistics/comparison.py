@@ -227,8 +227,9 @@ def _summarize(
     from_seeds = float(by_seed.var(ddof=1)) / n
     from_examples = max(0.0, spread - noise)
     if from_seeds + from_examples == 0:
-        # A tie by luck: with a small report set often, and no sign that there is no noise.
-        from_seeds = noise
+        # A tie by luck, as few seeds often give: the residual is the noise that is left.
+        tied = float((n - 1) * ((examples or 2) - 1))
+        return _judge(by_seed, examples, bounds, noise, 0.0, tied)
     # Few seeds can agree by luck alone; then their own variance would count for too little here
     # and the degrees of freedom for too many. It is at least the residual's on average.
     likely = max(from_seeds, noise)

@@ -15,7 +15,7 @@ import pytest
 
 from phasewise.errors import ConfigError
 from phasewise.report import build_report
-from phasewise.report.figure_list import TASK_FIGURES, UNIT_FIGURES
+from phasewise.report.figure_list import STUDY_FIGURES, TASK_FIGURES, UNIT_FIGURES
 from phasewise.settings import Study
 from synthetic import UnitWriter, write_baselines, write_ledger
 
@@ -112,7 +112,8 @@ def test_page_loads_nothing_and_is_well_formed(study: Study) -> None:
     assert html.count('id="plotly"') == 1
     assert len(html) < 3e6
     # four trials are too few for importances
-    assert html.count('class="plot"') == len(TASK_FIGURES) + 3 * (len(UNIT_FIGURES) - 1)
+    expected = len(STUDY_FIGURES) + len(TASK_FIGURES) + 3 * (len(UNIT_FIGURES) - 1)
+    assert html.count('class="plot"') == expected
 
 
 def test_texts_of_settings_and_records_are_escaped(study: Study) -> None:
@@ -221,11 +222,12 @@ def test_figures_are_written_as_asked(study: Study) -> None:
     assert not folder.exists()
     build_report(study, [(TASK, "lora")], figures="main")
     names = {f"{name}-{TASK}" for name in ("budget-trials", "cost", "seeds")}
+    names.add("answer-small")
     written = {path.name for path in folder.iterdir()}
     assert written == {f"{name}.{ending}" for name in names for ending in ("png", "svg")}
     build_report(study, [(TASK, "lora")], figures="all")
     assert len([path for path in folder.iterdir() if path.suffix == ".svg"]) == (
-        len(TASK_FIGURES) + len(UNIT_FIGURES) - 1
+        len(STUDY_FIGURES) + len(TASK_FIGURES) + len(UNIT_FIGURES) - 1
     )
 
 

@@ -77,8 +77,8 @@ def test_a_tie_by_luck_is_no_certainty() -> None:
     found = compare_crossed(left, left[::-1])
     assert found.mean == 0
     assert found.interval is not None
-    # residual mean square 800 / 399, over 2 x 400 differences, with 1 degree of freedom
-    half = stats.t.ppf(0.975, 1) * (800 / 399 / 800) ** 0.5
+    # residual mean square 800 / 399, over 2 x 400 differences, with 1 x 399 degrees of freedom
+    half = stats.t.ppf(0.975, 399) * (800 / 399 / 800) ** 0.5
     assert found.interval == pytest.approx((-half, half))
     assert found.p_value == 1
 
