@@ -19,7 +19,7 @@ from benchmarks.bench.machine import describe_machine
 from benchmarks.bench.packing import build_jobs, build_packed_engine, write_unit
 from benchmarks.bench.results import merge_section
 
-from phasewise.methods.models import find_head, load_base_model
+from phasewise.methods.models import find_head, load_base_model, load_tokenizer
 from phasewise.records import RunRecord
 from phasewise.settings import Study
 from phasewise.tasks.kinds import get_kind
@@ -160,7 +160,12 @@ def _count_frozen(study: Study) -> int:
     """Returns the weights of the frozen linear layers: all but the head's."""
     (task,) = study.tasks.values()
     kind, settings = get_kind(task), study.settings.model
-    base = load_base_model(settings, auto_class=kind.auto_class, kwargs=kind.model_kwargs(task))
+    base = load_base_model(
+        settings,
+        auto_class=kind.auto_class,
+        kwargs=kind.model_kwargs(task),
+        tokenizer=load_tokenizer(settings),
+    )
     heads = find_head(base.model)
     return sum(
         module.weight.numel()

@@ -13,7 +13,8 @@ import transformers
 import yaml
 from benchmarks.bench.trials import Row, Trial, TrialList, write_trials
 
-from phasewise.methods.models import find_head, load_tokenizer, quiet_loading
+from phasewise.methods.base_config import quiet_loading
+from phasewise.methods.models import find_head, load_tokenizer
 from phasewise.methods.modules import find_target_modules
 from phasewise.methods.sources import resolve_model_path
 from phasewise.runs import build_data, build_seeds

@@ -137,7 +137,7 @@ def test_packed_examples_have_the_loss_they_have_alone(
     unit = build_unit(study, "answers", "lora")
     tokenizer = engine._warm.tokenizer(unit)
     features = load_task_data(unit.data, tokenizer, subset_seed=0).train[:9]
-    model = load_base_model(unit.model, auto_class=CAUSAL_LM, kwargs={}).model
+    model = load_base_model(unit.model, auto_class=CAUSAL_LM, kwargs={}, tokenizer=None).model
     packed = build_packing_collator(tokenizer, capacity=64)(features)
     padded = build_collator(tokenizer)(features)
     assert len(packed["input_ids"]) < len(features)
@@ -192,6 +192,7 @@ def test_every_method_tunes_a_language_model(
         job.config.unit_config.model,
         auto_class=CAUSAL_LM,
         kwargs={},
+        tokenizer=None,
         quantization=settings.quantization,
     ).model
     if settings.trains_adapter:

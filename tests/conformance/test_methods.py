@@ -81,6 +81,7 @@ def _reload(study: Study, method: str, folder: Path) -> Any:
         study.settings.model,
         auto_class="AutoModelForSequenceClassification",
         kwargs={"num_labels": 2},
+        tokenizer=None,
         quantization=settings.quantization,
     )
     return PeftModel.from_pretrained(base.model, str(folder))

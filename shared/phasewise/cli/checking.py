@@ -121,17 +121,21 @@ def _check_device(study: Study) -> None:
 
 def _check_tasks(study: Study, tasks: list[str], problems: _Problems) -> dict[str, dict[str, int]]:
     """Checks data and model together; returns the number of rows of each task's sets."""
-    from phasewise.methods.models import load_config, load_tokenizer
+    from phasewise.methods.base_config import load_config
+    from phasewise.methods.models import load_tokenizer
     from phasewise.tasks.data import check_task_data
 
     model = study.settings.model
     config = problems.attempt(load_config, model)
     tokenizer = None if config is None else problems.attempt(load_tokenizer, model)
     rows = {}
+    told: set[str] = set()
     for name in tasks:
         if config is not None:
             problems.attempt(_check_architecture, study, name, config)
-            problems.attempt(_check_lengths, study, name, config)
+            problems.attempt(_check_lengths, study, name)
+        if tokenizer is not None:
+            _tell_inherited(study, name, tokenizer, told)
         splits = problems.attempt(check_task_data, study.tasks[name], study.settings.data_dir)
         if splits is None:
             continue
@@ -141,6 +145,19 @@ def _check_tasks(study: Study, tasks: list[str], problems: _Problems) -> dict[st
             problems.attempt(_check_tokens, study, name, splits.train[:_ROWS], tokenizer, config)
         rows[name] = {"train": len(splits.train), "search": len(splits.search)}
     return rows
+
+
+def _tell_inherited(study: Study, task: str, tokenizer: Any, told: set[str]) -> None:
+    """Prints what a run sets otherwise than the base's configuration, each line once."""
+    from phasewise.methods.base_config import describe_inherited
+    from phasewise.tasks.kinds import get_kind
+
+    settings, kind = study.tasks[task], get_kind(study.tasks[task])
+    kwargs = kind.model_kwargs(settings)
+    for line in describe_inherited(study.settings.model, tokenizer, kind.auto_class, kwargs):
+        if line not in told:
+            told.add(line)
+            typer.echo(line)
 
 
 def _check_architecture(study: Study, task: str, config: Any) -> None:
@@ -157,20 +174,16 @@ def _check_architecture(study: Study, task: str, config: Any) -> None:
         )
 
 
-def _check_lengths(study: Study, task: str, config: Any) -> None:
+def _check_lengths(study: Study, task: str) -> None:
     """Checks that no text will be longer than what the model has positions for."""
-    positions = getattr(config, "max_position_embeddings", None) or 0
-    if positions <= 0:  # they are relative
-        return
+    from phasewise.methods.base_config import require_positions
+
     for key, length in _lengths(study, task):
-        if length > positions:
-            raise ConfigError(
-                f"{study.path}: {key} {length}: expected at most {positions}, the positions of "
-                f"model {study.settings.model.source}"
-            )
+        require_positions(study.settings.model, length, f"{study.path}: {key}")
 
 
 def _lengths(study: Study, task: str) -> Iterator[tuple[str, int]]:
+    """Yields the lengths of text that runs may have, each with its key."""
     yield f"tasks.{task}.max_length", study.tasks[task].max_length
     for method in study.methods:
         default = study.default_hyperparameters(task, method).max_length

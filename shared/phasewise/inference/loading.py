@@ -14,7 +14,8 @@ from transformers import AutoConfig
 from phasewise.errors import ConfigError
 from phasewise.inference.final import LABELS_FILE
 from phasewise.inference.given import ADAPTER_FILE, require_model
-from phasewise.methods.models import load_base_model, load_tokenizer, quiet_loading
+from phasewise.methods.base_config import quiet_loading
+from phasewise.methods.models import load_base_model, load_tokenizer
 from phasewise.methods.sources import resolve_model_path
 from phasewise.records import RunRecord, read_record
 from phasewise.settings import (
@@ -159,11 +160,11 @@ def load_model(source: ModelFolder, device: Device = "auto", *, exact: bool = Fa
         settings,
         auto_class=source.auto_class,
         kwargs=kwargs if source.is_adapter else {},
+        tokenizer=tokenizer,
         quantization=source.quantization,
         dtype=precision.weights,
         compute_dtype=precision.products,
         device=place,
-        pad_token_id=tokenizer.pad_token_id,
     )
     if exact and source.quantization != "none":
         base.model.dequantize(dtype=torch.float32)

@@ -13,8 +13,9 @@ from torch import nn
 
 from phasewise.errors import ConfigError
 from phasewise.methods.adapter_config import build_adapter_config
+from phasewise.methods.base_config import quiet_loading
 from phasewise.methods.copying import copy_module
-from phasewise.methods.models import BaseModel, quiet_loading, share_weights
+from phasewise.methods.models import BaseModel, share_weights
 from phasewise.methods.modules import find_biases
 from phasewise.settings import Hyperparameters, MethodSettings
 

@@ -49,7 +49,7 @@ def _convert(file: Path, folder: Path) -> None:
     import torch
     import transformers
 
-    from phasewise.methods.models import quiet_loading
+    from phasewise.methods.base_config import quiet_loading
 
     names: dict[str, Any] = {"gguf_file": file.name}
     try:

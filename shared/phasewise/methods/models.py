@@ -1,9 +1,7 @@
 """Loads a pretrained model and its tokenizer, quietly, in the form a method needs."""
 
 import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -11,6 +9,13 @@ import transformers
 from torch import nn
 
 from phasewise.errors import ConfigError
+from phasewise.methods.base_config import (
+    align_pad_token,
+    first_line,
+    load_config,
+    quiet_loading,
+    settle_config,
+)
 from phasewise.methods.sources import resolve_model_path
 from phasewise.settings import CAUSAL_LM, ModelSettings
 
@@ -35,13 +40,8 @@ def read_family(model: ModelSettings) -> str:
     return str(load_config(model).model_type)
 
 
-def load_config(model: ModelSettings) -> Any:
-    """Returns the model's transformers configuration; errors are those of ``read_family``."""
-    return _load_config(model, resolve_model_path(model), {}, None)
-
-
 def load_tokenizer(model: ModelSettings) -> Any:
-    """Returns the model's tokenizer; a decoder without a pad token gets its end token.
+    """Returns the model's tokenizer, with the padding token that the model is given too.
 
     Its ``model_max_length`` is at most the positions that the model has.
 
@@ -56,13 +56,13 @@ def load_tokenizer(model: ModelSettings) -> Any:
             )
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"model.source: {model.source}: no tokenizer ({_first(error)})"
+            f"model.source: {model.source}: no tokenizer ({first_line(error)})"
         ) from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise ConfigError(f"model.source: {model.source}: no tokenizer (it has no vocabulary)")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    positions = getattr(_load_config(model, path, {}, None), "max_position_embeddings", None)
+    config = load_config(model)
+    align_pad_token(tokenizer, config, model.source)
+    positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and positions > 0:
         tokenizer.model_max_length = min(int(tokenizer.model_max_length), int(positions))
     return tokenizer
@@ -73,31 +73,34 @@ def load_base_model(
     *,
     auto_class: str,
     kwargs: Mapping[str, Any],
+    tokenizer: Any,
     quantization: Quantization = "none",
     dtype: torch.dtype = torch.float32,
     compute_dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
-    pad_token_id: int | None = None,
 ) -> BaseModel:
     """Returns the pretrained model with a head for the task.
 
     Args:
         model: Where it comes from; ``layers`` cuts it to the first n layers.
         auto_class: Name of the transformers class, such as AutoModelForSequenceClassification.
-        kwargs: Further arguments of its ``from_pretrained``, such as num_labels.
+        kwargs: Of the task, as ``TaskKind.model_kwargs`` says; with any, a head of other shapes is
+            drawn anew.
+        tokenizer: From ``load_tokenizer``: its padding token is the model's. None: of a model that
+            gets no texts.
         quantization: How bitsandbytes holds the weights of linear layers (but the head's).
         dtype: Of the weights.
         compute_dtype: Of the products with nf4 weights.
         device: Where it goes; None: CPU.
-        pad_token_id: The tokenizer's, for decoders whose config names none.
 
     Raises:
         ConfigError: The model cannot be found, or not be loaded with such a head.
     """
     loader = getattr(transformers, auto_class)
     path = resolve_model_path(model)
-    config = _load_config(model, path, kwargs, pad_token_id)
+    config = settle_config(model, kwargs, tokenizer)
     arguments: dict[str, Any] = {"config": config, "dtype": dtype, "output_loading_info": True}
+    arguments["ignore_mismatched_sizes"] = bool(kwargs)
     if quantization != "none":
         heads = _head_names(loader, config)
         arguments["quantization_config"] = _quantization_config(quantization, compute_dtype, heads)
@@ -109,30 +112,14 @@ def load_base_model(
             )
     except (OSError, ValueError, KeyError) as error:
         message = f"model.source: {model.source}: cannot be loaded as {auto_class}"
-        raise ConfigError(f"{message} ({_first(error)})") from error
+        raise ConfigError(f"{message} ({first_line(error)})") from error
     if quantization == "none" and device is not None:
         loaded.to(device)
     _repair_cpu_quantization(loaded)
     loaded.eval()
     head = () if auto_class == CAUSAL_LM else find_head(loaded)
+    _require_shapes(model, head, info["mismatched_keys"])
     return BaseModel(loaded, _find_fresh_modules(head, info["missing_keys"]))
-
-
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Silences progress bars, the load report and warnings that a fresh head always causes."""
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    level = transformers.utils.logging.get_verbosity()
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        transformers.utils.logging.set_verbosity(level)
-        if bars:
-            transformers.utils.logging.enable_progress_bar()
 
 
 def share_weights(model: nn.Module) -> dict[int, Any]:
@@ -158,35 +145,6 @@ def find_head(model: nn.Module) -> tuple[str, ...]:
         for name, child in children.items()
         if name != body and any(True for _ in child.parameters())
     )
-
-
-def _load_config(
-    model: ModelSettings, path: str, kwargs: Mapping[str, Any], pad_token_id: int | None
-) -> Any:
-    try:
-        with quiet_loading():
-            config = transformers.AutoConfig.from_pretrained(
-                path, revision=model.revision or "main", **kwargs
-            )
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"model.source: {model.source}: no usable config ({_first(error)})"
-        ) from error
-    if getattr(config, "pad_token_id", None) is None:
-        config.pad_token_id = pad_token_id
-    if model.layers is not None:
-        _cut_layers(config, model)
-    return config
-
-
-def _cut_layers(config: Any, model: ModelSettings) -> None:
-    have = int(config.num_hidden_layers)
-    assert model.layers is not None
-    if model.layers > have:
-        raise ConfigError(f"model.layers: {model.source} has {have} layers, got {model.layers}")
-    config.num_hidden_layers = model.layers
-    if getattr(config, "layer_types", None):
-        config.layer_types = list(config.layer_types)[: model.layers]
 
 
 def _head_names(loader: Any, config: Any) -> list[str]:
@@ -223,13 +181,20 @@ def _repair_cpu_quantization(model: nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
+def _require_shapes(
+    model: ModelSettings, head: tuple[str, ...], mismatched: Iterable[tuple[Any, ...]]
+) -> None:
+    """Checks that only weights of the head have other shapes than the configuration says."""
+    others = sorted(str(name) for name, *_ in mismatched if str(name).split(".")[0] not in head)
+    if others:
+        raise ConfigError(
+            f"model.source: {model.source}: expected weights of the shapes that its configuration "
+            f"says, {others[0]} has another; use the configuration that belongs to them"
+        )
+
+
 def _find_fresh_modules(head: tuple[str, ...], missing: set[str]) -> tuple[str, ...]:
     """Returns the head's modules, and the owners of weights the checkpoint lacks outside it."""
     owners = {name.rpartition(".")[0] for name in missing}
     outside = sorted(o for o in owners if o.split(".")[0] not in head and o)
     return (*head, *outside)
-
-
-def _first(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

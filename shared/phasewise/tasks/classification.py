@@ -27,8 +27,9 @@ class Classification:
     auto_class = TASK_KINDS["classification"].auto_class
 
     def model_kwargs(self, task: TaskSettings) -> dict[str, Any]:
-        """Returns the number and the names of the classes."""
+        """Returns number and names of the classes, and that a text has one: its loss."""
         return {
+            "problem_type": "single_label_classification",
             "num_labels": len(task.labels),
             "id2label": dict(enumerate(task.labels)),
             "label2id": {name: index for index, name in enumerate(task.labels)},

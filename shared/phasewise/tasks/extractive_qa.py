@@ -31,8 +31,8 @@ class ExtractiveQA:
     auto_class = TASK_KINDS["extractive_qa"].auto_class
 
     def model_kwargs(self, task: TaskSettings) -> dict[str, Any]:
-        """Returns nothing: the head always has two outputs a token, start and end."""
-        return {}
+        """Returns the head's outputs a token: start and end, whatever the base was tuned for."""
+        return {"num_labels": 2}
 
     def parse(self, task: TaskSettings, split: str, table: RowTable) -> list[Example]:
         """Returns the rows; columns question, context, answers and, if there, id."""

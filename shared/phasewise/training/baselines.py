@@ -37,6 +37,8 @@ class _Sets(NamedTuple):
     config: DataConfig
     data: TaskData
     report: EvalSet
+    inherited: tuple[str, ...]
+    """What the model's configuration says and the task sets otherwise."""
 
     @property
     def task(self) -> TaskSettings:
@@ -71,17 +73,19 @@ def write_task_baselines(study: Study, task: str) -> TaskBaselines:
         train_rows=sets.data.train_rows,
         search_rows=len(sets.data.search.examples),
         report_rows=len(sets.report.examples),
-        notes=(*sets.data.messages, *sets.report.notes),
+        notes=(*sets.inherited, *sets.data.messages, *sets.report.notes),
     )
     write_summary(path, summary)
     return summary
 
 
 def _load_sets(study: Study, task: str) -> _Sets:
+    from phasewise.methods.base_config import describe_inherited, require_positions
     from phasewise.methods.models import load_tokenizer
 
-    config = build_data(study, task)
-    tokenizer = load_tokenizer(study.settings.model)
+    config, model = build_data(study, task), study.settings.model
+    require_positions(model, config.task.max_length, f"task '{task}': max_length")
+    tokenizer = load_tokenizer(model)
     seeds = build_seeds(study.settings.seed, "phase0", task, 0)
     data = load_task_data(config, tokenizer, seeds.subset)
     report = open_report_data(
@@ -91,7 +95,9 @@ def _load_sets(study: Study, task: str) -> _Sets:
         run_label=f"{task}/baselines",
         reason="Phase 0: scores of the baselines",
     )
-    return _Sets(study, config, data, report)
+    kwargs = data.kind.model_kwargs(config.task)
+    inherited = describe_inherited(model, tokenizer, data.kind.auto_class, kwargs)
+    return _Sets(study, config, data, report, inherited)
 
 
 def _compute(study: Study, sets: _Sets) -> list[Baseline]:

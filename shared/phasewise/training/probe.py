@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from phasewise.methods.base_config import load_config
 from phasewise.methods.models import load_base_model, load_tokenizer
 from phasewise.settings import CLASSIFIER, ModelSettings, TaskSettings
 from phasewise.tasks.collation import build_collator
@@ -36,8 +37,8 @@ def embed_features(
         model,
         auto_class="AutoModel",
         kwargs={},
+        tokenizer=tokenizer,
         device=device,
-        pad_token_id=tokenizer.pad_token_id,
     ).model
     parts: dict[int, NDArray[np.float32]] = {}
     for rows, batch in _batches(features, tokenizer, batch_size, device):
@@ -50,14 +51,7 @@ def embed_features(
 
 def entailment_label(model: ModelSettings) -> int | None:
     """Returns the index of the class "entailment" if the model was tuned on NLI; else None."""
-    import transformers
-
-    from phasewise.methods.sources import resolve_model_path
-
-    config = transformers.AutoConfig.from_pretrained(
-        resolve_model_path(model), revision=model.revision or "main"
-    )
-    names = {str(name).lower(): index for index, name in config.id2label.items()}
+    names = {str(name).lower(): index for index, name in load_config(model).id2label.items()}
     return int(names["entailment"]) if "entailment" in names else None
 
 
@@ -81,7 +75,9 @@ def score_hypotheses(
         device: Where the model runs, in float32.
     """
     tokenizer = load_tokenizer(model)
-    network = load_base_model(model, auto_class=CLASSIFIER, kwargs={}, device=device).model
+    network = load_base_model(
+        model, auto_class=CLASSIFIER, kwargs={}, tokenizer=tokenizer, device=device
+    ).model
     hypotheses = [_HYPOTHESIS.format(name.replace("_", " ")) for name in task.labels]
     texts = [example.texts[0] for example in examples for _ in hypotheses]
     encoded = tokenizer(

@@ -35,8 +35,8 @@ def score_untuned(
         study.model,
         auto_class=kind.auto_class,
         kwargs=kind.model_kwargs(task),
+        tokenizer=tokenizer,
         device=device,
-        pad_token_id=tokenizer.pad_token_id,
     ).model
     context: Callable[[], Any] = partial(
         autocast, device, choose_precision(study.model, None, device)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from phasewise.methods.base_config import require_positions
 from phasewise.methods.models import BaseModel, load_base_model, load_tokenizer
 from phasewise.methods.templates import AdapterTemplates
 from phasewise.runs import RunConfig, UnitConfig
@@ -75,6 +76,8 @@ class WarmParts:
         if key not in self._data:
             while len(self._data) >= _DATA_ENTRIES:
                 self._data.pop(next(iter(self._data)))
+            longest = max(unit.task.max_length, length or 0)
+            require_positions(unit.model, longest, f"task '{unit.task.name}': max_length")
             tokenizer = self.tokenizer(unit)
             train_eval = load_train_eval(unit.data, tokenizer, seed, TRAIN_EVAL_ROWS)
             self._data[key] = (load_task_data(unit.data, tokenizer, seed, length), train_eval)
@@ -96,11 +99,11 @@ class WarmParts:
                 unit.model,
                 auto_class=auto_class,
                 kwargs=kwargs,
+                tokenizer=self.tokenizer(unit),
                 quantization=unit.method.quantization,
                 dtype=precision.weights,
                 compute_dtype=precision.products,
                 device=device,
-                pad_token_id=self.tokenizer(unit).pad_token_id,
             )
             if precision.products == precision.weights:
                 use_fastest_products(loaded.model)

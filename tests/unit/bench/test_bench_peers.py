@@ -31,7 +31,10 @@ def test_peers_train_the_same_weights_as_phasewise(spec: TrialList, tmp_path: Pa
     ((_, task),), ((_, method),) = study.tasks.items(), study.methods.items()
     kind = get_kind(task)
     base = load_base_model(
-        study.settings.model, auto_class=kind.auto_class, kwargs=kind.model_kwargs(task)
+        study.settings.model,
+        auto_class=kind.auto_class,
+        kwargs=kind.model_kwargs(task),
+        tokenizer=None,
     )
     chosen = Hyperparameters(epochs=1, target_modules="query_value", **spec.trials[0]._asdict())
     ours = adapt_model(base, method, chosen, kind.auto_class)

@@ -47,6 +47,7 @@ def load_tiny(tiny_folder: Path) -> Callable[..., BaseModel]:
             model,
             auto_class=AUTO_CLASS,
             kwargs={"num_labels": 3},
+            tokenizer=None,
             quantization=quantization,  # type: ignore[arg-type]
             dtype=dtype,
         )

@@ -43,7 +43,9 @@ def test_a_packaged_gguf_is_converted_once_and_answers(own_cache: Path) -> None:
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
     tokenizer = load_tokenizer(SMOLLM)
     assert tokenizer.model_max_length == 8192
-    base = load_base_model(SMOLLM, auto_class=CAUSAL_LM, kwargs={}, dtype=torch.bfloat16)
+    base = load_base_model(
+        SMOLLM, auto_class=CAUSAL_LM, kwargs={}, tokenizer=None, dtype=torch.bfloat16
+    )
     assert base.fresh_modules == ()
     question = [{"role": "user", "content": "What is the capital of France?"}]
     prompt = tokenizer.apply_chat_template(
@@ -56,7 +58,9 @@ def test_a_packaged_gguf_is_converted_once_and_answers(own_cache: Path) -> None:
 @needs_model
 def test_layers_cut_a_converted_model(own_cache: Path) -> None:
     cut = SMOLLM.model_copy(update={"layers": 2})
-    model = load_base_model(cut, auto_class=CAUSAL_LM, kwargs={}, dtype=torch.bfloat16).model
+    model = load_base_model(
+        cut, auto_class=CAUSAL_LM, kwargs={}, tokenizer=None, dtype=torch.bfloat16
+    ).model
     assert len(model.model.layers) == 2
 
 
@@ -101,7 +105,12 @@ def test_a_cut_model_in_four_bits_learns_and_its_adapter_reloads(
 
     settings, tokenizer = config.unit_config, load_tokenizer(config.unit_config.model)
     base = load_base_model(
-        settings.model, auto_class=CAUSAL_LM, kwargs={}, quantization="nf4", dtype=torch.float32
+        settings.model,
+        auto_class=CAUSAL_LM,
+        kwargs={},
+        tokenizer=None,
+        quantization="nf4",
+        dtype=torch.float32,
     )
     search = load_task_data(settings.data, tokenizer, config.seeds.subset).search
     reloaded = PeftModel.from_pretrained(base.model, str(job.folder / "model"))

@@ -7,6 +7,7 @@ import torch
 from phasewise.errors import ConfigError
 from phasewise.methods.models import BaseModel, load_base_model, load_tokenizer
 from phasewise.settings import ModelSettings
+from tiny_models import write_tiny_decoder
 
 Loader = Callable[..., BaseModel]
 
@@ -28,6 +29,7 @@ def test_weights_missing_outside_the_head_count_as_fresh(tiny_folder: Path, tmp_
         ModelSettings(source=str(tmp_path)),
         auto_class="AutoModelForSequenceClassification",
         kwargs={"num_labels": 2},
+        tokenizer=None,
     )
     assert base.fresh_modules == ("classifier", "bert.pooler.dense")
 
@@ -40,16 +42,14 @@ def test_layers_cuts_the_model(load_tiny: Loader) -> None:
 
 
 def test_a_decoder_gets_a_pad_token(tmp_path: Path) -> None:
-    from transformers import GPT2Config, GPT2Model
-
-    GPT2Model(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=30)).save_pretrained(tmp_path)
+    model = ModelSettings(source=str(write_tiny_decoder(tmp_path, "gpt2", pad_token_id=None)))
     base = load_base_model(
-        ModelSettings(source=str(tmp_path)),
+        model,
         auto_class="AutoModelForSequenceClassification",
         kwargs={"num_labels": 2},
-        pad_token_id=29,
+        tokenizer=load_tokenizer(model),
     )
-    batch = torch.tensor([[3, 4, 29], [3, 4, 5]])  # without a pad token batches are refused
+    batch = torch.tensor([[3, 4, 0], [3, 4, 5]])  # without a pad token batches are refused
     assert base.model(input_ids=batch).logits.shape == (2, 2)
     assert base.fresh_modules == ("score",)
 
@@ -57,7 +57,9 @@ def test_a_decoder_gets_a_pad_token(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ConfigError, match="cannot be loaded as AutoModel") as caught:
-        load_base_model(ModelSettings(source=str(tmp_path)), auto_class="AutoModel", kwargs={})
+        load_base_model(
+            ModelSettings(source=str(tmp_path)), auto_class="AutoModel", kwargs={}, tokenizer=None
+        )
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="no tokenizer"):
         load_tokenizer(ModelSettings(source=str(tmp_path)))

@@ -292,7 +292,7 @@ def test_the_saved_adapter_has_the_same_losses_and_writes(job_of: Jobs, method: 
     assert {"rouge_l", "eval_loss"} <= set(record.report_metrics)
     assert any(row.prediction for row in read_predictions(job.folder / "predictions.jsonl"))
     unit = job.config.unit_config
-    base = load_base_model(unit.model, auto_class=CAUSAL_LM, kwargs={}).model
+    base = load_base_model(unit.model, auto_class=CAUSAL_LM, kwargs={}, tokenizer=None).model
     model = PeftModel.from_pretrained(base, str(job.folder / "model")).eval()
     data, _ = engine._warm.data(job.config)
     outputs = engine._warm.predict(job.config, data.search, model, False)
