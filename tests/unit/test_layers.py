@@ -38,6 +38,7 @@ LAYERS = [
     "tracking",
     "merging",
     "report",
+    "results",
     "cli",
     "recipes",
 ]

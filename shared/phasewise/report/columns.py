@@ -100,15 +100,24 @@ def render_csv(columns: Sequence[Column[Row]], rows: Sequence[Row]) -> str:
     """Returns rows as CSV with full precision; empty where there is no number."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    for index, row in enumerate(rows):
-        flat: dict[str, object] = {}
-        for column in columns:
-            for name, read in column.csv.items():
-                flat |= _flatten(name, read(row))
+    for index, flat in enumerate(flatten_rows(columns, rows)):
         if index == 0:
             writer.writerow(map(guard_cell, flat))
         writer.writerow(map(guard_cell, flat.values()))
     return stream.getvalue()
+
+
+def flatten_rows(columns: Sequence[Column[Row]], rows: Sequence[Row]) -> list[dict[str, object]]:
+    """Returns each row's values in full precision by their names in CSV; None without a number."""
+    return [
+        {
+            key: value
+            for column in columns
+            for name, read in column.csv.items()
+            for key, value in _flatten(name, read(row)).items()
+        }
+        for row in rows
+    ]
 
 
 def write_csv(rows: Sequence["DataclassInstance"]) -> str:

@@ -12,7 +12,7 @@ from phasewise.formatting import MISSING, show_amount
 from phasewise.records import RECORD_FILE, RunRecord
 from phasewise.report.columns import Column, Table
 from phasewise.report.evidence import PHASES, TaskEvidence, UnitEvidence
-from phasewise.runs import Phase, UnitPaths, ledger_path, task_baselines_path
+from phasewise.runs import Phase, Role, UnitPaths, ledger_path, task_baselines_path
 from phasewise.settings import Study
 from phasewise.tuning.optimum import meaningful_hyperparameters
 
@@ -49,6 +49,7 @@ class RunRow:
     task: str
     method: str
     phase: Phase
+    role: Role
     run: str
     status: str
     search_score: float | None
@@ -118,7 +119,7 @@ def _in_csv(name: str) -> dict[str, Callable[[RunRow], object]]:
 
 
 RUN_COLUMNS: tuple[Column[RunRow], ...] = (
-    *(Column(csv=_in_csv(name)) for name in ("task", "method", "phase")),
+    *(Column(csv=_in_csv(name)) for name in ("task", "method", "phase", "role")),
     Column("record", lambda run: run.run, _in_csv("run"), href=lambda run: run.record, words=True),
     Column("status", lambda run: run.status, _in_csv("status"), words=True),
     Column("search score", lambda run: _show_exact(run.search_score), _in_csv("search_score")),
@@ -216,6 +217,7 @@ def _trace_run(study: Study, unit: UnitEvidence, record: RunRecord) -> RunRow:
         task=unit.task,
         method=unit.method,
         phase=config.phase,
+        role=config.role,
         run=config.name,
         status=record.status,
         search_score=record.search_score,
