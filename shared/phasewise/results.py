@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from phasewise.report.columns import Row, Table, flatten_rows
 from phasewise.report.evidence import TaskEvidence, gather_evidence
 from phasewise.report.traces import tabulate_runs, trace_tasks
-from phasewise.report.unit_table import build_unit_row, build_unit_table
+from phasewise.report.unit_table import build_unit_rows, build_unit_table
 from phasewise.report.verdict_table import build_verdict_table
 from phasewise.report.verdicts import count_comparisons, judge_tasks
 from phasewise.settings import ALL_SHARD, Study, load_study
@@ -58,8 +58,7 @@ class StudyResults:
     def units(self) -> "pd.DataFrame":
         """Returns a row per unit: what its optimum reached in each phase, and at what cost."""
         tasks = self._gather()
-        rows = [build_unit_row(self.study, unit) for task in tasks for unit in task.units]
-        return _frame(build_unit_table(tasks, rows))
+        return _frame(build_unit_table(tasks, build_unit_rows(self.study, tasks)))
 
     def verdicts(self) -> "pd.DataFrame":
         """Returns a row per task and pair of methods: difference, interval, p after Holm, verdict.

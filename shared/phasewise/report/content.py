@@ -12,7 +12,6 @@ from phasewise.report.evidence import TaskEvidence, gather_evidence
 from phasewise.report.figure_list import STUDY_FIGURES, TASK_FIGURES
 from phasewise.report.findings import TaskFinding, find_overall, find_task
 from phasewise.report.first_notes import list_first
-from phasewise.report.learning import judge_unit
 from phasewise.report.machines import UnitMachines, build_machine_table
 from phasewise.report.noise_table import NoiseRow, build_noise_table
 from phasewise.report.pair_traces import PairTrace, trace_pairs
@@ -28,7 +27,7 @@ from phasewise.report.run_tables import (
 )
 from phasewise.report.sections import UnitSection, build_unit_section
 from phasewise.report.traces import RunRow, TaskTrace, tabulate_runs, trace_tasks
-from phasewise.report.unit_table import UnitRow, build_unit_row, build_unit_table
+from phasewise.report.unit_table import UnitRow, build_unit_rows, build_unit_table
 from phasewise.report.verdict_table import build_verdict_table
 from phasewise.report.verdicts import Verdict, count_comparisons, judge_tasks
 from phasewise.settings import Study
@@ -86,11 +85,7 @@ def gather_content(study: Study, units: Sequence[tuple[str, str]]) -> ReportCont
     tasks = gather_evidence(study, units)
     found = [unit for task in tasks for unit in task.units]
     styles = assign_styles(study.methods)
-    judged = [judge_unit(task, unit) for task in tasks for unit in task.units]
-    rows = [
-        build_unit_row(study, unit, learned=None if each is None else each.learned)
-        for unit, each in zip(found, judged, strict=True)
-    ]
+    rows = build_unit_rows(study, tasks)
     drawings = {task.task: draw_figures(TASK_FIGURES, task, styles, (task.task,)) for task in tasks}
     sections = [
         build_unit_section(study, unit, styles[unit.method], row.state)

@@ -20,6 +20,7 @@ from phasewise.report.columns import Cell, Column, Table
 from phasewise.report.evidence import TaskEvidence, UnitEvidence
 from phasewise.report.gaps import describe_gaps
 from phasewise.report.latex import escape_latex
+from phasewise.report.learning import judge_unit
 from phasewise.report.traces import (
     CONFIRMATIONS,
     DEFAULTS,
@@ -181,6 +182,15 @@ def build_unit_table(tasks: Sequence[TaskEvidence], rows: Sequence[UnitRow]) -> 
         if task.baselines
     }
     return Table(UNIT_COLUMNS, tuple(rows), grouped=True, background=background)
+
+
+def build_unit_rows(study: Study, tasks: Sequence[TaskEvidence]) -> list[UnitRow]:
+    """Returns the numbers of every unit, in the tasks' order."""
+    judged = [(unit, judge_unit(task, unit)) for task in tasks for unit in task.units]
+    return [
+        build_unit_row(study, unit, learned=None if each is None else each.learned)
+        for unit, each in judged
+    ]
 
 
 def build_unit_row(study: Study, unit: UnitEvidence, *, learned: bool | None) -> UnitRow:
