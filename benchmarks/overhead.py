@@ -146,7 +146,7 @@ def _load(trials: int, rows: int | None, folder: Path) -> Any:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--method", default="lora", help="full_finetune, lora or dora")
+    parser.add_argument("--method", default="lora", help="full_finetune or lora")
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--rows", type=int, help="train rows of a trial; the demo has 80")
     chosen = parser.parse_args()

@@ -30,7 +30,7 @@ def _planned(output: str, rule: str) -> set[str]:
         ("vm1", DEFAULT, "vm1", {"squad_v2"}, {"full_finetune", "lora"}),
         ("vm2", DEFAULT, "vm2", {"mrpc", "sst2", "rte"}, {"full_finetune", "lora"}),
         ("slurm", DEFAULT, "all", {"squad_v2", "mrpc", "sst2", "rte"}, {"full_finetune", "lora"}),
-        ("demo", DEMO, "all", {"rotten_tomatoes", "imdb"}, {"full_finetune", "lora", "dora"}),
+        ("demo", DEMO, "all", {"rotten_tomatoes"}, {"full_finetune", "lora"}),
         ("test", TEST, "all", {"rotten_tomatoes"}, {"full_finetune", "lora"}),
     ],
 )

@@ -86,7 +86,9 @@ def _has_bfloat16(device: torch.device) -> bool:
     """Whether products in bfloat16 run in hardware; emulated, they are slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    # PyTorch names what the processor has, even where ATEN_CPU_CAPABILITY has it use less.
+    uses = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return uses and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:

@@ -38,11 +38,19 @@ def test_trained_weights_are_never_half(dtype: str, kind: str, expected: Precisi
     assert choose_precision(model, _method(kind), _CPU) == expected
 
 
-@pytest.mark.parametrize(("able", "products"), [(True, torch.bfloat16), (False, torch.float32)])
+@pytest.mark.parametrize(
+    ("able", "used", "products"),
+    [
+        (True, "AVX512", torch.bfloat16),
+        (False, "AVX512", torch.float32),
+        (True, "AVX2", torch.float32),  # masked: bfloat16 would be emulated
+    ],
+)
 def test_auto_is_bfloat16_where_the_processor_computes_in_it(
-    monkeypatch: pytest.MonkeyPatch, able: bool, products: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, able: bool, used: str, products: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": able})
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: used)
     model = ModelSettings(source="x", dtype="auto")
     assert choose_precision(model, _method("full"), _CPU).products == products
 
