@@ -34,6 +34,7 @@ def compute_seed_scores(
     metric: str,
     scores: Mapping[str, Sequence[float]],
     default_means: Mapping[str, float | None] | None = None,
+    intervals: Mapping[str, Interval | None] | None = None,
 ) -> SeedScores:
     """Computes mean and interval of each method; methods without a score are left out.
 
@@ -41,13 +42,15 @@ def compute_seed_scores(
         metric: Of the task.
         scores: Method to one score per seed.
         default_means: Method to the mean of its published default, where there is one.
+        intervals: Method to the interval of its mean; None: over the seeds alone.
     """
     groups = []
     for method, values in scores.items():
         summary = summarize_scores(values)
         if summary.mean is not None:
             default = (default_means or {}).get(method)
-            interval = mean_interval(values, find_bounds(metric))
+            alone = mean_interval(values, find_bounds(metric))
+            interval = alone if intervals is None else intervals[method]
             group = SeedGroup(method, summary.scores, summary.mean, interval, default)
             groups.append(group)
     return SeedScores(metric, tuple(groups))

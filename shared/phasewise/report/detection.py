@@ -7,7 +7,7 @@ from typing import Literal
 from phasewise.errors import DataError
 from phasewise.provenance import source_files
 from phasewise.report.evidence import TaskEvidence
-from phasewise.report.sentences import describe_seeds
+from phasewise.report.sentences import FEWEST_SEEDS, describe_seeds
 from phasewise.settings import METRICS, Study, TaskSettings
 from phasewise.statistics import (
     SeedsNeeded,
@@ -44,7 +44,7 @@ class Detection:
     detectable: float | None  # with both parts; None if no two scores are so far apart
     detectable_seeds: float | None  # on these very examples: seeds alone; None before Phase 0
     wanted: float
-    seeds_needed: SeedsNeeded | None  # None before Phase 0
+    seeds_needed: SeedsNeeded | None  # None before Phase 0, or where it has too few runs
     examples_needed: int | None  # None: no number of examples, only more seeds
 
 
@@ -93,9 +93,14 @@ def find_detection(study: Study, task: TaskEvidence, wanted: float = WANTED) -> 
 
 def _count_seeds(
     wanted: float, single: float, example_variance: float, groups: Sequence[Sequence[float]]
-) -> SeedsNeeded:
-    """``single``: variance of the difference of two runs, pooled over the groups of scores."""
+) -> SeedsNeeded | None:
+    """``single``: variance of the difference of two runs, pooled over the groups of scores.
+
+    None where they are too few to tell.
+    """
     measured = 1 + sum(len(scores) - 1 for scores in groups if scores)  # degrees of freedom + 1
+    if measured < FEWEST_SEEDS:
+        return None
     return estimate_seeds_needed(
         wanted,
         seed_variance=single / measured,
@@ -136,6 +141,8 @@ def _describe_needs(found: Detection) -> str:
     if found.detectable is not None and found.detectable <= found.wanted:
         return "no more than that"
     ways = []
+    if seeds is None and found.seed_sd is not None:
+        ways = ["more seeds than two runs of Phase 0 can foretell"]
     if seeds is not None and not seeds.needs_examples:
         ways = [f"{describe_seeds(seeds)} on as many examples"]
     ways += [] if rows is None else [f"{rows} report examples at {found.seeds} seeds"]

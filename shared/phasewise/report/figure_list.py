@@ -71,6 +71,7 @@ TASK_FIGURES: tuple[Figure[TaskEvidence, Styles], ...] = (
             task.metric,
             {unit.method: unit.validation.scores for unit in task.units},
             {unit.method: unit.default_report.mean for unit in task.units},
+            {unit.method: find_interval(unit)[0] for unit in task.units},
         ),
         needs=lambda seeds: seeds.groups,
         draw=seed_scores.draw_seed_scores,

@@ -4,11 +4,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from phasewise.cli.app import app
 from phasewise.report import build_report
+from phasewise.report.content import gather_content
 from phasewise.report.terms import TERMS, Explainer
 from phasewise.settings import Study
 from synthetic import UnitWriter, write_baselines, write_ledger
@@ -95,6 +97,22 @@ def test_what_matters_is_read_first(pair: Study) -> None:
     order = ["has not learned", "at an edge of its range", "the report set was opened 99 times"]
     assert [first.index(each) for each in order] == sorted(first.index(each) for each in order)
     assert "full_finetune (learning_rate)" in first
+
+
+def test_figures_have_the_intervals_of_the_table(pair: Study) -> None:
+    """The seeds' figure had those over seeds alone beside a table that allows for examples too."""
+    write_baselines(pair, TASK)
+    right = (np.random.default_rng(0).random((4, 100)) < 0.8).astype(float)
+    UnitWriter(pair, TASK, "lora").phase2_examples(right)
+    content = gather_content(pair, pair.units_of("all"))
+    row = next(row for row in content.unit_table.rows if row.method == "lora")
+    assert row.interval_of == "seeds and examples"
+    assert row.validation_interval is not None
+    wide = row.validation_interval.high - (row.validation.mean or 0.0)
+    drawn = {drawing.key: drawing.figure for _, drawing in content.drawings}
+    for key in ("answer-small", f"seeds-{TASK}"):
+        bars = [trace.error_x.array[0] for trace in drawn[key].data if trace.error_x.array]
+        assert bars == pytest.approx([wide], rel=1e-4)
 
 
 def test_papers_mark_what_has_not_learned(pair: Study) -> None:

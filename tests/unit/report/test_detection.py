@@ -57,6 +57,16 @@ def test_after_phase_0_the_measured_noise_counts_too(write_study: Writer) -> Non
     assert not needs_examples
 
 
+def test_two_runs_of_phase_0_give_no_number_of_seeds(write_study: Writer) -> None:
+    study = write_study(methods={"lora": {}}, validation={"seeds": 10})
+    UnitWriter(study, TASK, "lora").phase0([0.7, 0.72], [0.79, 0.81])
+    write_baselines(study, TASK)
+    found = _find(study)
+    assert found.seed_sd is not None
+    assert found.seeds_needed is None
+    assert "more seeds than two runs of Phase 0 can foretell" in describe_detection(found)
+
+
 def test_no_difference_beyond_the_scale_is_promised(write_study: Writer) -> None:
     study = write_study(validation={"seeds": 2})
     for method in study.methods:
