@@ -142,7 +142,7 @@ def _describe_needs(found: Detection) -> str:
         return "no more than that"
     ways = []
     if seeds is None and found.seed_sd is not None:
-        ways = ["more seeds than two runs of Phase 0 can foretell"]
+        ways = ["more seeds than two runs of Phase 0 can predict"]
     if seeds is not None and not seeds.needs_examples:
         ways = [f"{describe_seeds(seeds)} on as many examples"]
     ways += [] if rows is None else [f"{rows} report examples at {found.seeds} seeds"]

@@ -22,7 +22,8 @@ def compare_with_baseline(study: Study, unit: UnitEvidence, baseline: Baseline) 
     """Returns unit minus baseline, positive where the unit is better.
 
     A baseline has one score, without a seed. Where both answers to each example are known, they
-    are compared on the same examples, as two methods are; else its score is taken as given.
+    are compared on the same examples, as two methods are; else its score is taken as given, over
+    seeds and examples where the unit's answers are known.
 
     Raises:
         RecordError: The unit has no score.
@@ -37,7 +38,11 @@ def compare_with_baseline(study: Study, unit: UnitEvidence, baseline: Baseline) 
     scores = unit.validation.scores
     if not scores or baseline.report_score is None:
         raise RecordError(f"{unit.task}/{unit.method}: no score to compare with a baseline")
-    others = [sign * baseline.report_score] * len(scores)
+    given = sign * baseline.report_score
+    table = tabulate(list(values.values()))
+    if table is not None:
+        return compare_crossed(sign * table, np.full_like(table, given), bounds=bounds)
+    others = [given] * len(scores)
     return compare_seeds([sign * score for score in scores], others, bounds=bounds)
 
 

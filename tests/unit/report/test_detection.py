@@ -64,7 +64,7 @@ def test_two_runs_of_phase_0_give_no_number_of_seeds(write_study: Writer) -> Non
     found = _find(study)
     assert found.seed_sd is not None
     assert found.seeds_needed is None
-    assert "more seeds than two runs of Phase 0 can foretell" in describe_detection(found)
+    assert "more seeds than two runs of Phase 0 can predict" in describe_detection(found)
 
 
 def test_no_difference_beyond_the_scale_is_promised(write_study: Writer) -> None:

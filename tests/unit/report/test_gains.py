@@ -76,7 +76,9 @@ def test_both_are_compared_on_the_same_examples(study: Study) -> None:
     assert found.interval == compare_crossed(right, np.tile(probe, (4, 1))).interval
     assert found.examples == 200
     write_predictions(answers, rows[1:])  # other examples: its score is taken as given
-    assert compare_with_baseline(study, task.units[0], strongest).examples is None
+    given = compare_crossed(right, np.full((4, 200), probe.mean())).interval
+    assert compare_with_baseline(study, task.units[0], strongest).interval == pytest.approx(given)
+    assert given != found.interval
 
 
 def test_a_task_without_baselines_has_no_gain(study: Study) -> None:
