@@ -65,8 +65,14 @@ class StudyResults:
 
         Pairs are there as soon as both methods have been validated on a task.
         """
-        verdicts = judge_tasks(self._gather(), count_comparisons(self.study))
-        return _frame(build_verdict_table(verdicts))
+        import pandas as pd
+
+        return pd.DataFrame(self.verdict_rows())
+
+    def verdict_rows(self) -> list[dict[str, object]]:
+        """Returns the rows of ``verdicts()`` without pandas."""
+        table = build_verdict_table(judge_tasks(self._gather(), count_comparisons(self.study)))
+        return flatten_rows(table.columns, table.rows)
 
     def _gather(self) -> Sequence[TaskEvidence]:
         return gather_evidence(self.study, self._units)

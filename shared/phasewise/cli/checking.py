@@ -3,13 +3,22 @@
 No weights are read, but with ``--step``.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from phasewise.cli.options import DEFAULT_STUDY, ShardOption, StudyOption, load_owned
+from phasewise.cli.options import (
+    DEFAULT_STUDY,
+    JsonOption,
+    ShardOption,
+    StudyOption,
+    load_owned,
+    print_json,
+)
 from phasewise.errors import ConfigError, DataError, PhasewiseError
 from phasewise.records import write_json
 from phasewise.runs import task_hash
@@ -51,26 +60,39 @@ def check(
     other_device: Annotated[
         bool, typer.Option("--other-device", help="Runs train elsewhere: ask no device here.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check a study, its model, device and data, and tell every problem, before it trains."""
     loaded = load_owned(study)
-    units = loaded.units_of(vm)
     problems = _Problems()
-    _check_settings(loaded, units, problems)
-    if not other_device:
-        problems.attempt(_check_device, loaded)
-    rows = _check_tasks(loaded, loaded.tasks_of(vm), problems)
-    known = {task: sizes["train"] for task, sizes in rows.items()}
-    for line in describe_idle_settings(loaded, units, known):
-        typer.echo(f"no effect: {line}")
-    if step and not problems.lines:
-        _try_steps(loaded, units, problems)
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        rows = _check_all(loaded, vm, problems, step=step, other_device=other_device)
+    if as_json:
+        print_json({"study": study, "problems": problems.lines, "rows": rows})
     if problems.lines:
         raise ConfigError("\n".join(problems.lines))
     if output is not None:
         hashes = {task: task_hash(loaded, task) for task in rows}
         write_json(output, {"settings_hash": check_hash(hashes), "rows": rows})
-    typer.echo(f"{study}: {len(rows)} tasks x {len(loaded.methods)} methods, all good")
+    if not as_json:
+        typer.echo(f"{study}: {len(rows)} tasks x {len(loaded.methods)} methods, all good")
+
+
+def _check_all(
+    study: Study, vm: str, problems: _Problems, *, step: bool, other_device: bool
+) -> dict[str, dict[str, int]]:
+    """Takes note of all problems; returns the number of rows of each task's sets."""
+    units = study.units_of(vm)
+    _check_settings(study, units, problems)
+    if not other_device:
+        problems.attempt(_check_device, study)
+    rows = _check_tasks(study, study.tasks_of(vm), problems)
+    known = {task: sizes["train"] for task, sizes in rows.items()}
+    for line in describe_idle_settings(study, units, known):
+        typer.echo(f"no effect: {line}")
+    if step and not problems.lines:
+        _try_steps(study, units, problems)
+    return rows
 
 
 def _check_settings(study: Study, units: list[tuple[str, str]], problems: _Problems) -> None:

@@ -2,6 +2,7 @@
 
 import platform
 import time
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Annotated
 
@@ -10,7 +11,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from phasewise.cli.options import DEFAULT_STUDY, ShardOption, StudyOption, load_owned
+from phasewise.cli.options import (
+    DEFAULT_STUDY,
+    JsonOption,
+    ShardOption,
+    StudyOption,
+    load_owned,
+    print_json,
+)
 from phasewise.errors import ConfigError
 from phasewise.extensions import recipe_constants
 from phasewise.settings import (
@@ -31,60 +39,109 @@ DifferenceOption = Annotated[
 #: Folders of ``shared/`` with what can be named.
 _REGISTRIES = ("tasks", "methods", "spaces", "studies", *recipe_constants("REGISTRIES"))
 
+#: What `plan` counts runs by.
+_PHASES = ("phase 0", "trials", "confirm", "phase 2")
+
 
 def list_registry(
     kind: Annotated[
         str | None,
         typer.Argument(help="One of them; default all.", metavar=f"[{'|'.join(_REGISTRIES)}]"),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print what a study, `preset` and `ablate` can name: tasks, methods, spaces, presets …"""
     if kind is not None and kind not in _REGISTRIES:
         raise ConfigError(f"list {kind}: expected one of {', '.join(_REGISTRIES)}")
+    found = {folder: _describe_entries(folder) for folder in ([kind] if kind else _REGISTRIES)}
+    if as_json:
+        print_json(found)
+        return
     console = Console()
-    for folder in [kind] if kind else _REGISTRIES:
+    for folder, entries in found.items():
         table = Table("name", "description", title=folder, title_justify="left", box=None)
-        for name in registry_names(folder):
-            content = read_yaml(require_registered(folder, name))
-            table.add_row(name, str(content.get("description", "")))
+        for name, description in entries.items():
+            table.add_row(name, description)
         console.print(table)
+
+
+def _describe_entries(folder: str) -> dict[str, str]:
+    files = {name: require_registered(folder, name) for name in registry_names(folder)}
+    return {name: str(read_yaml(file).get("description", "")) for name, file in files.items()}
 
 
 def plan(
     study: StudyOption = DEFAULT_STUDY,
     vm: ShardOption = ALL_SHARD,
     difference: DifferenceOption = 1.0,
+    as_json: JsonOption = False,
 ) -> None:
     """Print how many runs a shard needs, what trains them, how long, and what it can detect."""
     loaded = load_study(study)
     units = loaded.units_of(vm)
-    counts = _count_runs(loaded)
-    seconds = [_measured_seconds(loaded, task, method) for task, method in units]
-    choices = [_choose_engine(loaded, task, method) for task, method in units]
-    columns = ("task", "method", "engine", "phase 0", "trials", "confirm", "phase 2", "hours")
-    table = Table(*columns, title=vm)
-    for (task, method), choice, each in zip(units, choices, seconds, strict=True):
-        hours = "-" if each is None else f"{each * sum(counts) / 3600:.2f}"
-        table.add_row(task, method, choice.engine, *map(str, counts), hours)
-    console = Console()
-    console.print(table)
-    for (task, method), choice in zip(units, choices, strict=True):
-        if choice.obstacle:
-            console.print(f"{task}/{method} trains one run at a time: {choice.obstacle}")
-    units_word = "1 unit" if len(units) == 1 else f"{len(units)} units"
-    console.print(f"{units_word}, {len(units) * sum(counts)} trainings")
-    if measured := [each for each in seconds if each is not None]:
-        total = sum(measured) * sum(counts) / 3600
-        console.print(
-            f"{total:.2f} h one after another for the {len(measured)} units that Phase 0 has "
-            "measured; trials with more epochs than the default take longer"
-        )
-    for line in (
+    planned = [_plan_unit(loaded, task, method) for task, method in units]
+    notes = [
         *_describe_lacks(loaded),
         *_describe_idle(loaded, units),
         *_describe_detections(loaded, units, difference),
-    ):
+    ]
+    if as_json:
+        trainings = sum(unit.trainings for unit in planned)
+        listed = [asdict(unit) for unit in planned]
+        print_json({"vm": vm, "units": listed, "trainings": trainings, "notes": notes})
+        return
+    console = Console()
+    console.print(_plan_table(planned, vm))
+    for line in (*_describe_plan(planned), *notes):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+@dataclass(frozen=True)
+class _UnitPlan:
+    """What a unit needs."""
+
+    task: str
+    method: str
+    engine: str
+    obstacle: str | None  # why its runs train one at a time; None: they train together
+    runs: dict[str, int]  # by phase
+    hours: float | None  # one after another; None before Phase 0 has measured a run
+
+    @property
+    def trainings(self) -> int:
+        """Runs of all phases."""
+        return sum(self.runs.values())
+
+
+def _plan_unit(study: Study, task: str, method: str) -> _UnitPlan:
+    choice, counts = _choose_engine(study, task, method), _count_runs(study)
+    seconds = _measured_seconds(study, task, method)
+    hours = None if seconds is None else seconds * sum(counts.values()) / 3600
+    return _UnitPlan(task, method, choice.engine, choice.obstacle or None, counts, hours)
+
+
+def _plan_table(planned: list[_UnitPlan], vm: str) -> Table:
+    table = Table("task", "method", "engine", *_PHASES, "hours", title=vm)
+    for unit in planned:
+        hours = "-" if unit.hours is None else f"{unit.hours:.2f}"
+        table.add_row(unit.task, unit.method, unit.engine, *map(str, unit.runs.values()), hours)
+    return table
+
+
+def _describe_plan(planned: list[_UnitPlan]) -> list[str]:
+    lines = [
+        f"{unit.task}/{unit.method} trains one run at a time: {unit.obstacle}"
+        for unit in planned
+        if unit.obstacle
+    ]
+    units = "1 unit" if len(planned) == 1 else f"{len(planned)} units"
+    lines.append(f"{units}, {sum(unit.trainings for unit in planned)} trainings")
+    if measured := [unit.hours for unit in planned if unit.hours is not None]:
+        lines.append(
+            f"{sum(measured):.2f} h one after another for the {len(measured)} units that Phase 0 "
+            "has measured; trials with more epochs than the default take longer"
+        )
+    return lines
 
 
 def _describe_lacks(study: Study) -> list[str]:
@@ -121,10 +178,14 @@ def status(
     watch: Annotated[
         float | None, typer.Option(min=0.5, help="Print again every so many seconds.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print where every unit stands: phase, runs done, best value so far, time left."""
     loaded = load_owned(study)
     units = loaded.units_of(vm)
+    if as_json:
+        _print_status(loaded, units)
+        return
     if watch is None:
         console = Console()
         for line in (*_describe_not_learned(loaded, units), *_describe_origins(loaded, units)):
@@ -135,6 +196,13 @@ def status(
         while True:
             time.sleep(watch)
             live.update(_status_table(loaded, units), refresh=True)
+
+
+def _print_status(study: Study, units: list[tuple[str, str]]) -> None:
+    from phasewise.report.status import collect_status
+
+    notes = _describe_not_learned(study, units)
+    print_json({"units": [asdict(unit) for unit in collect_status(study, units)], "notes": notes})
 
 
 def _describe_not_learned(study: Study, units: list[tuple[str, str]]) -> list[str]:
@@ -188,12 +256,13 @@ def _choose_engine(study: Study, task: str, method: str) -> EngineChoice:
     return choose_engine(task_settings, method_settings, settings.training, settings.search)
 
 
-def _count_runs(study: Study) -> tuple[int, int, int, int]:
+def _count_runs(study: Study) -> dict[str, int]:
     settings = study.settings
     confirm = min(settings.search.confirm_top, settings.search.trials)
-    return (
+    counts = (
         settings.baselines.seeds,
         settings.search.trials,
         confirm * settings.search.confirm_seeds,
         settings.validation.seeds,
     )
+    return dict(zip(_PHASES, counts, strict=True))

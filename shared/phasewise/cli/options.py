@@ -1,5 +1,6 @@
 """The options that several commands share; each is declared once."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,8 @@ ShardOption = Annotated[
     str, typer.Option("--vm", help="Shard of the study; `all` is every task of it.")
 ]
 
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
 #: Model and machine, in the same words wherever a study is made: help text and name of an option.
 BASE_MODEL = ("Hub id, local folder or package:NAME.", "--base-model")
 LAYERS = ("Keep the model's first n layers.", "--layers")
@@ -35,6 +38,11 @@ LOOK_PANEL, USE_PANEL = "Look", "Use the result"
 
 #: The default study of a clone, relative to its root.
 DEFAULT_STUDY = Path(prewarm.DEFAULT_STUDY)
+
+
+def print_json(content: object) -> None:
+    """Prints what a program is to read; paths as texts."""
+    typer.echo(json.dumps(content, indent=2, ensure_ascii=False, default=str))
 
 
 def load_owned(path: Path) -> Study:

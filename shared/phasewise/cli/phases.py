@@ -12,12 +12,14 @@ import typer
 
 from phasewise.cli.options import (
     DEFAULT_STUDY,
+    JsonOption,
     LogOption,
     MethodOption,
     ShardOption,
     StudyOption,
     TaskOption,
     load_owned,
+    print_json,
     require_unit,
 )
 from phasewise.errors import RecordError
@@ -78,6 +80,7 @@ def report(
     figures: Annotated[
         Literal["none", "main", "all"], typer.Option(help="Written as PNG and SVG files too.")
     ] = "main",
+    as_json: JsonOption = False,
 ) -> None:
     """Write report.html, RESULTS.md, tables and figures from the records."""
     loaded = load_owned(study)
@@ -87,6 +90,11 @@ def report(
     from phasewise.tuning.progress import ProgressLog
 
     path = build_report(loaded, units, figures=figures)
+    if as_json:
+        from phasewise.results import StudyResults
+
+        print_json({"report": path, "verdicts": StudyResults(loaded, vm).verdict_rows()})
+        return
     ProgressLog("report", log).write(f"wrote {path}")
     typer.echo((path.parent / VERDICT_FILE).read_text(encoding="utf-8"), nl=False)
 

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from phasewise.cli import inspect
-from phasewise.cli.options import DEFAULT_STUDY, LOOK_PANEL, ShardOption, StudyOption
+from phasewise.cli.options import DEFAULT_STUDY, LOOK_PANEL, JsonOption, ShardOption, StudyOption
+from phasewise.errors import ConfigError
 from phasewise.settings import ALL_SHARD, Study, load_study
 
 
@@ -23,9 +24,12 @@ def plan(
     pilot: Annotated[
         bool, typer.Option("--pilot", help="Measure short runs: time, memory and disk to expect.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print how many runs a shard needs, what trains them, how long, and what it can detect."""
-    inspect.plan(study, vm, difference)
+    if pilot and as_json:
+        raise ConfigError("--json gives the plan alone; leave out --pilot")
+    inspect.plan(study, vm, difference, as_json)
     if pilot:
         loaded = load_study(study)
         print_pilots(loaded, loaded.units_of(vm))
