@@ -15,6 +15,7 @@ from phasewise.cli import (
     EXIT_INTERRUPTED,
     INTERRUPTED,
     checking,
+    doctor,
     evaluation,
     inspect,
     merging,
@@ -59,6 +60,7 @@ app.command(
     rich_help_panel=START_PANEL,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(running.run)
+app.command(rich_help_panel=START_PANEL)(doctor.doctor)
 app.command(rich_help_panel=RUN_PANEL)(phases.baselines)
 app.command(rich_help_panel=RUN_PANEL)(phases.defaults)
 app.command(rich_help_panel=RUN_PANEL)(searching.search)

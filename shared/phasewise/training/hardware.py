@@ -1,10 +1,19 @@
 """Which devices a machine has; looked up without torch, so that a controller can plan workers."""
 
 import os
+import shutil
 import subprocess
 
 from phasewise.errors import ConfigError
 from phasewise.settings import MachineSettings
+
+#: In the order of preference.
+COMPILERS = ("g++", "c++", "clang++")
+
+
+def find_compiler() -> str | None:
+    """Returns the path of a C++ compiler, which makes steps on a CPU faster."""
+    return next(filter(None, map(shutil.which, COMPILERS)), None)
 
 
 def find_gpus(machine: MachineSettings) -> list[str]:

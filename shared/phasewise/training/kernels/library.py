@@ -4,7 +4,6 @@ import ctypes
 import hashlib
 import os
 import platform
-import shutil
 import subprocess
 import warnings
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from phasewise.hub import cache_folder
+from phasewise.training.hardware import COMPILERS, find_compiler
 
 #: Names the processors to compile for, as the compiler's -march does; this one unless it is set.
 #: With `x86-64-v3` the kernels of a machine with AVX-512 are those of one with AVX2.
@@ -25,7 +25,6 @@ _FLAGS = (
     *("-O3", "-std=c++17", "-shared", "-fPIC", "-Wall", "-Wextra"),
     *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
 )
-_COMPILERS = ("g++", "c++", "clang++")
 _PATIENCE = 120.0
 _HERE = Path(__file__).resolve().parent
 _NAMES = {torch.float32: "float", torch.bfloat16: "bfloat16", torch.int16: "int16"}
@@ -106,9 +105,9 @@ def _find_library() -> Path:
         OSError: There is no compiler, or no folder to write to.
         subprocess.SubprocessError: It refused the sources.
     """
-    compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
+    compiler = find_compiler()
     if compiler is None:
-        raise OSError(f"expected a C++ compiler in PATH ({', '.join(_COMPILERS)}), found none")
+        raise OSError(f"expected a C++ compiler in PATH ({', '.join(COMPILERS)}), found none")
     sources = sorted(_HERE.glob("*.cpp"))
     parts = [path.read_bytes() for path in (*sources, *sorted(_HERE.glob("*.h")))]
     flags = [f"-march={os.environ.get(MARCH_VARIABLE, 'native')}", *_FLAGS]
