@@ -9,7 +9,7 @@ from pydantic import Field
 
 from phasewise.errors import ConfigError
 from phasewise.inference.harness import HarnessScore, require_harness, run_harness
-from phasewise.inference.inputs import read_texts, task_of_model
+from phasewise.inference.inputs import DEFAULT_LENGTH, read_texts, task_of_model
 from phasewise.inference.loading import Device, LoadedModel, find_model, load_model
 from phasewise.inference.profiling import (
     InferenceProfile,
@@ -26,6 +26,7 @@ from phasewise.inference.prompts import (
     read_suite,
 )
 from phasewise.inference.scoring import SetScores, score_file, score_report_set
+from phasewise.methods.base_config import fit_positions, require_positions
 from phasewise.provenance import describe_environment
 from phasewise.records import write_atomically
 from phasewise.settings import CAUSAL_LM, Section, Study
@@ -34,7 +35,6 @@ from phasewise.tasks.predictions import write_predictions
 from phasewise.training.device import describe_device
 
 EVALUATION_FILE = "evaluation.json"
-_DEFAULT_LENGTH = 512
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,8 @@ def _score(
         scores, eval_set, predictions = score_file(model, task, request.source, request.batch_size)
         return scores, None, predictions, eval_set.features if request.profile else ()
     perplexity, texts = None, [prompt.prompt for prompt in read_suite(DEFAULT_SUITE).prompts]
-    length = request.max_length or _DEFAULT_LENGTH
+    length = request.max_length or fit_positions(model.source.base, DEFAULT_LENGTH)
+    require_positions(model.source.base, length, "--max-length")
     if request.source is not None:
         texts = read_texts(request.source, request.text)
         perplexity = measure_perplexity(

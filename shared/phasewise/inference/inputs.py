@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from phasewise.errors import ConfigError, DataError, suggest_nearest
-from phasewise.inference.loading import ModelFolder
-from phasewise.methods.models import load_tokenizer
+from phasewise.inference.loading import ModelFolder, load_folder_tokenizer
+from phasewise.methods.base_config import fit_positions, load_config, require_positions
 from phasewise.settings import (
     TASK_KINDS,
     FilesSource,
@@ -23,8 +23,10 @@ from phasewise.tasks.table import RowTable
 
 DEFAULT_ID = "id"
 #: Tokens of a text for a model whose record names no task.
-_DEFAULT_LENGTH = 512
+DEFAULT_LENGTH = 512
 _KINDS = {traits.auto_class: kind for kind, traits in TASK_KINDS.items()}
+#: ``problem_type`` of models whose outputs are no classes that exclude each other.
+_OTHER_LOSSES = ("multi_label_classification", "regression")
 #: Columns of question answering where no record or flag names others.
 _QA_COLUMNS = ("question", "context")
 
@@ -80,6 +82,7 @@ def task_of_model(
             )
         changes["text"] = tuple(text)
     if max_length is not None:
+        require_positions(source.base, max_length, "--max-length")
         changes["max_length"] = max_length
     if max_new_tokens is not None:
         if not task.traits.generates:
@@ -160,6 +163,12 @@ def _build_task(source: ModelFolder, text: Sequence[str]) -> TaskSettings:
         raise ConfigError(
             f"{source.folder}: no record names the text columns; give each with --text COLUMN"
         )
+    loss = getattr(load_config(source.base), "problem_type", None) if traits.has_classes else None
+    if loss in _OTHER_LOSSES and not source.is_adapter:
+        raise ConfigError(
+            f"{source.folder / 'config.json'}: problem_type: expected a classifier of one label a "
+            f"text (single_label_classification), got {loss}"
+        )
     return TaskSettings(
         name="input",
         kind=kind,
@@ -168,7 +177,7 @@ def _build_task(source: ModelFolder, text: Sequence[str]) -> TaskSettings:
         labels=source.labels,
         prompt=_build_prompt(source, text) if traits.generates else None,
         metric=metrics_of(kind)[0],
-        max_length=_DEFAULT_LENGTH,
+        max_length=fit_positions(source.base, DEFAULT_LENGTH),
     )
 
 
@@ -179,7 +188,7 @@ def _build_prompt(source: ModelFolder, text: Sequence[str]) -> PromptSettings:
             raise ConfigError(
                 f"--text {column}: expected a name of letters, digits and _ for a prompt's column"
             )
-    return plain_prompt(source, load_tokenizer(source.base), text)
+    return plain_prompt(source, load_folder_tokenizer(source), text)
 
 
 def _prompt_columns(task: TaskSettings) -> tuple[str, ...]:

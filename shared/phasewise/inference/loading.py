@@ -151,7 +151,7 @@ def load_model(source: ModelFolder, device: Device = "auto", *, exact: bool = Fa
     place = choose_device(MachineSettings(device=device))
     if device == "cuda" and place.type != "cuda":
         raise ConfigError("--device cuda: no CUDA GPU is visible; use auto or cpu")
-    tokenizer = load_tokenizer(source.base)
+    tokenizer = load_folder_tokenizer(source)
     settings = source.base.model_copy(update={"dtype": "float32"}) if exact else source.base
     precision = choose_precision(settings, _method_of(source), place)
     names = dict(enumerate(source.labels))
@@ -173,6 +173,15 @@ def load_model(source: ModelFolder, device: Device = "auto", *, exact: bool = Fa
         model.to(place)
     model.eval()
     return LoadedModel(source, model, tokenizer, place, partial(autocast, place, precision))
+
+
+def load_folder_tokenizer(source: ModelFolder) -> Any:
+    """Returns the tokenizer of a folder's model; an adapter may bring its own, or a template.
+
+    Raises:
+        ConfigError: See ``load_tokenizer``.
+    """
+    return load_tokenizer(source.base, source.folder if source.is_adapter else None)
 
 
 def _add_adapter(base: Any, source: ModelFolder) -> Any:

@@ -13,6 +13,7 @@ from transformers import GenerationConfig
 from phasewise.errors import ConfigError
 from phasewise.inference.inputs import plain_prompt
 from phasewise.inference.loading import LoadedModel
+from phasewise.methods.base_config import cut_at_end, find_end_tokens
 from phasewise.settings import CAUSAL_LM, REGISTRY, Section, read_yaml
 from phasewise.tasks.chat import tokenize_turns
 from phasewise.tasks.prompts import RenderedPrompt
@@ -123,7 +124,8 @@ def _answer(model: LoadedModel, prompt: Prompt, max_new_tokens: int) -> PromptAn
     clock = time.perf_counter()
     ids, length = _generate(model, prompt.prompt, max_new_tokens)
     seconds = time.perf_counter() - clock
-    answer = model.tokenizer.decode(ids[length:], skip_special_tokens=True).strip()
+    said = cut_at_end(ids[length:], find_end_tokens(model.model, model.tokenizer))
+    answer = model.tokenizer.decode(said, skip_special_tokens=True).strip()
     return PromptAnswer(
         name=prompt.name,
         category=prompt.category,
@@ -144,7 +146,7 @@ def _generate(model: LoadedModel, prompt: str, max_new_tokens: int) -> tuple[lis
         do_sample=False,
         max_new_tokens=max_new_tokens,
         pad_token_id=model.tokenizer.pad_token_id,
-        eos_token_id=model.tokenizer.eos_token_id,
+        eos_token_id=find_end_tokens(model.model, model.tokenizer) or None,
     )
     with torch.inference_mode(), model.context():
         written = model.model.generate(**inputs, generation_config=config)

@@ -15,6 +15,7 @@ from phasewise.errors import ConfigError
 from phasewise.methods.adapter_config import build_adapter_config
 from phasewise.methods.base_config import quiet_loading
 from phasewise.methods.copying import copy_module
+from phasewise.methods.fresh import initialize_fresh
 from phasewise.methods.models import BaseModel, share_weights
 from phasewise.methods.modules import find_biases
 from phasewise.settings import Hyperparameters, MethodSettings
@@ -60,21 +61,6 @@ def adapt_model(
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return model
-
-
-def initialize_fresh(model: Any, module: nn.Module) -> None:
-    """Draws the weights of a module without pretrained ones, as the model's family does it.
-
-    Args:
-        model: The transformers model that it belongs to.
-        module: Keeps its data type.
-    """
-    for tensor in module.parameters():
-        # Else transformers would leave it as it is.
-        tensor._is_hf_initialized = False  # type: ignore[attr-defined]
-    with torch.no_grad():
-        for part in module.modules():
-            model._init_weights(part)
 
 
 def build_optimizer(

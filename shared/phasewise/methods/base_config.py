@@ -7,9 +7,10 @@ and ``evaluate`` has its configuration, tokenizer and end tokens from here.
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -164,6 +165,11 @@ def find_end_tokens(model: Any, tokenizer: Any) -> list[int]:
     for ends in (tokenizer.eos_token_id, getattr(settings, "eos_token_id", None)):
         found.update(ends if isinstance(ends, list | tuple) else [] if ends is None else [ends])
     return sorted(found)
+
+
+def cut_at_end(tokens: Sequence[int], ends: Sequence[int]) -> list[int]:
+    """Returns the tokens before the first end token."""
+    return list(takewhile(lambda token: token not in ends, tokens))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -16,10 +17,14 @@ from phasewise.methods.base_config import (
     quiet_loading,
     settle_config,
 )
+from phasewise.methods.batch_guard import require_rows_apart
 from phasewise.methods.sources import resolve_model_path
 from phasewise.settings import CAUSAL_LM, ModelSettings
 
 Quantization = Literal["none", "nf4", "int8"]
+#: Any of these is a tokenizer; without, a folder may hold a chat template alone.
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+_TEMPLATE_FILE = "chat_template.jinja"
 
 
 class BaseModel(NamedTuple):
@@ -40,15 +45,23 @@ def read_family(model: ModelSettings) -> str:
     return str(load_config(model).model_type)
 
 
-def load_tokenizer(model: ModelSettings) -> Any:
+def load_tokenizer(model: ModelSettings, adapter: Path | None = None) -> Any:
     """Returns the model's tokenizer, with the padding token that the model is given too.
 
     Its ``model_max_length`` is at most the positions that the model has.
+
+    Args:
+        model: Where it comes from.
+        adapter: Folder of an adapter of the model: its own tokenizer and chat template, where it
+            holds such, are those it was trained with.
 
     Raises:
         ConfigError: The model cannot be found, or has no tokenizer.
     """
     path = resolve_model_path(model)
+    has_own = adapter is not None and any((adapter / name).is_file() for name in _TOKENIZER_FILES)
+    if has_own:
+        path = str(adapter)
     try:
         with quiet_loading():
             tokenizer = transformers.AutoTokenizer.from_pretrained(
@@ -56,10 +69,12 @@ def load_tokenizer(model: ModelSettings) -> Any:
             )
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"model.source: {model.source}: no tokenizer ({first_line(error)})"
+            f"model.source: {adapter or model.source}: no tokenizer ({first_line(error)})"
         ) from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise ConfigError(f"model.source: {model.source}: no tokenizer (it has no vocabulary)")
+    if adapter is not None and not has_own and (adapter / _TEMPLATE_FILE).is_file():
+        tokenizer.chat_template = (adapter / _TEMPLATE_FILE).read_text(encoding="utf-8")
     config = load_config(model)
     align_pad_token(tokenizer, config, model.source)
     positions = getattr(config, "max_position_embeddings", None)
@@ -119,7 +134,10 @@ def load_base_model(
     loaded.eval()
     head = () if auto_class == CAUSAL_LM else find_head(loaded)
     _require_shapes(model, head, info["mismatched_keys"])
-    return BaseModel(loaded, _find_fresh_modules(head, info["missing_keys"]))
+    base = BaseModel(loaded, _find_fresh_modules(head, info["missing_keys"]))
+    if tokenizer is not None and quantization != "int8":  # which rounds a row by its batch's others
+        require_rows_apart(base.model, base.fresh_modules, tokenizer, model.source, Path(path))
+    return base
 
 
 def share_weights(model: nn.Module) -> dict[int, Any]:

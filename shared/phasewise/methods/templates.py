@@ -10,8 +10,9 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from phasewise.methods.adapt import adapt_model, initialize_fresh
+from phasewise.methods.adapt import adapt_model
 from phasewise.methods.copying import PickledCopies, copy_module
+from phasewise.methods.fresh import initialize_fresh
 from phasewise.methods.models import BaseModel, share_weights
 from phasewise.settings import Hyperparameters, MethodSettings
 

@@ -11,6 +11,7 @@ from peft.helpers import DoraCaching
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig
 
+from phasewise.methods.base_config import cut_at_end, find_end_tokens
 from phasewise.settings import TaskSettings
 from phasewise.tasks.examples import Feature, Outputs, ResponseOutputs
 from phasewise.tasks.instruction import IGNORED, generated_metrics
@@ -236,16 +237,18 @@ def _generate(
         ids[row, longest - len(prompt) :] = prompt
         mask[row, longest - len(prompt) :] = 1
     room = max(1, int(tokenizer.model_max_length) - longest)
+    ends = find_end_tokens(model, tokenizer)
     config = GenerationConfig(
         do_sample=False,
         max_new_tokens=min(task.generation.max_new_tokens, room),
         pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=ends,
     )
     written = model.generate(
         input_ids=torch.from_numpy(ids).to(device),
         attention_mask=torch.from_numpy(mask).to(device),
         generation_config=config,
     )
-    texts = tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)
+    said = [cut_at_end(row, ends) for row in written[:, longest:].tolist()]
+    texts = tokenizer.batch_decode(said, skip_special_tokens=True)
     return [text.strip() for text in texts]

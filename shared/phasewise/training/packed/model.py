@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 
-from phasewise.methods.adapt import initialize_fresh
+from phasewise.methods.fresh import initialize_fresh
 from phasewise.methods.models import BaseModel
 from phasewise.methods.modules import find_biases
 from phasewise.training.dropout import Stream
