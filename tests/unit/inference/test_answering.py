@@ -154,7 +154,7 @@ def test_report_set_of_responses_is_scored_through_the_ledger(
     result = _evaluate(decoder, tmp_path, study=answers, task="answers", profile=True)
     assert result.scores is not None
     assert (result.scores.rows, len(read_ledger(ledger)) - before) == (8, 1)
-    assert set(result.scores.metrics) == {"eval_loss", "perplexity", "rouge_l"}
+    assert set(result.scores.metrics) == {"eval_loss", "eval_accuracy", "perplexity", "rouge_l"}
     assert result.profile is not None
     assert result.profile.rows == 8
 
