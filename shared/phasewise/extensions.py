@@ -8,7 +8,8 @@ its folder takes away what it added and nothing else. A recipe may have
 - ``samplers.py`` with ``SAMPLERS``: rows like those of ``phasewise/samplers.py``;
 - ``ranges.py``: what narrows a unit's ranges, see ``tuning/narrowing.py``;
 - in its ``__init__.py``, which imports nothing: ``TRAINING_COMMANDS`` (that train in workers),
-  ``REGISTRIES`` (folders of ``shared/`` for ``phasewise list``), ``USES`` (recipes that it imports,
+  ``REGISTRIES`` (folders of ``shared/`` for ``phasewise list``), ``LISTED_KEYS`` (folder and key of
+  its files that the list shows too), ``USES`` (recipes that it imports,
   inside functions only).
 """
 
@@ -17,6 +18,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 _FOLDER = Path(__file__).with_name("recipes")
 
@@ -33,6 +35,6 @@ def recipe_modules(name: str) -> list[ModuleType]:
     return [import_module(each) for each in full if find_spec(each) is not None]
 
 
-def recipe_constants(name: str) -> list[str]:
+def recipe_constants(name: str) -> list[Any]:
     """Returns what all recipes list under that name in their ``__init__.py``."""
     return [item for recipe in recipe_packages() for item in getattr(recipe, name, ())]

@@ -173,7 +173,8 @@ def contest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def _predict(contest: Contest, output: str, *words: object) -> NDArray[np.float64]:
     """Returns the probabilities of a submission, (rows, classes), its header and ids checked."""
-    contest.call("predict", *words, "--input", "test.csv", "--output", output, "--batch-size", 4)
+    files = ("--input", "test.csv", "--output", output)
+    contest.call("predict", *words, *files, "--batch-size", 4, "--probabilities-only")
     table = _read_csv(contest.folder / output)
     assert table[0] == ["ID", *contest.labels]
     asked = _read_csv(contest.folder / "test.csv")[1:]

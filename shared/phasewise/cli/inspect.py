@@ -59,9 +59,12 @@ def list_registry(
         return
     console = Console()
     for folder, entries in found.items():
-        table = Table("name", "description", title=folder, title_justify="left", box=None)
+        keys = [key for owner, key in recipe_constants("LISTED_KEYS") if owner == folder]
+        columns = ("name", *keys, "description")
+        table = Table(*columns, title=folder, title_justify="left", box=None)
         for name, description in entries.items():
-            table.add_row(name, description)
+            content = read_yaml(require_registered(folder, name))
+            table.add_row(name, *(str(content.get(key, "")) for key in keys), description)
         console.print(table)
 
 

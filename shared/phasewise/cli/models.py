@@ -102,10 +102,13 @@ def predict(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Predict empty texts rather than refuse them.")
     ] = False,
+    probabilities_only: Annotated[
+        bool, typer.Option("--probabilities-only", help="Leave out the most likely class.")
+    ] = False,
     device: DeviceOption = "auto",
     log: LogOption = None,
 ) -> None:
-    """Predict a file's rows, in its order: one probability per class, or answers of decoders."""
+    """Predict a file's rows, in its order: class and probabilities, or answers of decoders."""
     models = find_models(_choose_models(model, folders or [], ensemble=ensemble))
     require_file(source)
     from phasewise.inference.predicting import predict_file
@@ -123,6 +126,7 @@ def predict(
         max_length=max_length,
         max_new_tokens=max_new_tokens,
         allow_empty=allow_empty,
+        probabilities_only=probabilities_only,
         device=device,
         say=lines.write,
     )

@@ -17,7 +17,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import (
+    EngFormatter,
+    MaxNLocator,
+    MultipleLocator,
+    NullFormatter,
+    NullLocator,
+    ScalarFormatter,
+)
 
 from phasewise.figures.style import HEIGHT, LIGHT
 
@@ -69,7 +76,7 @@ def write_static(figure: go.Figure, stem: Path, *, title: str, wide: bool = Fals
     """Writes ``<stem>.png`` and ``<stem>.svg`` on a white ground.
 
     Args:
-        figure: Of scatter and heatmap traces, as this package draws them.
+        figure: Of scatter, heatmap and horizontal bar traces, as this package draws them.
         stem: Path without ending; its folder must exist.
         title: Written above the figure.
         wide: For a whole page instead of a column.
@@ -92,6 +99,8 @@ def _draw(content: dict[str, Any], title: str, width: float) -> Figure:
         axes, x_axis, y_axis = panels[trace.get("xaxis") or "x", trace.get("yaxis") or "y"]
         if trace["type"] == "heatmap":
             _draw_heatmap(figure, axes, trace)
+        elif trace["type"] == "bar":
+            _draw_bars(axes, trace, y_axis)
         else:
             _draw_scatter(axes, trace, x_axis, y_axis)
     for axes, x_axis, y_axis in panels.values():
@@ -184,6 +193,14 @@ def _draw_markers(
     )
 
 
+def _draw_bars(axes: Axes, trace: dict[str, Any], y_axis: dict[str, Any]) -> None:
+    """Draws horizontal bars; their errors as lines."""
+    places, bars = _numbers(trace["y"], y_axis), trace.get("error_x")
+    sides = [bars["arrayminus"], bars["array"]] if bars else None
+    color = _color(trace["marker"]["color"])
+    axes.barh(places, trace["x"], height=0.6, color=color, xerr=sides, capsize=3)
+
+
 def _draw_heatmap(figure: Figure, axes: Axes, trace: dict[str, Any]) -> None:
     z = np.array([[math.nan if value is None else value for value in row] for row in trace["z"]])
     colors = LinearSegmentedColormap.from_list("scale", [tuple(c) for c in trace["colorscale"]])
@@ -214,6 +231,8 @@ def _finish_axis(axes: Axes, name: str, axis: dict[str, Any]) -> None:
         own.set_major_formatter(EngFormatter(sep="") if high >= 1000 else ScalarFormatter())
     elif log:
         own.set_minor_formatter(NullFormatter())
+    if "dtick" in axis:
+        own.set_major_locator(MultipleLocator(axis["dtick"]))
     if "tickvals" in axis:
         own.set_ticks(axis["tickvals"], axis["ticktext"])
     elif axis.get("type") == "category":

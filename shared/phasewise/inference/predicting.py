@@ -31,7 +31,7 @@ from phasewise.training.device import release_memory
 DEFAULT_BATCH_SIZE = 32
 #: Names a probability column; ``target_{index}`` suits contests that number their classes.
 DEFAULT_COLUMN = "{label}"
-#: Header of what a question answering model or a decoder says.
+#: Header of what a model says: the most likely class, an answer or a response.
 ANSWER_COLUMN = "prediction"
 
 
@@ -73,15 +73,16 @@ def predict_file(
     max_length: int | None = None,
     max_new_tokens: int | None = None,
     allow_empty: bool = False,
+    probabilities_only: bool = False,
     device: Device = "auto",
     say: Callable[[str], None] = print,
 ) -> PredictionReport:
     """Writes the predictions of a file's rows as CSV, in their order.
 
-    Classifiers: the id and one probability per class, in label order; each row sums to 1 (to
-    floating point), and several models give the mean of theirs. Question answering: the id and
-    the answer, empty for "no answer". Decoders: the id and the response that the model writes to
-    the row's prompt, greedily. One model only for both.
+    Classifiers: the id, the most likely class and one probability per class, in label order; each
+    row sums to 1 (to floating point), and several models give the mean of theirs. Question
+    answering: the id and the answer, empty for "no answer". Decoders: the id and the response that
+    the model writes to the row's prompt, greedily. One model only for both.
 
     Args:
         folders: Model folders; one that holds several stands for all of them.
@@ -94,6 +95,7 @@ def predict_file(
         max_length: Tokens of a text; None: the task's.
         max_new_tokens: Longest response of a decoder, tokens; None: the task's.
         allow_empty: Predict empty texts too.
+        probabilities_only: Leave out the column of the class, as submissions to contests want.
         device: Where models go.
         say: Gets a line for each event.
 
@@ -107,14 +109,16 @@ def predict_file(
     _check_alike(models)
     task = task_of_model(models[0], text, max_length, max_new_tokens)
     rows = read_inputs(source, task, id_column=id_column, allow_empty=allow_empty)
-    names = _name_columns(task, column)  # refused before the work, not after it
+    # Refused before the work, not after it.
+    names = _name_columns(task, column, taken=() if probabilities_only else (ANSWER_COLUMN,))
     predicted = []
     for model in models:
         predicted.append(_predict_rows(model, task, rows, batch_size, device))
         say(f"{model.folder}: {len(rows.examples):,} rows predicted")
     found = [each.probabilities for each in predicted if each.probabilities is not None]
     if found:
-        content = format_probabilities(rows, names, np.mean(found, axis=0))
+        labels = () if probabilities_only else task.labels
+        content = format_probabilities(rows, names, np.mean(found, axis=0), labels)
     else:
         content = _format_answers(rows, predicted[0].answers)
     write_atomically(output_file, content)
@@ -139,18 +143,23 @@ def to_probabilities(logits: Outputs) -> NDArray[np.float64]:
 
 
 def format_probabilities(
-    rows: InputRows, names: Sequence[str], probabilities: NDArray[np.float64]
+    rows: InputRows,
+    names: Sequence[str],
+    probabilities: NDArray[np.float64],
+    labels: Sequence[str] = (),
 ) -> str:
-    """Returns the CSV text: the id and one column per class.
+    """Returns the CSV text: the id, the most likely class and one column per class.
 
     Args:
         rows: Whose ids are written.
         names: Headers of the classes.
         probabilities: (rows, classes), in the order of ``rows`` and ``names``.
+        labels: Names of the classes; of equal probabilities the first. Empty: no such column.
     """
-    lines: list[Sequence[str]] = [(rows.id_column, *names)]
+    lines: list[Sequence[str]] = [(rows.id_column, *([ANSWER_COLUMN] if labels else []), *names)]
     for example, row in zip(rows.examples, probabilities.tolist(), strict=True):
-        lines.append((example.id, *map(repr, row)))
+        likely = [labels[int(np.argmax(row))]] if labels else []
+        lines.append((example.id, *likely, *map(repr, row)))
     return _format_csv(lines)
 
 
@@ -191,7 +200,7 @@ def _check_alike(models: Sequence[ModelFolder]) -> None:
         raise ConfigError("only classifiers can be averaged; name one model")
 
 
-def _name_columns(task: TaskSettings, column: str) -> list[str]:
+def _name_columns(task: TaskSettings, column: str, taken: Sequence[str]) -> list[str]:
     try:
         names = [column.format(label=name, index=i) for i, name in enumerate(task.labels)]
     except (KeyError, IndexError, ValueError) as error:
@@ -200,6 +209,11 @@ def _name_columns(task: TaskSettings, column: str) -> list[str]:
         ) from error
     if len(set(names)) < len(names):
         raise ConfigError(f"--column {column}: names two classes alike; use {{label}} or {{index}}")
+    if set(names) & set(taken):
+        raise ConfigError(
+            f"--column {column}: '{taken[0]}' is the column of the most likely class; name the "
+            "probabilities otherwise, or give --probabilities-only"
+        )
     return names
 
 

@@ -88,3 +88,19 @@ def test_an_unknown_marker_is_no_silent_circle(tmp_path: Path) -> None:
     figure.add_scatter(x=[1], y=[1], mode="markers", marker={"symbol": "hourglass"})
     with pytest.raises(KeyError, match="hourglass"):
         write_static(figure, tmp_path / "a", title="")
+
+
+def test_bars_have_their_errors_and_an_axis_its_whole_ticks(tmp_path: Path) -> None:
+    figure = new_figure("trial", "", yaxis={"type": "category", "categoryarray": ["a", "b"]})
+    figure.add_bar(
+        x=[1, 2],
+        y=["a", "b"],
+        orientation="h",
+        marker={"color": "#1a7fc4"},
+        error_x={"array": [0.5, 0.5], "arrayminus": [0.5, 0.5]},
+    )
+    figure.update_xaxes(dtick=1)
+    write_static(figure, tmp_path / "a", title="")
+    assert {"a", "b", "0", "1", "2"} <= set(_texts(tmp_path / "a.svg"))
+    assert "0.5" not in _texts(tmp_path / "a.svg")
+    assert (0x1A, 0x7F, 0xC4) in _colors(tmp_path / "a.png")

@@ -52,7 +52,8 @@ def test_scores_of_a_file_are_those_of_its_predictions(
     result = _evaluate(
         folder, tmp_path, source=labeled, profile=True, predictions=tmp_path / "said.jsonl"
     )
-    predict_file([folder], labeled, tmp_path / "out.csv", device="cpu", say=lambda line: None)
+    options = {"device": "cpu", "say": lambda line: None, "probabilities_only": True}
+    predict_file([folder], labeled, tmp_path / "out.csv", **options)
     said = np.array([row[1:] for row in read_csv(tmp_path / "out.csv")[1:]], dtype=float)
     gold = np.array([_LABELS.index(row[1]) for row in read_csv(labeled)[1:]])
     right = said.argmax(axis=1) == gold

@@ -13,6 +13,7 @@ from final_study import TOPICS, read_csv, write_csv, write_found, write_study_fi
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from phasewise.errors import ConfigError, DataError, InfeasibleRunError
+from phasewise.inference import predicting
 from phasewise.inference.final import train_final
 from phasewise.inference.predicting import PredictionReport, predict_file, to_probabilities
 from phasewise.settings import Study
@@ -31,7 +32,8 @@ _TEXTS = [
 
 def _predict(folder: Path, source: Path, **options: Any) -> tuple[list[list[str]], Any]:
     output = source.with_name("submission.csv")
-    options = {"batch_size": 3, "device": "cpu", "say": lambda line: None} | options
+    fixed = {"batch_size": 3, "device": "cpu", "say": lambda line: None}
+    options = {**fixed, "probabilities_only": True, **options}
     report = predict_file([folder], source, output, **options)
     return read_csv(output), report
 
@@ -61,6 +63,21 @@ def test_three_classes_in_the_files_order_with_its_ids(
     np.testing.assert_allclose(found, _expected(trained("full_finetune"), _TEXTS), atol=1e-6)
     assert found.std(axis=0).min() > 1e-4, "the texts must be told apart for the order to count"
     assert report == PredictionReport(rows=7, models=1, truncated=1, max_length=16)
+
+
+def test_the_most_likely_class_stands_beside_the_probabilities(
+    trained: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_csv(tmp_path / "test.csv", ("id", "text"), list(enumerate(_TEXTS)))
+    plain, _ = _predict(trained("lora"), source)
+    rows, _ = _predict(trained("lora"), source, probabilities_only=False)
+    assert rows[0] == ["id", "prediction", "sport", "film", "letter"]
+    assert [[row[0], *row[2:]] for row in rows] == plain
+    for row in rows[1:]:
+        assert row[1] == rows[0][2:][int(np.argmax([float(p) for p in row[2:]]))]
+    monkeypatch.setattr(predicting, "ANSWER_COLUMN", "film")
+    with pytest.raises(ConfigError, match="'film' is the column of the most likely class"):
+        _predict(trained("lora"), source, probabilities_only=False)
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet", ".tsv"])

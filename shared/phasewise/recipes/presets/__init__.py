@@ -2,4 +2,5 @@
 
 TRAINING_COMMANDS = ("preset",)
 REGISTRIES = ("presets", "strategies", "focuses")
-USES = ("pilot",)
+LISTED_KEYS = (("presets", "strategy"), ("presets", "trials"), ("presets", "time"))
+USES = ("pilot", "refinement")

@@ -61,19 +61,22 @@ def preset(
     if dry_run or estimate:
         _preview(resolved, request, module_seeds, optimize_modules, pilot=estimate)
         return
-    analysis, modules, design = None, None, None
+    analysis, modules, earlier = None, None, list[Study]()
     if only or optimize_modules:
         loaded, optimum, analysis = _compare_modules(resolved, request, module_seeds)
         modules = analysis.modules(resolved.modules)
     if not only:
-        design = loaded if analysis else None
+        earlier += [loaded] if analysis else []
         loaded = load_study(write_search_study(resolved, request, modules))
         optimum = _search(loaded, output_dir)
+        if resolved.refine_trials:
+            earlier.append(loaded)
+            loaded, optimum = _refine(loaded, resolved.refine_trials, output_dir)
     from phasewise.recipes.presets.outputs import RESULTS_FOLDER, write_preset_outputs
 
     unit = _only_unit(loaded)
     write_preset_outputs(
-        resolved, loaded, unit, optimum, folder=output_dir, modules=analysis, design=design
+        resolved, loaded, unit, optimum, folder=output_dir, modules=analysis, earlier=earlier
     )
     typer.echo(
         f"S = {optimum.improvement or 0:+.4f} {optimum.metric}; see {output_dir / RESULTS_FOLDER}"
@@ -109,6 +112,15 @@ def _compare_modules(resolved: Any, request: StudyRequest, seeds: int) -> tuple[
     return loaded, optimum, analysis
 
 
+def _refine(coarse: Study, trials: int, output_dir: Path) -> tuple[Study, Any]:
+    """Searches narrowed ranges; returns that study and its optimum."""
+    from phasewise.recipes.refinement.study import write_refined_study
+
+    refined = load_study(write_refined_study(coarse.path, trials))
+    typer.echo(f"refined search, {trials} trials around the best: {refined.path}")
+    return refined, _search(refined, output_dir, prefix="refined_")
+
+
 def _search(study: Study, output_dir: Path, prefix: str = "") -> Any:
     task, method = _only_unit(study)
     steps.tell_data(study)
@@ -136,3 +148,5 @@ def _preview(
         steps.preview(path, pilot=pilot)
     if not only:
         steps.preview(write_search_study(resolved, request), pilot=pilot)
+        if resolved.refine_trials:
+            typer.echo(f"then {resolved.refine_trials} trials in ranges narrowed around the best")

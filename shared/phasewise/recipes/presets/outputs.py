@@ -1,6 +1,7 @@
 """The files that a preset ends with, as the DoRA subset document names them."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,7 +28,7 @@ def write_preset_outputs(
     *,
     folder: Path,
     modules: ModuleAnalysis | None,
-    design: Study | None = None,
+    earlier: Sequence[Study] = (),
 ) -> None:
     """Writes ``final_results/*.json`` and ``optimization.db``.
 
@@ -38,7 +39,7 @@ def write_preset_outputs(
         optimum: Of the unit, final.
         folder: Where they go; earlier ones are replaced.
         modules: What a design over modules found; None: there was none.
-        design: The design's study, where another one was searched after it.
+        earlier: Studies that were searched before it: of the design, of a coarse search.
     """
     results = folder / RESULTS_FOLDER
     chosen = dict(optimum.best_hyperparameters)
@@ -50,7 +51,7 @@ def write_preset_outputs(
     write_json(results / "search_space_analysis.json", _describe_space(preset, study, unit))
     sources = [
         (UnitPaths(each, *unit).storage, f"{each.settings.name}_{'_'.join(unit)}")
-        for each in (study, *([design] if design else []))
+        for each in (study, *earlier)
     ]
     export_trials(sources, folder / DATABASE_FILE)
 

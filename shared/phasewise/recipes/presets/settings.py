@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
+from phasewise.errors import ConfigError
 from phasewise.settings.base import Section, merge_mappings, read_yaml
 from phasewise.settings.parsing import parse_section
 from phasewise.settings.registry import require_registered
@@ -23,6 +24,13 @@ class PresetSettings(Section):
     strategy: str = Field(description="File in shared/strategies/, without .yaml.")
     trials: int = Field(ge=1, description="Finished trials of the search.")
     focus: str | None = Field(None, description="File in shared/focuses/, without .yaml.")
+    refine_trials: int = Field(
+        0,
+        ge=0,
+        description="Of the trials, so many search ranges that are narrowed around the best of "
+        "those before.",
+    )
+    time: str = Field("", description="What its document says it takes, on that machine.")
     modules: Literal["given", "only"] = Field(
         "given",
         description="given: the focus's, or core. only: the trials are a design over modules.",
@@ -82,29 +90,43 @@ class StrategySettings(Section):
 
 
 def load_preset(name: str) -> PresetSettings:
-    """Returns a preset.
+    """Returns a preset: a name in ``shared/presets/``, or a YAML file.
+
+    A file may name a strategy and a focus by files too, relative to itself.
 
     Raises:
         ConfigError: There is none of that name.
     """
-    return parse_section(PresetSettings, *_read("presets", name))
+    content, file = _read("presets", name)
+    for key in ("strategy", "focus"):
+        if _is_file(content.get(key)):
+            content[key] = str(file.parent / content[key])
+    settings = parse_section(PresetSettings, content, file)
+    if settings.refine_trials >= settings.trials:
+        raise ConfigError(f"{file}: refine_trials: expected fewer than trials, {settings.trials}")
+    return settings
 
 
 def load_focus(name: str) -> FocusSettings:
-    """Returns a focus; errors are those of ``load_preset``."""
+    """Returns a focus, as ``load_preset`` does a preset."""
     return parse_section(FocusSettings, *_read("focuses", name))
 
 
 def load_strategy(name: str) -> StrategySettings:
-    """Returns a strategy with the parameters of those that it extends."""
+    """Returns a strategy, a name or a file, with the parameters of those that it extends."""
     content, file = _read("strategies", name)
     parent = content.pop("extends", None)
     if parent is not None:
-        base = load_strategy(str(parent)).model_dump(exclude={"name", "description"})
+        above = str(file.parent / parent) if _is_file(parent) else str(parent)
+        base = load_strategy(above).model_dump(exclude={"name", "description"})
         content = merge_mappings(base, content)
     return parse_section(StrategySettings, content, file)
 
 
 def _read(folder: str, name: str) -> tuple[dict[str, Any], Path]:
-    file = require_registered(folder, name)
-    return {"name": name, **read_yaml(file)}, file
+    file = Path(name) if _is_file(name) else require_registered(folder, name)
+    return {"name": file.stem, **read_yaml(file)}, file
+
+
+def _is_file(name: object) -> bool:
+    return str(name).endswith((".yaml", ".yml"))

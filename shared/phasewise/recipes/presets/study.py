@@ -38,6 +38,12 @@ class ResolvedPreset(NamedTuple):
     trials: int
 
     @property
+    def refine_trials(self) -> int:
+        """Trials of the refined search; of another number of trials the same share."""
+        share = self.settings.refine_trials / self.settings.trials
+        return min(self.trials - 1, round(share * self.trials))
+
+    @property
     def modules(self) -> str:
         """What is adapted unless a design says better."""
         return self.focus.key_modules if self.focus else DEFAULT_MODULES
@@ -116,7 +122,11 @@ def write_search_study(
     fixed = {"target_modules": modules or preset.modules, **request.fixed}
     content = {
         **_describe(preset, request.output_dir),
-        "search": {"trials": preset.trials, "fixed": fixed, "sampler": "schedule"},
+        "search": {
+            "trials": preset.trials - preset.refine_trials,
+            "fixed": fixed,
+            "sampler": "schedule",
+        },
     }
     return write_study(
         request.output_dir,

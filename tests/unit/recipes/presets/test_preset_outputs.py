@@ -7,9 +7,12 @@ from typing import Any
 
 import optuna
 import pytest
+from typer.testing import CliRunner
 
 import fake_pool
 from fake_pool import FakePool, write_tuning_study
+from phasewise.cli.app import app
+from phasewise.recipes import steps
 from phasewise.recipes.presets import module_analysis
 from phasewise.recipes.presets.module_analysis import analyse_modules, describe_modules
 from phasewise.recipes.presets.outputs import write_preset_outputs
@@ -176,7 +179,9 @@ def test_the_trials_of_a_design_are_in_the_database_too(wanted: StudyRequest) ->
     found = analyse_modules(first, *UNIT, design.parts)
     study, optimum = _search(write_search_study(preset, wanted))
     folder = wanted.output_dir
-    write_preset_outputs(preset, study, UNIT, optimum, folder=folder, modules=found, design=first)
+    write_preset_outputs(
+        preset, study, UNIT, optimum, folder=folder, modules=found, earlier=[first]
+    )
     storage = f"sqlite:///{folder / 'optimization.db'}"
     counts = {each.study_name: each.n_trials for each in optuna.get_all_study_summaries(storage)}
     assert counts == {"quick_toy_dora": 4, "quick_modules_toy_dora": 12}
@@ -195,3 +200,25 @@ def test_the_database_holds_all_trials_and_no_checkpoint_stays(wanted: StudyRequ
     with sqlite3.connect(database) as connection:
         assert connection.execute("SELECT count(*) FROM trials").fetchone() == (4,)
     assert not list(wanted.output_dir.rglob("*.safetensors"))
+
+
+@pytest.mark.usefixtures("costly")
+def test_progressive_narrows_its_ranges_around_its_best(
+    wanted: StudyRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(study: Study, *_: object) -> Optimum:
+        run_defaults(study, *UNIT, pool_factory=FakePool)
+        return search_unit(study, *UNIT, pool_factory=FakePool)
+
+    monkeypatch.setattr(steps, "run_search", search)
+    out = wanted.output_dir
+    words = ["preset", "progressive", "--study", wanted.study, "-o", out, "--trials", 10]
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, f"{done.output} {done.exception}"
+    coarse, refined = load_study(out / "study.yaml"), load_study(out / "refined" / "study.yaml")
+    assert (coarse.settings.search.trials, refined.settings.search.trials) == (6, 4)
+    storage = f"sqlite:///{out / 'optimization.db'}"
+    counts = {each.study_name: each.n_trials for each in optuna.get_all_study_summaries(storage)}
+    assert counts == {"progressive_toy_dora": 6, "progressive_refined_toy_dora": 4}
+    summary = json.loads((out / "final_results" / "study_summary.json").read_text())
+    assert summary["trials"] == 4

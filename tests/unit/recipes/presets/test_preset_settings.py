@@ -1,5 +1,9 @@
-import pytest
+from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner
+
+from phasewise.cli.app import app
 from phasewise.errors import ConfigError
 from phasewise.recipes.presets.settings import load_focus, load_preset, load_strategy
 from phasewise.settings import registry_names
@@ -86,6 +90,23 @@ def test_a_focus_has_its_modules_and_widens_its_parameters(
         for parameter, body in own.items():
             assert space[section][parameter] == body
             assert body != getattr(strategy, section)[parameter]
+
+
+def test_presets_and_strategies_may_be_files(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "description: d\nextends: minimal\ntraining:\n"
+        "  learning_rate: {type: log_uniform, min: 1e-5, max: 1e-3}\n"
+    )
+    (tmp_path / "mine.yaml").write_text("description: d\nstrategy: own.yaml\ntrials: 5\n")
+    preset = load_preset(str(tmp_path / "mine.yaml"))
+    assert (preset.name, preset.trials) == ("mine", 5)
+    assert set(load_strategy(preset.strategy).parameters) == MINIMAL | {"learning_rate"}
+
+
+def test_the_list_shows_what_a_preset_is() -> None:
+    done = CliRunner().invoke(app, ["list", "presets"])
+    line = next(each for each in done.output.splitlines() if each.strip().startswith("progressive"))
+    assert line.split()[:5] == ["progressive", "progressive", "25", "6-8", "h"]
 
 
 def test_unknown_names_get_the_nearest() -> None:
