@@ -8,7 +8,7 @@ import typer
 
 from phasewise.cli.inspect import plan
 from phasewise.cli.searching import search_unit
-from phasewise.runs import build_data, build_seeds
+from phasewise.runs import UnitPaths, build_data, build_seeds
 from phasewise.settings import ALL_SHARD, Study, load_study
 
 
@@ -47,6 +47,33 @@ def preview(path: Path, *, pilot: bool) -> None:
     typer.echo(
         f"this command runs Phases 0 and 1; Phase 2 of a unit: "
         f"phasewise validate --study {quote(str(path))}"
+    )
+
+
+def describe_verdict(study: Study, optimum: Any) -> str:
+    """Returns whether a search has beaten the published default, by its fresh seeds.
+
+    Student's t on the difference of two means, with the degrees of freedom of the smaller sample
+    (at least as wide as Welch's).
+    """
+    from scipy.stats import t
+
+    from phasewise.summaries import read_phase_summary
+
+    summary = read_phase_summary(UnitPaths(study, optimum.task, optimum.method).summary("phase0"))
+    base = None if summary is None else summary.search
+    later = f"phasewise validate --study {quote(str(study.path))} has the last word"
+    own, of_base = optimum.confirmed_standard_error, base.standard_error if base else None
+    if base is None or optimum.improvement is None or own is None or of_base is None:
+        return f"Verdict: one seed is too few to hold the best trial against the default; {later}."
+    seeds = min(optimum.confirmed_seeds, len(base.scores))
+    half = float(t.ppf(0.975, seeds - 1)) * (own**2 + of_base**2) ** 0.5
+    low, high = optimum.improvement - half, optimum.improvement + half
+    word = "better than" if low > 0 else "worse than" if high < 0 else "not told apart from"
+    return (
+        f"Verdict on the search set: {word} the published default, {optimum.metric} "
+        f"{optimum.improvement:+.4f} (95 % interval {low:+.4f} to {high:+.4f}, higher is better; "
+        f"{optimum.confirmed_seeds} against {len(base.scores)} seeds); {later}."
     )
 
 

@@ -9,7 +9,7 @@ from phasewise.cli import searching
 from phasewise.cli.options import DEFAULT_STUDY, RUN_PANEL, LogOption
 from phasewise.errors import ConfigError
 from phasewise.recipes.file_search import options
-from phasewise.recipes.steps import tell_data
+from phasewise.recipes.steps import describe_verdict, tell_data
 from phasewise.settings import Study, load_study
 
 
@@ -118,3 +118,4 @@ def _search_and_tell(study: Study, method: str, log: Path | None, folder: Path) 
     optimum = searching.search_unit(study, TASK, method, log, with_defaults=True)
     write_search_outputs(study, TASK, method, optimum, folder)
     typer.echo(describe_result(study, TASK, method, optimum))
+    typer.echo(describe_verdict(study, optimum))

@@ -78,6 +78,7 @@ def preset(
     write_preset_outputs(
         resolved, loaded, unit, optimum, folder=output_dir, modules=analysis, earlier=earlier
     )
+    typer.echo(steps.describe_verdict(loaded, optimum))
     typer.echo(
         f"S = {optimum.improvement or 0:+.4f} {optimum.metric}; see {output_dir / RESULTS_FOLDER}"
     )

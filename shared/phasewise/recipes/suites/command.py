@@ -124,6 +124,8 @@ def _run(suite: Any, request: StudyRequest, given: dict[str, Any]) -> None:
     finally:  # a failed experiment is a result, and earlier ones are shown whatever happens
         for file in _write_outputs(request.output_dir):
             typer.echo(str(file))
+    for line in _describe(path):
+        typer.echo(line)
     if given["final_models"]:
         from phasewise.recipes.suites.final_models import train_experiment_models
 
@@ -154,6 +156,13 @@ def _write_outputs(output_dir: Path) -> list[Path]:
     from phasewise.recipes.suites.outputs import write_ablation_outputs
 
     return write_ablation_outputs(output_dir)
+
+
+def _describe(study: Path) -> list[str]:
+    from phasewise.recipes.suites.folder import read_suite
+    from phasewise.recipes.suites.outputs import describe_suite
+
+    return describe_suite(read_suite(study))
 
 
 def _refuse_failures(study: Path) -> None:

@@ -1,100 +1,13 @@
 """Experiments of a suite beside each other: score, memory, time, size, weights; all measured."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from statistics import fmean, median
-from typing import Any, Literal
+from typing import Any
 
 import plotly.graph_objects as go
 
 from phasewise.figures.style import NEUTRAL, MethodStyle, assign_styles, new_figure, shorten
-from phasewise.records import RunCost, RunRecord
-from phasewise.statistics import Interval, find_bounds, mean_interval
-
-
-@dataclass(frozen=True)
-class ExperimentResult:
-    """One experiment over its seeds; costs are medians over its finished runs, None if unknown."""
-
-    name: str
-    metric: str
-    rank: int
-    scores: Mapping[str, float]  # seed to the task's metric on the search set
-    failed: tuple[str, ...]  # seed and reason of each run without a score
-    train_seconds: float | None
-    memory_mb: float | None
-    adapter_mb: float | None
-    trainable_parameters: int | None
-    total_parameters: int | None
-
-    @property
-    def mean(self) -> float | None:
-        """Mean score; None without any."""
-        return fmean(self.scores.values()) if self.scores else None
-
-    @property
-    def interval(self) -> Interval | None:
-        """95 % interval of the mean, within the metric's range; None below two seeds."""
-        return mean_interval(list(self.scores.values()), find_bounds(self.metric))
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """The experiments of a suite, in its order."""
-
-    metric: str
-    direction: Literal["maximize", "minimize"]
-    device: str
-    experiments: tuple[ExperimentResult, ...]
-
-    @property
-    def scored(self) -> tuple[ExperimentResult, ...]:
-        """Experiments with a score."""
-        return tuple(each for each in self.experiments if each.scores)
-
-
-def compute_ablation(runs: Mapping[str, Mapping[str, RunRecord]]) -> Ablation:
-    """Computes what each experiment scored and cost.
-
-    Args:
-        runs: Experiment to seed to its run; at least one run in all.
-    """
-    first = next(record for by_seed in runs.values() for record in by_seed.values())
-    task = first.config.unit_config.task
-    experiments = tuple(
-        _summarize(name, task.metric, by_seed) for name, by_seed in runs.items() if by_seed
-    )
-    device = first.environment.get("device", "unknown")
-    return Ablation(task.metric, task.direction, device, experiments)
-
-
-def _summarize(name: str, metric: str, by_seed: Mapping[str, RunRecord]) -> ExperimentResult:
-    finished = {s: r for s, r in by_seed.items() if r.status == "finished"}
-    scores = {s: r.search_score for s, r in finished.items() if r.search_score is not None}
-    costs = [record.cost for record in finished.values() if record.cost is not None]
-    some = next(iter(by_seed.values()))
-
-    def middle(read: Callable[[RunCost], float | None]) -> float | None:
-        values = [value for cost in costs if (value := read(cost)) is not None]
-        return float(median(values)) if values else None
-
-    adapter = middle(lambda cost: cost.adapter_bytes)
-    return ExperimentResult(
-        name=name,
-        metric=metric,
-        rank=some.config.hyperparameters.lora_rank,
-        scores=scores,
-        failed=tuple(
-            f"{seed}: {record.message or record.status}"
-            for seed, record in by_seed.items()
-            if seed not in scores
-        ),
-        train_seconds=middle(lambda cost: cost.train_seconds),
-        memory_mb=middle(lambda cost: cost.peak_memory_mb),
-        adapter_mb=None if adapter is None else adapter / 1e6,
-        trainable_parameters=costs[0].trainable_parameters if costs else None,
-        total_parameters=costs[0].total_parameters if costs else None,
-    )
+from phasewise.recipes.suites.results import Ablation, ExperimentResult
+from phasewise.statistics import Interval
 
 
 def draw_score_and_memory(value: Ablation, *, by_rank: bool) -> go.Figure:
@@ -135,6 +48,8 @@ def draw_score_and_memory(value: Ablation, *, by_rank: bool) -> go.Figure:
         hovertemplate="%{x}: %{y:.4f}<extra></extra>",
     )
     measured = [(at, each.memory_mb) for at, each in zip(x, known, strict=True) if each.memory_mb]
+    if not measured:
+        return figure
     figure.add_scatter(
         x=[at for at, _ in measured],
         y=[shorten(memory) for _, memory in measured],
@@ -175,6 +90,32 @@ def draw_frontier(value: Ablation) -> go.Figure:
             name=each.name,
             hovertemplate=f"{each.name}: %{{x:.4g}} MB, %{{y:.4f}}<extra></extra>",
         )
+    return figure
+
+
+def draw_seconds(value: Ablation) -> go.Figure:
+    """Draws each experiment's training time as a bar, with the least and the largest run."""
+    known = [each for each in value.experiments if each.train_seconds is not None]
+    figure = new_figure("training, seconds: median, least and largest", "")
+    middles = [each.train_seconds or 0.0 for each in known]
+    ends = [
+        each.spreads.get("train_seconds", (at, at)) for at, each in zip(middles, known, strict=True)
+    ]
+    figure.add_bar(
+        x=[shorten(at) for at in middles],
+        y=[each.name for each in known],
+        orientation="h",
+        marker={"color": "#1a7fc4"},
+        error_x={
+            "arrayminus": [shorten(at - end[0]) for at, end in zip(middles, ends, strict=True)],
+            "array": [shorten(end[1] - at) for at, end in zip(middles, ends, strict=True)],
+        },
+        showlegend=False,
+        hovertemplate="%{y}: %{x:.4g} s<extra></extra>",
+    )
+    names = [each.name for each in known]
+    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1], type="category")
+    figure.update_layout(height=130 + 36 * max(len(names), 1))
     return figure
 
 

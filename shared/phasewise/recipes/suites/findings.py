@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from phasewise.recipes.suites.figures import Ablation, ExperimentResult
+from phasewise.recipes.suites.results import Ablation, ExperimentResult
 from phasewise.statistics import Comparison, compare_seeds, correct_holm, find_bounds
 
 LEVEL = 0.05
@@ -17,11 +17,17 @@ class Finding(NamedTuple):
     comparison: Comparison  # experiment minus reference, on the metric's own scale
     p_holm: float | None
     gain: float  # positive is better
+    smallest: float = 0.0  # a smaller difference does not count
 
     @property
     def is_told_apart(self) -> bool:
         """Whether the corrected test tells it from the reference."""
         return self.p_holm is not None and self.p_holm < LEVEL
+
+    @property
+    def matters(self) -> bool:
+        """Whether it is told apart by a difference that counts."""
+        return self.is_told_apart and abs(self.gain) >= self.smallest
 
 
 def compare_with_reference(value: Ablation, reference: str) -> tuple[Finding, ...]:
@@ -43,7 +49,7 @@ def compare_with_reference(value: Ablation, reference: str) -> tuple[Finding, ..
             compared.append((each.name, compare_seeds(left, right, bounds=bounds)))
     holm = correct_holm([comparison.p_value for _, comparison in compared])
     return tuple(
-        Finding(name, comparison, p, sign * comparison.mean)
+        Finding(name, comparison, p, sign * comparison.mean, value.smallest or 0.0)
         for (name, comparison), p in zip(compared, holm, strict=True)
     )
 
@@ -52,6 +58,15 @@ def describe_findings(value: Ablation, reference: str) -> list[str]:
     """Returns the findings in sentences: scores, then costs, then what may be concluded."""
     findings = compare_with_reference(value, reference)
     lines = [_describe_score(each, value.metric, reference) for each in findings]
+    if value.smallest is not None:
+        lines.append(
+            f"A difference counts from {value.smallest:.4f} {value.metric} on, {value.smallest_is}."
+        )
+    if value.memory_order is not None:
+        lines.append(
+            "Peak memory is not compared: on a CPU it is the worker's, and it followed the order "
+            f"of the runs (rank correlation {value.memory_order:.2f}), not the experiments."
+        )
     lines += _describe_costs(value, reference)
     lines += [f"{e.name}: {len(e.failed)} without a score ({e.failed[0]})." for e in _failed(value)]
     return [*lines, *_conclude(value, reference, findings)]
@@ -64,17 +79,23 @@ def default_reference(value: Ablation) -> str:
 
 def _describe_score(finding: Finding, metric: str, reference: str) -> str:
     comparison = finding.comparison
-    text = f"{finding.name} - {reference}: {comparison.mean:+.4f} {metric}"
+    text = f"{finding.name} - {reference}: {_signed(comparison.mean)} {metric}"
     if comparison.interval is None or finding.p_holm is None:
         return f"{text} on one shared seed; nothing can be said."
     low, high = comparison.interval
-    text += f" (95 % interval {low:+.4f} to {high:+.4f}, {comparison.seeds} seeds, "
+    text += f" (95 % interval {_signed(low)} to {_signed(high)}, {comparison.seeds} seeds, "
     text += f"Holm p {finding.p_holm:.3f}): "
+    if finding.is_told_apart and not finding.matters:
+        return f"{text}told apart, by less than what counts: no difference in practice."
     if finding.is_told_apart:
         return text + ("better." if finding.gain > 0 else "worse.")
     detectable = comparison.detectable
     seen = "" if detectable is None else f"; a true difference of {detectable:.4f} would be"
     return f"{text}cannot be told apart{seen}."
+
+
+def _signed(difference: float) -> str:
+    return f"{difference:+.4f}".replace("-0.0000", "+0.0000")
 
 
 def _describe_costs(value: Ablation, reference: str) -> list[str]:
@@ -84,7 +105,7 @@ def _describe_costs(value: Ablation, reference: str) -> list[str]:
     lines = []
     for each in value.experiments:
         parts = [
-            _compare(label, getattr(each, field), getattr(base, field))
+            _compare(label, each, base, field)
             for label, field in (
                 ("peak memory", "memory_mb"),
                 ("training time", "train_seconds"),
@@ -97,11 +118,21 @@ def _describe_costs(value: Ablation, reference: str) -> list[str]:
     return lines
 
 
-def _compare(label: str, amount: float | None, base: float | None) -> str:
-    if amount is None or not base:
+def _compare(label: str, each: ExperimentResult, base: ExperimentResult, field: str) -> str:
+    amount, of_base = getattr(each, field), getattr(base, field)
+    if amount is None or not of_base:
         return ""
-    ratio = amount / base
-    return f"{label} the same" if abs(ratio - 1) < _SAME_COST else f"{label} {ratio:.2f} times"
+    ratio = amount / of_base
+    if abs(ratio - 1) < _SAME_COST:
+        return f"{label} the same"
+    if field not in each.spreads or field not in base.spreads:
+        return f"{label} {ratio:.2f} times"
+    (low, high), (base_low, base_high) = each.spreads[field], base.spreads[field]
+    spread = f"{low / base_high:.2f} to {high / max(base_low, 1e-12):.2f}"
+    overlap = (
+        " of single runs: no difference shown" if low <= base_high and base_low <= high else ""
+    )
+    return f"{label} {ratio:.2f} times ({spread}{overlap})"
 
 
 def _failed(value: Ablation) -> list[ExperimentResult]:
@@ -111,7 +142,7 @@ def _failed(value: Ablation) -> list[ExperimentResult]:
 def _conclude(value: Ablation, reference: str, findings: tuple[Finding, ...]) -> list[str]:
     if not findings:
         return ["No experiment can be compared with the reference."]
-    kept = {reference} | {f.name for f in findings if not f.is_told_apart or f.gain > 0}
+    kept = {reference} | {f.name for f in findings if not f.matters or f.gain > 0}
     priced = [e for e in value.scored if e.name in kept and e.memory_mb is not None]
     lines = []
     if priced:
@@ -121,8 +152,9 @@ def _conclude(value: Ablation, reference: str, findings: tuple[Finding, ...]) ->
             f"({cheapest.memory_mb:.0f} MB). Not shown to be worse is not shown to be as good: see "
             "the intervals."
         )
-    if not any(finding.is_told_apart for finding in findings):
+    if not any(finding.matters for finding in findings):
         lines.append(
-            "No difference in score was found; none of the experiments is recommended on its score."
+            "No difference in score that counts was found; none of the experiments is recommended "
+            "on its score."
         )
     return lines

@@ -11,15 +11,14 @@ from phasewise.recipes.suites.experiments import (
     write_experiments,
 )
 from phasewise.recipes.suites.figures import (
-    Ablation,
-    ExperimentResult,
-    compute_ablation,
     draw_costs,
     draw_frontier,
     draw_score_and_memory,
+    draw_seconds,
 )
 from phasewise.recipes.suites.findings import default_reference, describe_findings
 from phasewise.recipes.suites.folder import StoredSuite, read_suites
+from phasewise.recipes.suites.results import Ablation, ExperimentResult, compute_ablation
 from phasewise.recipes.suites.settings import Experiment, Suite
 from phasewise.recipes.suites.study import find_experiment
 from phasewise.records import RunRecord, write_atomically
@@ -117,34 +116,58 @@ def _write_plots(value: Ablation, folder: Path, prefix: str) -> list[Path]:
         "trainable": lambda each: each.trainable_parameters,
         "total": lambda each: each.total_parameters,
     }
+    axis = "LoRA rank" if by_rank else "experiment"
+    megabytes = {"MB": lambda each: each.adapter_mb}
+    memory = "" if value.memory_order is not None else " and peak memory"
     figures = {
-        "rank_comparison" if by_rank else "comparison": draw_score_and_memory(
-            value, by_rank=by_rank
+        "rank_comparison" if by_rank else "comparison": (
+            f"{value.metric}{memory} by {axis}",
+            draw_score_and_memory(value, by_rank=by_rank),
         ),
-        "efficiency_frontier": draw_frontier(value),
-        "training_time": draw_costs(
-            value, "training, seconds", {"seconds": lambda each: each.train_seconds}
-        ),
-        "adapter_size": draw_costs(value, "adapter, MB", {"MB": lambda each: each.adapter_mb}),
-        "parameters": draw_costs(value, "weights", weights),
+        "efficiency_frontier": (f"{value.metric} against peak memory", draw_frontier(value)),
+        "training_time": ("Training time", draw_seconds(value)),
+        "adapter_size": ("Size of the adapter", draw_costs(value, "adapter, MB", megabytes)),
+        "parameters": ("Trained and all weights", draw_costs(value, "weights", weights)),
     }
-    for name, figure in figures.items():
-        stem = folder / f"{prefix}{name}"
-        write_static(figure, stem, title=name.replace("_", " "), wide="comparison" in name)
+    if value.memory_order is not None:
+        del figures["efficiency_frontier"]
+        (folder / f"{prefix}efficiency_frontier.png").unlink(missing_ok=True)
+        (folder / f"{prefix}efficiency_frontier.svg").unlink(missing_ok=True)
+    for name, (title, figure) in figures.items():
+        write_static(figure, folder / f"{prefix}{name}", title=title, wide="comparison" in name)
     return [folder / f"{prefix}{name}.png" for name in figures]
+
+
+def describe_suite(stored: StoredSuite) -> list[str]:
+    """Returns what a suite's runs allow one to say, a line each."""
+    lines = []
+    for task in stored.study.tasks:
+        runs = collect_runs(stored.suite, stored.study, task)
+        if any(runs.values()):
+            value = compute_ablation(runs, stored.suite.smallest_effect)
+            reference = _find_reference(stored.suite, value)
+            found = describe_findings(value, reference) if reference else []
+            lines += [f"{task}: {line}" for line in found]
+    return lines
+
+
+def _find_reference(suite: Suite, value: Ablation) -> str:
+    """Returns the suite's reference, or one that has a score; empty without any score."""
+    if suite.reference in {each.name for each in value.scored}:
+        return str(suite.reference)
+    return default_reference(value) if value.scored else ""
 
 
 def _describe_task(task: str, stored: StoredSuite, runs: Runs, folder: Path) -> list[str]:
     """Draws a task's plots and returns its section; none without a run."""
     if not any(runs.values()):
         return []
-    suite, study, value = stored.suite, stored.study, compute_ablation(runs)
+    suite, study = stored.suite, stored.study
+    value = compute_ablation(runs, suite.smallest_effect)
     prefix = f"{task}_" if len(study.tasks) > 1 else ""
     place = folder / PLOTS_FOLDER / stored.label
     plots = _write_plots(value, place, prefix) if value.scored else []
-    reference = suite.reference or (default_reference(value) if value.scored else "")
-    if value.scored and reference not in {each.name for each in value.scored}:
-        reference = default_reference(value)
+    reference = _find_reference(suite, value)
     better = "higher" if value.direction == "maximize" else "lower"
     memory = "allocator's peak" if "cpu" not in value.device else "worker's peak resident memory"
     lines = [
@@ -173,12 +196,19 @@ def _build_table(value: Ablation) -> Table[ExperimentResult]:
         words(f"{value.metric}, mean", lambda each: _show(each.mean, ".4f")),
         words("95 % interval", lambda each: _show_interval(each.interval)),
         words("seeds", lambda each: str(len(each.scores))),
-        words("seconds", lambda each: _show(each.train_seconds, ".1f")),
+        words("seconds", lambda each: _show_seconds(each)),
         words("peak MB", lambda each: _show(each.memory_mb, ".0f")),
         words("adapter MB", lambda each: _show(each.adapter_mb, ".2f")),
         words("trained weights", lambda each: _show(each.trainable_parameters, ",d")),
     )
     return Table(columns, tuple(value.experiments))
+
+
+def _show_seconds(each: ExperimentResult) -> str:
+    if each.train_seconds is None:
+        return "-"
+    low, high = each.spreads.get("train_seconds", (each.train_seconds,) * 2)
+    return f"{each.train_seconds:.1f} ({low:.1f} to {high:.1f})"
 
 
 def _show_interval(interval: Interval | None) -> str:

@@ -75,6 +75,12 @@ class Suite(BaseModel):
     task: str | None = Field(None, description="Registered task, or one of the study's.")
     dataset_path: Path | None = None
     seeds: int = Field(3, ge=3, description="Runs of each experiment.")
+    smallest_effect: float | None = Field(
+        None,
+        gt=0,
+        description="Smallest difference that counts, on the metric's scale; null: the search "
+        "set's standard error.",
+    )
     experiments: tuple[Experiment, ...] = Field(min_length=1)
 
     def variants(self) -> dict[str, list[Experiment]]:

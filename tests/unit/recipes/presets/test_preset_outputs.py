@@ -215,6 +215,7 @@ def test_progressive_narrows_its_ranges_around_its_best(
     words = ["preset", "progressive", "--study", wanted.study, "-o", out, "--trials", 10]
     done = CliRunner().invoke(app, [str(word) for word in words])
     assert done.exit_code == 0, f"{done.output} {done.exception}"
+    assert "Verdict on the search set: " in done.output
     coarse, refined = load_study(out / "study.yaml"), load_study(out / "refined" / "study.yaml")
     assert (coarse.settings.search.trials, refined.settings.search.trials) == (6, 4)
     storage = f"sqlite:///{out / 'optimization.db'}"

@@ -109,6 +109,7 @@ def test_unequal_pairs_run(base: Study, tmp_path: Path) -> None:
     done = _call("ablate", suite, "--study", base.path, "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
     rows = ExperimentTracker(tmp_path / "out" / "experiments.db").get_all_experiments()
+    assert "toy: r32 - r16: " in done.output, "the findings are told in the terminal"
     alphas = {(r["experiment_name"], r["hyperparameters"]["lora_alpha"]) for r in rows}
     assert alphas == {("r16", 32), ("r32", 64)}
 

@@ -8,10 +8,11 @@ import fake_pool
 from fake_pool import FakePool, write_tuning_study
 from phasewise.recipes.request import StudyRequest
 from phasewise.recipes.suites.experiments import ExperimentTracker
-from phasewise.recipes.suites.figures import Ablation, ExperimentResult, compute_ablation
+from phasewise.recipes.suites.figures import draw_seconds
 from phasewise.recipes.suites.findings import compare_with_reference, describe_findings
 from phasewise.recipes.suites.folder import note_troubles
 from phasewise.recipes.suites.outputs import collect_runs, write_ablation_outputs
+from phasewise.recipes.suites.results import Ablation, ExperimentResult, compute_ablation
 from phasewise.recipes.suites.settings import keep_experiments, load_suite
 from phasewise.recipes.suites.study import write_ablation_study
 from phasewise.records import RunCost, RunRecord
@@ -20,6 +21,7 @@ from phasewise.settings import load_study
 from phasewise.statistics import Bounds, compare_seeds
 from phasewise.tuning.phases import run_defaults
 from phasewise.tuning.search import search_unit
+from synthetic import make_config, make_record
 
 
 def _result(name: str, scores: Sequence[float], memory: float, weights: int) -> ExperimentResult:
@@ -75,6 +77,70 @@ def test_losses_are_better_when_lower() -> None:
     lines = "\n".join(describe_findings(value, "large"))
     assert "small - large: -0.1000 eval_loss" in lines
     assert "better." in lines
+
+
+def test_a_difference_too_small_to_count_is_not_called_better() -> None:
+    tiny = (0.70004, 0.71005, 0.72004, 0.73005)
+    pair = (_result("tiny", tiny, 100, 4), _result("base", (0.70, 0.71, 0.72, 0.73), 100, 16))
+    value = replace(ABLATION, experiments=pair, smallest=0.01, smallest_is="the suite's")
+    line = describe_findings(value, "base")[0]
+    assert "no difference in practice" in line
+    assert "better" not in line
+    assert "better." in describe_findings(replace(value, smallest=None), "base")[0]
+    assert "A difference counts from 0.0100 accuracy on" in "\n".join(
+        describe_findings(value, "base")
+    )
+
+
+def test_zero_has_no_minus_and_costs_have_their_spread() -> None:
+    pair = [
+        _result("less", (0.69999, 0.71, 0.72, 0.72999), 100, 4),
+        _result("base", (0.70, 0.71, 0.72, 0.73), 150, 16),
+    ]
+    pair[0] = replace(pair[0], spreads={"train_seconds": (900.0, 1600.0)})
+    pair[1] = replace(pair[1], spreads={"train_seconds": (1400.0, 1700.0)})
+    lines = "\n".join(describe_findings(replace(ABLATION, experiments=tuple(pair)), "base"))
+    assert "-0.0000" not in lines
+    assert "training time 0.67 times (0.53 to 1.14 of single runs: no difference shown)" in lines
+
+
+@pytest.mark.parametrize(("device", "follows"), [("cpu", True), ("cuda", False)])
+def test_peaks_that_follow_the_order_of_the_runs_are_no_effect(
+    device: str, follows: bool, tmp_path: Path
+) -> None:
+    study = write_tuning_study(tmp_path)
+    runs: dict[str, dict[str, RunRecord]] = {"r4": {}, "r16": {}}
+    for index in range(6):
+        name = "r4" if index % 2 else "r16"
+        config = make_config(study, "toy", "lora", f"trial-{index:03d}")
+        record = make_record(config, 0.7)
+        assert record.cost is not None
+        later = {
+            "cost": record.cost.model_copy(update={"peak_memory_mb": 500.0 + index}),
+            "started": f"2026-01-01T10:0{index}:00+00:00",
+            "environment": {"device": device},
+        }
+        runs[name][f"seed {index}"] = record.model_copy(update=later)
+    value = compute_ablation(runs)
+    assert (value.memory_order is not None) == follows
+    assert all((each.memory_mb is None) == follows for each in value.experiments)
+    text = "\n".join(describe_findings(value, "r16"))
+    assert ("followed the order of the runs" in text) == follows
+
+
+def test_the_smallest_effect_is_the_search_sets_standard_error(tmp_path: Path) -> None:
+    study = write_tuning_study(tmp_path)
+    record = make_record(make_config(study, "toy", "lora", "trial-000"), 0.8)
+    value = compute_ablation({"r4": {"trial": record}})
+    assert value.smallest == pytest.approx((0.8 * 0.2 / record.search_rows) ** 0.5)
+    assert compute_ablation({"r4": {"trial": record}}, 0.03).smallest == 0.03
+
+
+def test_training_time_is_a_bar_with_its_spread() -> None:
+    spread = replace(ABLATION.experiments[0], spreads={"train_seconds": (900.0, 1600.0)})
+    (bar,) = draw_seconds(replace(ABLATION, experiments=(spread,))).data
+    assert bar.type == "bar"
+    assert (bar.x[0], bar.error_x.arrayminus[0], bar.error_x.array[0]) == (1000, 100, 600)
 
 
 @pytest.fixture
