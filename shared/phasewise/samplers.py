@@ -181,3 +181,12 @@ def sampler_kind(name: str) -> SamplerKind:
     if name not in known:
         raise ValueError(f"no sampler has that name{suggest_nearest(name, known)}")
     return known[name]
+
+
+def require_sampler(name: str) -> None:
+    """Checks that what a sampler draws with is installed: before anything is trained for it.
+
+    Raises:
+        ConfigError: It is not; the message says what to install.
+    """
+    sampler_kind(name).require()

@@ -97,8 +97,8 @@ def _check_all(
 
 def _check_settings(study: Study, units: list[tuple[str, str]], problems: _Problems) -> None:
     """Checks what other packages and other studies decide, but neither model nor data."""
+    from phasewise.samplers import require_sampler
     from phasewise.tuning.narrowing import unfinished_sources
-    from phasewise.tuning.samplers import require_sampler
 
     problems.attempt(require_sampler, study.settings.search.sampler)
     problems.attempt(_check_confirmations, study)

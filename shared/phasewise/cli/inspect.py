@@ -149,7 +149,7 @@ def _describe_plan(planned: list[_UnitPlan]) -> list[str]:
 
 def _describe_lacks(study: Study) -> list[str]:
     """A plan is still a plan where something has to be installed first."""
-    from phasewise.tuning.samplers import require_sampler
+    from phasewise.samplers import require_sampler
 
     try:
         require_sampler(study.settings.search.sampler)

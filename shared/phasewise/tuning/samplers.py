@@ -139,15 +139,6 @@ def build_sampler(name: SamplerName, *, seed: int, size: SamplerSize, space: Spa
     return AllowedSampler(inner, space, seed=seed, redraws=kind.redraws)
 
 
-def require_sampler(name: SamplerName) -> None:
-    """Checks that what a sampler draws with is installed: before anything is trained for it.
-
-    Raises:
-        ConfigError: It is not; the message says what to install.
-    """
-    sampler_kind(name).require()
-
-
 def parallel_limit(search: SearchSettings) -> int:
     """Returns how many trials may be under way when a model draws one more, itself included."""
     if search.parallel_trials == "auto":

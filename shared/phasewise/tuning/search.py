@@ -12,7 +12,7 @@ from rich.console import Console
 from phasewise.errors import ConfigError, PhasewiseError
 from phasewise.records import Evaluation, RunRecord
 from phasewise.runs import build_seeds
-from phasewise.samplers import sampler_kind
+from phasewise.samplers import require_sampler, sampler_kind
 from phasewise.settings import Study
 from phasewise.summaries import Optimum, PhaseSummary, write_optimum
 from phasewise.training.interface import Decision, RunJob
@@ -25,7 +25,6 @@ from phasewise.tuning.objectives import build_objective
 from phasewise.tuning.optimum import build_optimum, keep_verdict, read_baseline, read_defaults
 from phasewise.tuning.progress import Clock, describe_outcome, describe_retries
 from phasewise.tuning.pruners import TrialPruner
-from phasewise.tuning.samplers import require_sampler
 from phasewise.tuning.spaces import place_first
 from phasewise.tuning.startup import grid_draws, sobol_draws
 from phasewise.tuning.trials import OpenTrial, TrialStore

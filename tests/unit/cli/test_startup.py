@@ -50,6 +50,12 @@ def test_a_look_is_quick(tmp_path: Path, command: str, said: str) -> None:
     assert said in printed
 
 
+def test_a_plan_needs_only_scipy(tmp_path: Path) -> None:
+    printed, code, slow = _call(tmp_path, "plan --study test")
+    assert (code, slow) == (0, ["scipy.stats"]), printed
+    assert "trainings" in printed
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [

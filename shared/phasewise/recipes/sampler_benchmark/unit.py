@@ -14,12 +14,12 @@ from phasewise.recipes.sampler_benchmark.section import benchmark_settings
 from phasewise.recipes.sampler_benchmark.surrogate import Fit, Surrogate
 from phasewise.records import RunRecord, write_json
 from phasewise.runs import RunConfig, build_seeds, hash_content
+from phasewise.samplers import require_sampler
 from phasewise.seeding import derive_seed
 from phasewise.settings import Hyperparameters, SamplerName, Study
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import PoolFactory
 from phasewise.tuning.progress import ProgressLog
-from phasewise.tuning.samplers import require_sampler
 from phasewise.tuning.units import Session, Unit, find_record, finite_score, open_session
 from phasewise.unit_runs import read_runs
 
