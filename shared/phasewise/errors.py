@@ -1,11 +1,26 @@
 """The errors a user may meet; each message says what was expected, what came, where to mend it."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+#: What stands before the host in a URL: people put passwords and tokens there.
+_USER_OF_URL = re.compile(r"(?<=//)[^/@\s]+@")
+
 
 class PhasewiseError(Exception):
-    """Base of every error raised on purpose; the command line prints it in one line."""
+    """Base of every error raised on purpose; the command line prints it in one line.
+
+    Its message may end in logs, records and reports, so it names no user of a URL.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(hide_secrets(message))
+
+
+def hide_secrets(text: str) -> str:
+    """Returns a text whose URLs have no user, password or token: ``https://…@host/``."""
+    return _USER_OF_URL.sub("…@", text)
 
 
 class ConfigError(PhasewiseError):

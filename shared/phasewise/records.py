@@ -4,10 +4,11 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from phasewise.errors import RecordError
 from phasewise.runs import RunConfig, hash_content
@@ -59,6 +60,15 @@ class RunCost(Section):
     micro_batch_size: int = Field(description="Rows per forward pass that fitted.")
 
 
+def _check_time(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("expected a time with its zone")
+    return text
+
+
+Time = Annotated[str, AfterValidator(_check_time)]
+
+
 class RunRecord(Section):
     """The complete account of one run."""
 
@@ -81,8 +91,8 @@ class RunRecord(Section):
     search_rows: int = Field(0, description="Examples behind search_metrics.")
     cost: RunCost | None = None
     environment: dict[str, str] = Field(default_factory=dict)
-    started: str = Field(description="UTC, ISO 8601.")
-    ended: str = Field(description="UTC, ISO 8601.")
+    started: Time = Field(description="UTC, ISO 8601.")
+    ended: Time = Field(description="UTC, ISO 8601.")
 
     @property
     def search_score(self) -> float | None:
@@ -160,6 +170,8 @@ def read_record(folder: Path) -> RunRecord | None:
         return None
     try:
         content = json.loads(raw.decode("utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"expected a JSON object, got a {type(content).__name__}")
         digest = content.pop(_DIGEST, None)
         record = RunRecord.model_validate(content)
     except ValidationError as error:
@@ -168,7 +180,7 @@ def read_record(folder: Path) -> RunRecord | None:
         raise _refuse(
             path, f"not a record this version can read ({where}: {first['msg']})"
         ) from error
-    except (ValueError, AttributeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise _refuse(path, f"not a record this version can read ({error})") from error
     if digest != hash_content(content):
         raise _refuse(path, "its content does not give its digest: edited by hand, or damaged")

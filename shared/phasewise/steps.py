@@ -188,7 +188,9 @@ def report_hash(study: Study, units: Sequence[tuple[str, str]]) -> str:
 
 
 def _digest(file: Path) -> str | None:
-    return hash_content(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return (
+        hash_content(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else None
+    )
 
 
 def describe_study(study: Study) -> dict[str, Any]:

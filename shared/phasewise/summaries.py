@@ -192,7 +192,7 @@ def _read_json(path: Path, model: type[_S]) -> _S | None:
     if not path.is_file():
         return None
     try:
-        return model.model_validate_json(path.read_text(encoding="utf-8"))
+        return model.model_validate_json(path.read_bytes())
     except ValidationError as error:
         message = error.errors()[0]["msg"]
         raise RecordError(f"{path}: not a {model.__name__}: {message}; delete it") from error

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from phasewise.merging.manifest import UnitSource, describe_source, note_source
 from phasewise.merging.planning import MergePlan, UnitStep
-from phasewise.merging.sources import Source, hide_secrets
+from phasewise.merging.sources import Source
 from phasewise.merging.units import UnitCopy, at, digest
 from phasewise.records import RECORD_FILE, open_unlinked, refuse_links, write_atomically
 from phasewise.runs import UnitPaths, ledger_path, task_baselines_path
@@ -59,7 +59,7 @@ def _is_own(step: UnitStep) -> bool:
 
 def _describe(step: UnitStep) -> UnitSource:
     copy = step.copy
-    return describe_source(copy.task, copy.method, hide_secrets(copy.source), copy.records)
+    return describe_source(copy.task, copy.method, copy.source, copy.records)
 
 
 def _bring_unit(step: UnitStep, stop: StopFlag) -> None:

@@ -1,7 +1,6 @@
 """Where results are brought from: a folder, a tar file, a folder of another machine."""
 
 import hashlib
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,9 +12,6 @@ from phasewise.hub import cache_folder
 from phasewise.merging.archives import list_archive, unpack
 from phasewise.merging.listing import Entry, Listing, ResultPaths, examine, list_folder, show
 from phasewise.merging.remote import REMOTE, fetch, list_remote
-
-#: What stands before the host in an address, where people put passwords and tokens.
-_SECRET = re.compile(r"(?<=//)[^/@\s]+@|(?<=:)[^/@:\s]+(?=@)")
 
 
 @dataclass(frozen=True)
@@ -62,8 +58,7 @@ def open_source(place: str, places: ResultPaths, *, most_bytes: int) -> Iterator
         root = copy / listing.prefix
     else:
         raise ConfigError(
-            f"{hide_secrets(place)}: expected a folder, a tar file or user@host:path; "
-            "there is no such file"
+            f"{place}: expected a folder, a tar file or user@host:path; there is no such file"
         )
     try:
         yield Source(place, root, listing.files)
@@ -79,8 +74,3 @@ def _require(place: str, entries: Iterable[Entry], places: ResultPaths, most_byt
         looked = ", ".join(sorted({root.rsplit("/", 2)[0] for root in places.roots}))
         raise RecordError(f"{show(place)}: expected a clone with results in {looked}, found none")
     return listing
-
-
-def hide_secrets(text: str) -> str:
-    """Returns a text without what stands before the @ of an address."""
-    return _SECRET.sub("…", text) if "@" in text else text

@@ -79,6 +79,9 @@ class _SpaceFile:
             if key not in known:
                 self._refuse((str(key),), f"unknown key{suggest_nearest(str(key), known)}; {_FORM}")
         spaces = self._read_documented() if documented else self._read_sections()
+        for key in ("description", "source"):
+            if not isinstance(self._content.get(key, ""), str):
+                self._refuse((key,), "expected a text")
         ordered = {section: self._order(section, spaces[section]) for section in spaces}
         return SpaceSettings(
             name=name,

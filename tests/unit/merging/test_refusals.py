@@ -219,6 +219,12 @@ def _not_text(source: Clone) -> Path:
     return path
 
 
+def _list(source: Clone) -> Path:
+    path = source.unit("lora") / RUN / "record.json"
+    path.write_text("[]")
+    return path
+
+
 def _journal(source: Clone) -> Path:
     path = source.unit("lora") / "phase1" / "journal.log"
     path.write_text("garbage\n")
@@ -242,6 +248,7 @@ def _ledger(source: Clone) -> Path:
         (_alias, "got YAML with aliases"),
         (_deep, "not a record"),
         (_not_text, "not a record"),
+        (_list, "expected a JSON object, got a list"),
         (_journal, "cannot be read"),
         (_ledger, "ledger"),
     ],

