@@ -18,9 +18,9 @@ class PhasewiseError(Exception):
         super().__init__(hide_secrets(message))
 
 
-def hide_secrets(text: str) -> str:
+def hide_secrets(text: str, instead: str = "…@") -> str:
     """Returns a text whose URLs have no user, password or token: ``https://…@host/``."""
-    return _USER_OF_URL.sub("…@", text)
+    return _USER_OF_URL.sub(instead, text)
 
 
 class ConfigError(PhasewiseError):

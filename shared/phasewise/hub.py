@@ -4,7 +4,10 @@ import os
 import threading
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
+
+from phasewise.errors import hide_secrets
 
 #: Without a probe a missing hub costs 23 s (its client retries), a silent one over 250 s.
 PROBE_SECONDS = 3.0
@@ -38,14 +41,15 @@ def answers(endpoint: str, seconds: float = PROBE_SECONDS) -> bool:
     socket does not bound the name look-up.
     """
     answered = threading.Event()
+    bare = hide_secrets(endpoint, "")  # urllib takes a user for a port
 
     def _ask() -> None:
         try:
-            with urllib.request.urlopen(f"{endpoint}/", timeout=seconds):
+            with urllib.request.urlopen(f"{bare}/", timeout=seconds):
                 answered.set()
         except urllib.error.HTTPError:
             answered.set()  # refused, but there
-        except OSError:
+        except (OSError, ValueError, HTTPException):
             return
 
     thread = threading.Thread(target=_ask, daemon=True)

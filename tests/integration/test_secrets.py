@@ -14,21 +14,21 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-#: Variable to its value; what is searched for is the part with `planted`.
+#: Variable to its value; what is searched for begins with `s3cret`.
 ENVIRONMENT = {
-    "HF_TOKEN": "planted-hf-token",
-    "HF_ENDPOINT": "https://user:planted-hf-endpoint@hub.invalid",
-    "WANDB_API_KEY": "planted0wandb0key0" + "0" * 22,
-    "AWS_SECRET_ACCESS_KEY": "planted-aws-key",
-    "SNAKEMAKE_STORAGE_S3_SECRET_KEY": "planted-storage-key",
-    "PGPASSWORD": "planted-pg-password",
-    "HTTPS_PROXY": "http://user:planted-proxy@proxy.invalid:1",
-    "PIP_INDEX_URL": "https://user:planted-index@index.invalid/simple",
-    "GITHUB_TOKEN": "planted-github-token",
+    "HF_TOKEN": "s3cret-hf-token",
+    "HF_ENDPOINT": "https://user:s3cret-hf-endpoint@hub.invalid",
+    "WANDB_API_KEY": "s3cret0wandb0key0" + "0" * 23,
+    "AWS_SECRET_ACCESS_KEY": "s3cret-aws-key",
+    "SNAKEMAKE_STORAGE_S3_SECRET_KEY": "s3cret-storage-key",
+    "PGPASSWORD": "s3cret-pg-password",
+    "HTTPS_PROXY": "http://user:s3cret-proxy@proxy.invalid:1",
+    "PIP_INDEX_URL": "https://user:s3cret-index@index.invalid/simple",
+    "GITHUB_TOKEN": "s3cret-github-token",
 }
-REMOTE = "https://user:planted-git-remote@git.invalid/study.git"
-MODEL_URL = "https://user:planted-model-url@hub.invalid/org/model"
-MERGE_URL = "https://user:planted-merge-url@host.invalid/vm1.tar"
+REMOTE = "https://user:s3cret-git-remote@git.invalid/study.git"
+MODEL_URL = "https://user:s3cret-model-url@hub.invalid/org/model"
+MERGE_URL = "https://user:s3cret-merge-url@host.invalid/vm1.tar"
 
 
 def _clone(folder: Path) -> None:
@@ -97,5 +97,5 @@ def test_no_planted_secret_is_written_or_printed(tmp_path: Path) -> None:
     assert kinds <= {file.name for file in files}
     assert [file for file in files if file.suffix == ".wandb"]
     for text in (*printed, *(file.read_bytes() for file in files)):
-        start = text.find(b"planted")
+        start = text.find(b"s3cret")
         assert start < 0, text[max(start - 80, 0) : start + 40]
