@@ -302,7 +302,7 @@ def test_every_problem_of_every_source_is_told(clone: MakeClone, merge: Merge) -
     sources = [clone("vm1").run("lora"), clone("vm2").run("full_finetune")]
     for source, method in zip(sources, ("lora", "full_finetune"), strict=True):
         file = source.unit(method) / RUN / "record.json"
-        _edit(file, lambda content: content.update(ended="2030-01-01"))
+        _edit(file, lambda content: content.update(ended="2030-01-01T00:00:00+00:00"))
     message = _refused(merge(*(s.root for s in sources)))
     assert message.count("does not give its digest") == 2
     assert message.endswith("nothing was written")
