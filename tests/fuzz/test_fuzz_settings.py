@@ -15,7 +15,7 @@ from phasewise.errors import PhasewiseError
 from phasewise.settings import REGISTRY, load_study, read_yaml
 from phasewise.settings.space_file import read_space
 
-#: Found by 6,000 examples each; these repeat the same few, so that CI takes seconds.
+#: The same few examples each time, so that CI takes seconds; raise max_examples to look for more.
 fuzz = settings(
     max_examples=60,
     deadline=None,
