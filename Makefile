@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := $(BIN)/snakemake --profile profiles/demo
-SOURCES := shared/phasewise tests benchmarks
+SOURCES := shared/phasewise tests benchmarks docs/generate.py
 SNAKEFILES := Snakefile workflow/rules
 # torch in two processes must not start two threads each on two cores.
 export OMP_NUM_THREADS ?= 1
@@ -14,7 +14,7 @@ BENCH ?= --quick
 BENCH_BIN := .venv-bench/bin
 BENCH_PEERS := ray[tune]==2.60.0
 
-.PHONY: run setup test test-avx2 bench lint format clean
+.PHONY: run setup test test-avx2 bench lint docs format clean
 
 run: setup  ## Run the demo to its end; run it again to resume after a kill.
 	@# Starting snakemake takes seconds: only after a kill is there anything to unlock.
@@ -53,11 +53,16 @@ bench: .venv-bench/installed  ## Time and quality against what users would pick 
 	$(BENCH_BIN)/python -m pip install --quiet --disable-pip-version-check "$(BENCH_PEERS)"
 	@touch $@
 
-lint: setup  ## ruff, mypy, snakefmt: what CI runs.
+lint: setup  ## ruff, mypy, snakefmt, the documentation: what CI runs.
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check $(SNAKEFILES)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs: setup  ## The pages that follow from the code, then the documentation at localhost:8000.
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs serve
 
 format: setup  ## Rewrite the code as lint wants it.
 	$(BIN)/ruff check --fix $(SOURCES)

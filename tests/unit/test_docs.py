@@ -1,6 +1,7 @@
-"""Links and paths that the design pages name are there."""
+"""Links and paths that the pages name are there; pages made from the code are up to date."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,9 @@ def test_a_page_names_what_is_there(page: Path) -> None:
     paths = re.findall(r"`((?:shared|tests|docs|profiles|benchmarks|workflow)/[\w./-]*)`", text)
     named = [ROOT / re.sub(r"NAME.*", "", path) for path in paths]
     assert not [str(each) for each in links + named if not each.exists()]
+
+
+def test_what_follows_from_the_code_is_up_to_date() -> None:
+    files = runpy.run_path(str(ROOT / "docs" / "generate.py"))["generated_files"]()
+    old = [path.name for path, text in files.items() if path.read_text(encoding="utf-8") != text]
+    assert not old, "run `python docs/generate.py`"

@@ -23,6 +23,7 @@ from phasewise.cli import (
     phases,
     preparing,
     running,
+    schemas,
     searching,
 )
 from phasewise.cli.options import LOOK_PANEL, RUN_PANEL, START_PANEL, USE_PANEL
@@ -75,6 +76,7 @@ app.command(rich_help_panel=USE_PANEL)(models.train)
 app.command("merge-adapter", rich_help_panel=USE_PANEL)(models.merge_adapter)
 app.command(rich_help_panel=USE_PANEL)(models.predict)
 app.command(rich_help_panel=USE_PANEL)(evaluation.evaluate)
+app.command(rich_help_panel=LOOK_PANEL)(schemas.schemas)
 app.command("list", rich_help_panel=LOOK_PANEL)(inspect.list_registry)
 for command in recipe_modules("command"):  # one of a core command's name takes its place
     command.register(app)

@@ -115,7 +115,7 @@ def load_study(path: Path | str) -> Study:
             f"{path}: the file is empty; expected name, model, tasks and methods, or `extends:` of "
             "a study that has them"
         )
-    settings = parse_section(_study_model(), content, path)
+    settings = parse_section(study_model(), content, path)
     tasks = {name: _load_task(name, change, path) for name, change in settings.tasks.items()}
     methods = {name: _load_method(name, change, path) for name, change in settings.methods.items()}
     space = load_space(settings.search.space, path)
@@ -126,7 +126,7 @@ def load_study(path: Path | str) -> Study:
 
 
 @cache
-def _study_model() -> type[StudySettings]:
+def study_model() -> type[StudySettings]:
     """Returns the study's model with the sections that recipes add to it."""
     sections = {k: v for module in recipe_modules("section") for k, v in module.SECTIONS.items()}
     fields: dict[str, Any] = {key: (model, model()) for key, model in sections.items()}

@@ -25,9 +25,11 @@ class _Conditional(Section):
 class RangeParameter(_Conditional):
     """A number between ``min`` and ``max``, both included."""
 
-    type: Literal["uniform", "log_uniform", "int", "log_int"]
-    min: float
-    max: float
+    type: Literal["uniform", "log_uniform", "int", "log_int"] = Field(
+        description="log: every factor of ten is drawn equally often."
+    )
+    min: float = Field(description="Smallest value.")
+    max: float = Field(description="Largest value.")
     step: float | None = Field(None, gt=0, description="uniform and int only.")
 
     @model_validator(mode="after")
@@ -48,15 +50,15 @@ class RangeParameter(_Conditional):
 class CategoricalParameter(_Conditional):
     """One of several values."""
 
-    type: Literal["categorical"]
-    values: tuple[Scalar, ...] = Field(min_length=1)
+    type: Literal["categorical"] = Field(description="A list.")
+    values: tuple[Scalar, ...] = Field(min_length=1, description="One of these is drawn.")
 
 
 class FixedParameter(_Conditional):
     """A value that this study does not search."""
 
-    type: Literal["fixed"]
-    value: Scalar
+    type: Literal["fixed"] = Field(description="No draw.")
+    value: Scalar = Field(description="What every trial has.")
 
 
 Parameter = Annotated[

@@ -144,7 +144,7 @@ class TrainingSettings(Section):
         json_schema_extra=no_effect("both engines compute the same"),
     )
     evaluations_per_epoch: int = Field(1, ge=1, description="Scores on the search set.")
-    evaluation_batch_size: int = Field(32, ge=1)
+    evaluation_batch_size: int = Field(32, ge=1, description="Rows per forward pass of a scoring.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping, L2 norm.")
     micro_batch_size: int | None = Field(
         None,
@@ -161,7 +161,9 @@ class TrainingSettings(Section):
 class MachineSettings(Section):
     """What one controller may use on its machine; no effect on results."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: the GPUs if there is one."
+    )
     workers: int | None = Field(
         None,
         ge=1,
@@ -205,15 +207,21 @@ class TrackingSettings(Section):
             "phase0": "NLP-Phase0-Baselines",
             "phase1": "NLP-Phase1-Optuna",
             "phase2": "NLP-Phase2-Validation",
-        }
+        },
+        description="Project of each phase.",
     )
 
 
 class StudySettings(Section):
     """One study file, for instance ``shared/config.yaml``."""
 
-    name: Name = Field(json_schema_extra=no_effect("a label"))
-    description: str = Field("", json_schema_extra=no_effect("words"))
+    name: Name = Field(
+        description="Folder of its results in experiments/ and analysis/.",
+        json_schema_extra=no_effect("a label"),
+    )
+    description: str = Field(
+        "", description="For `phasewise list`.", json_schema_extra=no_effect("words")
+    )
     seed: int = Field(0, ge=0, description="All random streams derive from it.")
     model: ModelSettings
     tasks: dict[str, dict[str, Any]] = Field(

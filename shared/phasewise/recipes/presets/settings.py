@@ -19,8 +19,8 @@ _SECTIONS: tuple[DocumentedSection, ...] = ("training", "lora", "data")
 class PresetSettings(Section):
     """One file in ``shared/presets/``."""
 
-    name: str
-    description: str
+    name: str = Field(description="The file's name.")
+    description: str = Field(description="One sentence for `phasewise list`.")
     strategy: str = Field(description="File in shared/strategies/, without .yaml.")
     trials: int = Field(ge=1, description="Finished trials of the search.")
     focus: str | None = Field(None, description="File in shared/focuses/, without .yaml.")
@@ -40,10 +40,10 @@ class PresetSettings(Section):
 class FocusSettings(Section):
     """One file in ``shared/focuses/``: what a kind of task asks for."""
 
-    name: str
-    description: str
+    name: str = Field(description="The file's name.")
+    description: str = Field(description="One sentence for `phasewise list`.")
     task: str | None = Field(None, description="Registered task; null: the user names one.")
-    key_modules: TargetModules
+    key_modules: TargetModules = Field(description="Layers that adapters go to.")
     key_parameters: dict[str, str] = Field(description="Documented name to what it is for.")
     ranges: dict[DocumentedSection, dict[str, Any]] = Field(
         default_factory=dict, description="Of key parameters, in place of the strategy's."
@@ -53,11 +53,17 @@ class FocusSettings(Section):
 class StrategySettings(Section):
     """A strategy in ``shared/strategies/`` with all that it extends."""
 
-    name: str
-    description: str
-    training: dict[str, Any] = Field(default_factory=dict)
-    lora: dict[str, Any] = Field(default_factory=dict)
-    data: dict[str, Any] = Field(default_factory=dict)
+    name: str = Field(description="The file's name.")
+    description: str = Field(description="One sentence for `phasewise list`.")
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="Parameters as in a search space's `training:`."
+    )
+    lora: dict[str, Any] = Field(
+        default_factory=dict, description="Parameters as in a search space's `lora:`."
+    )
+    data: dict[str, Any] = Field(
+        default_factory=dict, description="Parameters as in a search space's `data:`."
+    )
     set_aside: dict[str, str] = Field(
         default_factory=dict, description="Documented parameters never searched, and why."
     )

@@ -11,7 +11,9 @@ class SamplerBenchmarkSettings(Section):
     """Search algorithms side by side, on the space of each unit."""
 
     samplers: tuple[SamplerName, ...] = Field(
-        ("random", "qmc", "tpe", "schedule", "gp", "cmaes", "nsga2"), min_length=2
+        ("random", "qmc", "tpe", "schedule", "gp", "cmaes", "nsga2"),
+        min_length=2,
+        description="Names as in search.sampler.",
     )
     trials: int = Field(30, ge=1, description="Budget of each search.")
     seeds: int = Field(20, ge=2, description="Searches of each sampler.")

@@ -51,10 +51,12 @@ class Experiment(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
+    name: str = Field(description="Of its row in the results.")
     method: str = Field("lora", description="Name in shared/methods/.")
     precision: Precision | None = Field(None, description="Of the base weights; null: the study's.")
-    hyperparameters: dict[str, Any]
+    hyperparameters: dict[str, Any] = Field(
+        description="In a file they stand beside `name`, not under a key of their own."
+    )
 
     @property
     def variant(self) -> str:
@@ -67,13 +69,13 @@ class Suite(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    suite_name: Name
-    description: str = ""
+    suite_name: Name = Field(description="Of its study and of its rows in the results.")
+    description: str = Field("", description="One sentence for `phasewise list`.")
     experiment_type: str = Field(description="What the results database calls its type.")
     reference: str | None = Field(None, description="Experiment that others are compared with.")
-    base_model: str | None = None
+    base_model: str | None = Field(None, description="Hub id, local folder or package:NAME.")
     task: str | None = Field(None, description="Registered task, or one of the study's.")
-    dataset_path: Path | None = None
+    dataset_path: Path | None = Field(None, description="File that replaces the task's data.")
     seeds: int = Field(3, ge=3, description="Runs of each experiment.")
     smallest_effect: float | None = Field(
         None,
@@ -81,7 +83,7 @@ class Suite(BaseModel):
         description="Smallest difference that counts, on the metric's scale; null: the search "
         "set's standard error.",
     )
-    experiments: tuple[Experiment, ...] = Field(min_length=1)
+    experiments: tuple[Experiment, ...] = Field(min_length=1, description="What is compared.")
 
     def variants(self) -> dict[str, list[Experiment]]:
         """Returns the suite's methods with their experiments."""
