@@ -9,7 +9,6 @@ import argparse
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -57,12 +56,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("seeds", nargs="*", type=int, default=[0, 1, 2], metavar="SEED")
     for seed in parser.parse_args().seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            study = Path(folder) / "study.yaml"
-            content = {"name": f"demo-seed-{seed}", "extends": str(DEMO), "seed": seed}
-            study.write_text(yaml.safe_dump(content), encoding="utf-8")
-            seconds = run_demo(study)
-            print(f"seed {seed}: {seconds:.0f} s", *describe_units(study), sep="\n", flush=True)
+        study = ROOT / "experiments" / f"demo-seed-{seed}.yaml"
+        study.parent.mkdir(exist_ok=True)
+        content = {"name": study.stem, "extends": str(DEMO), "seed": seed}
+        study.write_text(yaml.safe_dump(content), encoding="utf-8")
+        seconds = run_demo(study)
+        print(f"seed {seed}: {seconds:.0f} s", *describe_units(study), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,10 @@ onstart:
 onsuccess:
     # The last words are the verdict's, where a report says what the records say now.
     verdict = Path(ANALYSIS) / "verdict.txt"
-    if verdict.is_file() and Steps(STUDY, VM).all[StepKey("report")].state == "current":
+    if (
+        verdict.is_file()
+        and Steps(STUDY, VM).all[StepKey("report")].state == "current"
+    ):
         print(verdict.read_text(encoding="utf-8"), end="")
 
 
