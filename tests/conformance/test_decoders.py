@@ -155,7 +155,7 @@ def test_a_family_learns_answers_and_its_adapter_reloads(
     study = load("answers", family=family)
     record, job = _train(engine, study, tmp_path / "run")
     assert record.evaluations[-1].metrics["eval_loss"] < record.evaluations[0].metrics["eval_loss"]
-    assert set(record.report_metrics) == {"eval_loss", "perplexity", "rouge_l"}
+    assert set(record.report_metrics) == {"eval_loss", "eval_accuracy", "perplexity", "rouge_l"}
     assert "rouge_l" not in record.search_metrics, "nothing is written where no metric needs it"
     unit, tokenizer = job.config.unit_config, engine._warm.tokenizer(job.config.unit_config)
     rows = open_report_data(unit.data, tokenizer, ledger=job.ledger, run_label="t", reason="test")

@@ -141,4 +141,5 @@ def test_the_model_learns_the_names_of_the_classes(
         "num_labels": 2,
         "id2label": {0: "negative", 1: "positive"},
         "label2id": {"negative": 0, "positive": 1},
+        "problem_type": "single_label_classification",
     }

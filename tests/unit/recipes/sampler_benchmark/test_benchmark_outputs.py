@@ -44,11 +44,13 @@ def test_best_so_far_starts_at_the_worst_and_stays_when_a_grid_ends() -> None:
     assert best_so_far(unit) == {"grid": [[0.2, 0.6, 0.6]], "random": [[0.2, 0.7, 0.7]]}
 
 
-def test_anytime_curve_is_the_mean_with_students_interval() -> None:
+def test_anytime_curve_is_the_mean_with_students_interval_of_its_logit() -> None:
     curve = compute_anytime("accuracy", {"tpe": [[0.1, 0.5], [0.3, 0.7]]}).curves[0]
     assert curve.values == pytest.approx((0.2, 0.6))
-    half = 12.706204736 * math.sqrt(0.02 / 2)  # t(0.975, 1) times s / sqrt n
-    assert curve.intervals[0] == pytest.approx((0.2 - half, 0.2 + half))
+    # t(0.975, 1) times s / sqrt n, on the scale of the logit: over p (1 - p)
+    half = 12.706204736 * math.sqrt(0.02 / 2) / (0.2 * 0.8)
+    ends = [1 / (1 + math.exp(-(math.log(0.2 / 0.8) + side * half))) for side in (-1, 1)]
+    assert curve.intervals[0] == pytest.approx(tuple(ends))
 
 
 def test_better_sampler_is_told_from_an_equal_one() -> None:
