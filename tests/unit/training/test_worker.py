@@ -68,7 +68,12 @@ def test_killed_runs_leave_nothing_and_their_repetition_equals_an_undisturbed_ru
     assert record.status == "finished"
     assert read_record(job.folder) == record
     (alone,) = AutoEngine(_MACHINE).train([job], lambda progress: "continue")
-    assert alone.evaluations == record.evaluations
+    # Each process times its products and may choose others, which round differently.
+    assert len(alone.evaluations) == len(record.evaluations)
+    for expected, found in zip(alone.evaluations, record.evaluations, strict=True):
+        assert (found.step, found.epoch) == (expected.step, expected.epoch)
+        assert found.train_loss == pytest.approx(expected.train_loss, rel=1e-6)
+        assert found.metrics == pytest.approx(expected.metrics, rel=1e-6)
     assert capfd.readouterr() == ("", "")
 
 
