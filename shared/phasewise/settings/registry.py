@@ -49,7 +49,7 @@ def registry_names(folder: str) -> list[str]:
 
 def find_study(path: Path) -> Path:
     """Returns a study's file: as given, or that of a registered name such as ``demo``."""
-    if path.suffix or path.exists() or len(path.parts) != 1:
+    if path.suffix or path.is_file() or len(path.parts) != 1:  # `demo` may be a folder too
         return path
     known = registry_names("studies")
     if file := find_registered("studies", path.name):

@@ -68,6 +68,7 @@ def test_what_neither_has_is_refused_with_the_nearest_name(own_shared: Path) -> 
 
 
 def test_a_study_is_named_without_its_path(own_shared: Path) -> None:
+    (own_shared.parent / "demo").mkdir()  # a clone has such links to its profiles
     assert load_study("demo").settings.name == "demo"
     with pytest.raises(ConfigError, match=r"^dema: no such settings file, nor .*'demo'"):
         load_study("dema")
