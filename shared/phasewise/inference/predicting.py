@@ -115,13 +115,8 @@ def predict_file(
     for model in models:
         predicted.append(_predict_rows(model, task, rows, batch_size, device))
         say(f"{model.folder}: {len(rows.examples):,} rows predicted")
-    found = [each.probabilities for each in predicted if each.probabilities is not None]
-    if found:
-        labels = () if probabilities_only else task.labels
-        content = format_probabilities(rows, names, np.mean(found, axis=0), labels)
-    else:
-        content = _format_answers(rows, predicted[0].answers)
-    write_atomically(output_file, content)
+    labels = () if probabilities_only else task.labels
+    write_atomically(output_file, _format_predicted(rows, names, predicted, labels))
     cut = predicted[0].truncated
     return PredictionReport(len(rows.examples), len(models), cut, task.max_length)
 
@@ -161,6 +156,16 @@ def format_probabilities(
         likely = [labels[int(np.argmax(row))]] if labels else []
         lines.append((example.id, *likely, *map(repr, row)))
     return _format_csv(lines)
+
+
+def _format_predicted(
+    rows: InputRows, names: Sequence[str], predicted: Sequence[_Predicted], labels: Sequence[str]
+) -> str:
+    """Returns the CSV text of what the models said, their probabilities averaged."""
+    found = [each.probabilities for each in predicted if each.probabilities is not None]
+    if found:
+        return format_probabilities(rows, names, np.mean(found, axis=0), labels)
+    return _format_answers(rows, predicted[0].answers)
 
 
 def _predict_rows(

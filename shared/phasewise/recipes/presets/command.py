@@ -50,17 +50,24 @@ def preset(
 ) -> None:
     """Run a preset: a strategy's parameters, modules by design; run it again to resume."""
     given = dict(locals())
-    from phasewise.recipes.presets.study import resolve_preset, write_search_study
+    from phasewise.recipes.presets.study import resolve_preset
 
     if module_seeds == 2:
         raise ConfigError("--module-seeds 2: expected 1, or 3 and more")
     resolved = resolve_preset(load_preset(name), trials)
     request = options.gather(given)
     _announce(resolved)
-    only = resolved.settings.modules == "only"
     if dry_run or estimate:
         _preview(resolved, request, module_seeds, optimize_modules, pilot=estimate)
-        return
+    else:
+        _run(resolved, request, module_seeds, optimize_modules)
+
+
+def _run(resolved: Any, request: StudyRequest, module_seeds: int, optimize_modules: bool) -> None:
+    from phasewise.recipes.presets.outputs import RESULTS_FOLDER, write_preset_outputs
+    from phasewise.recipes.presets.study import write_search_study
+
+    output_dir, only = request.output_dir, resolved.settings.modules == "only"
     analysis, modules, earlier = None, None, list[Study]()
     if only or optimize_modules:
         loaded, optimum, analysis = _compare_modules(resolved, request, module_seeds)
@@ -72,8 +79,6 @@ def preset(
         if resolved.refine_trials:
             earlier.append(loaded)
             loaded, optimum = _refine(loaded, resolved.refine_trials, output_dir)
-    from phasewise.recipes.presets.outputs import RESULTS_FOLDER, write_preset_outputs
-
     unit = _only_unit(loaded)
     write_preset_outputs(
         resolved, loaded, unit, optimum, folder=output_dir, modules=analysis, earlier=earlier

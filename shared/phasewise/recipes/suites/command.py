@@ -124,14 +124,15 @@ def _run(suite: Any, request: StudyRequest, given: dict[str, Any]) -> None:
     finally:  # a failed experiment is a result, and earlier ones are shown whatever happens
         for file in _write_outputs(request.output_dir):
             typer.echo(str(file))
-    for line in _describe(path):
+    stored = read_suite(path)  # with what could not be run
+    for line in _describe(stored):
         typer.echo(line)
     if given["final_models"]:
         from phasewise.recipes.suites.final_models import train_experiment_models
 
         for folder in train_experiment_models(stored, request.output_dir, typer.echo):
             typer.echo(str(folder))
-    _refuse_failures(path)
+    _refuse_failures(stored)
 
 
 def _complete(suite: Any, request: StudyRequest) -> StudyRequest:
@@ -158,19 +159,17 @@ def _write_outputs(output_dir: Path) -> list[Path]:
     return write_ablation_outputs(output_dir)
 
 
-def _describe(study: Path) -> list[str]:
-    from phasewise.recipes.suites.folder import read_suite
+def _describe(stored: Any) -> list[str]:
     from phasewise.recipes.suites.outputs import describe_suite
 
-    return describe_suite(read_suite(study))
+    return describe_suite(stored)
 
 
-def _refuse_failures(study: Path) -> None:
+def _refuse_failures(stored: Any) -> None:
     """Ends the command with an error where experiments have failed."""
-    from phasewise.recipes.suites.folder import read_suite
     from phasewise.recipes.suites.outputs import list_failures
 
-    if failures := list_failures(read_suite(study)):
+    if failures := list_failures(stored):
         raise PhasewiseError("\n".join(f"experiment failed: {line}" for line in failures))
 
 
