@@ -15,7 +15,6 @@ from pathlib import Path
 import yaml
 
 from phasewise.report.evidence import gather_evidence
-from phasewise.report.unit_table import find_interval
 from phasewise.settings import load_study
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +42,7 @@ def describe_units(study: Path) -> list[str]:
         shown = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
         lines.append(f"  {task.task}: {shown}")
         for unit in task.units:
-            interval, _ = find_interval(unit)
+            interval, _ = unit.interval
             beaten = [n for n, s in scores.items() if interval and interval.low > s]
             ends = f"[{interval.low:.3f}, {interval.high:.3f}]" if interval else "no interval"
             found = f"{unit.validation.mean:.3f} {ends}"

@@ -7,7 +7,6 @@ from typing import Any
 
 import scipy
 
-from phasewise.example_values import Values, find_score_interval
 from phasewise.formatting import show_count, show_interval, show_score
 from phasewise.statistics import LEVEL, Interval
 from phasewise.summaries import Baseline, TaskBaselines
@@ -86,7 +85,7 @@ def judge_seeds(
     unit: tuple[str, str],
     baselines: TaskBaselines,
     scores: Sequence[float],
-    values: Sequence[Values],
+    interval: Interval | None,
     *,
     maximize: bool,
     hyperparameters: Mapping[str, Any],
@@ -98,7 +97,7 @@ def judge_seeds(
         unit: Task and method.
         baselines: Of the task.
         scores: On the report set, one per seed; with a single one the score itself counts.
-        values: See `find_score_interval`.
+        interval: Of their mean, 95 %; see `find_score_interval`.
         maximize: Whether a higher score is better.
         hyperparameters: What was trained.
         find_constant: Gives the only class that was ever answered, or nothing.
@@ -110,7 +109,6 @@ def judge_seeds(
     if floor is None or floor.report_score is None or not scores:
         return None
     mean = sum(scores) / len(scores)
-    interval, _ = find_score_interval(baselines.metric, scores, values)
     low, high = interval or Interval(mean, mean)
     gain = low - floor.report_score if maximize else floor.report_score - high
     seeds = "one seed" if len(scores) == 1 else f"{len(scores)} seeds"

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from phasewise.example_values import find_score_interval
 from phasewise.learning import (
     Effort,
     Learning,
@@ -84,7 +85,7 @@ def test_the_class_is_looked_for_only_where_nothing_was_learned() -> None:
         UNIT,
         _baselines(),
         [0.8, 0.81, 0.8],
-        [],
+        find_score_interval("accuracy", [0.8, 0.81, 0.8], [])[0],
         maximize=True,
         hyperparameters=TUNED,
         find_constant=never,

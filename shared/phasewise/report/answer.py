@@ -15,7 +15,7 @@ from phasewise.learning import find_floor
 from phasewise.report.evidence import TaskEvidence, UnitEvidence
 from phasewise.report.gains import compare_with_baseline, find_strongest, is_beaten
 from phasewise.report.learning import find_learned
-from phasewise.report.unit_table import UnitRow, find_interval
+from phasewise.report.unit_table import UnitRow
 from phasewise.report.verdicts import Verdict
 from phasewise.settings import Study
 
@@ -125,6 +125,6 @@ def _choose_cheapest(
 
 
 def _show(unit: UnitEvidence) -> str:
-    interval, _ = find_interval(unit)
+    interval, _ = unit.interval
     shown = [unit.metric, show_score(unit.validation.mean), show_interval(interval)]
     return " ".join(filter(None, shown))

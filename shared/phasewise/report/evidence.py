@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from phasewise.errors import ConfigError, RecordError
-from phasewise.example_values import SeedKey, Values, read_example_values
+from phasewise.example_values import (
+    IntervalOf,
+    SeedKey,
+    Values,
+    find_score_interval,
+    read_example_values,
+)
 from phasewise.records import RunRecord
 from phasewise.runs import Phase, UnitPaths, phase_hash, task_baselines_path, task_hash
 from phasewise.settings import Study
-from phasewise.statistics import summarize_scores
+from phasewise.statistics import Interval, summarize_scores
 from phasewise.steps import StepName, name_command
 from phasewise.summaries import (
     Optimum,
@@ -81,6 +87,12 @@ class UnitEvidence:
     def example_values(self) -> tuple[dict[SeedKey, Values], str]:
         """Phase 2, example by example, and why not; see `read_example_values`."""
         return read_example_values(self.seed_runs(), self.root)
+
+    @cached_property
+    def interval(self) -> tuple[Interval | None, IntervalOf]:
+        """The 95 % interval of Phase 2's mean, and what it allows for."""
+        values, _ = self.example_values
+        return find_score_interval(self.metric, self.validation.scores, list(values.values()))
 
     def seed_scores(self) -> dict[SeedKey, float]:
         """Returns Phase 2's report scores by the run's seeds; equal keys pair across methods."""

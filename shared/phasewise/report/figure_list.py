@@ -20,7 +20,6 @@ from phasewise.learning import find_floor
 from phasewise.report.drawing import Figure, Styles, UnitSource
 from phasewise.report.evidence import TaskEvidence
 from phasewise.report.learning import find_learned
-from phasewise.report.unit_table import find_interval
 from phasewise.settings import is_in_points
 
 
@@ -36,7 +35,7 @@ def _compute_overview(tasks: Sequence[TaskEvidence]) -> overview.Overview:
                 task.task,
                 unit.method,
                 unit.validation.mean,
-                find_interval(unit)[0],
+                unit.interval[0],
                 floor.report_score if floor else None,
                 unit.method in learned,
             )
@@ -71,7 +70,7 @@ TASK_FIGURES: tuple[Figure[TaskEvidence, Styles], ...] = (
             task.metric,
             {unit.method: unit.validation.scores for unit in task.units},
             {unit.method: unit.default_report.mean for unit in task.units},
-            {unit.method: find_interval(unit)[0] for unit in task.units},
+            {unit.method: unit.interval[0] for unit in task.units},
         ),
         needs=lambda seeds: seeds.groups,
         draw=seed_scores.draw_seed_scores,

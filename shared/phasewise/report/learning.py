@@ -9,12 +9,11 @@ def judge_unit(task: TaskEvidence, unit: UnitEvidence) -> Learning | None:
     """Judges a unit by its Phase 2; None without a score or a baseline to hold it against."""
     if task.baselines is None:
         return None
-    values, _ = unit.example_values
     return judge_seeds(
         (unit.task, unit.method),
         task.baselines,
         unit.validation.scores,
-        list(values.values()),
+        unit.interval[0],
         maximize=unit.maximize,
         hyperparameters=unit.phase2.hyperparameters if unit.phase2 else {},
         find_constant=lambda: find_constant(list(unit.seed_runs().values()), unit.root),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from phasewise.example_values import IntervalOf, find_score_interval
+from phasewise.example_values import IntervalOf
 from phasewise.formatting import (
     BASELINE_NAMES,
     MISSING,
@@ -206,7 +206,7 @@ def build_unit_row(study: Study, unit: UnitEvidence, *, learned: bool | None) ->
     confirmed = None if optimum is None else optimum.confirmed_value
     sign = 1 if unit.maximize else -1
     costs = _costs(unit)
-    interval, interval_of = find_interval(unit)
+    interval, interval_of = unit.interval
     return UnitRow(
         evidence=unit,
         task=unit.task,
@@ -232,12 +232,6 @@ def build_unit_row(study: Study, unit: UnitEvidence, *, learned: bool | None) ->
         learned=learned,
         state="; ".join(describe_gaps(study, unit)),
     )
-
-
-def find_interval(unit: UnitEvidence) -> tuple[Interval | None, IntervalOf]:
-    """Returns the 95 % interval of the unit's Phase 2 mean, and what it allows for."""
-    values, _ = unit.example_values
-    return find_score_interval(unit.metric, unit.validation.scores, list(values.values()))
 
 
 def _costs(unit: UnitEvidence) -> list[RunCost]:

@@ -5,7 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from phasewise.errors import ConfigError, RecordError
-from phasewise.example_values import find_constant, read_example_values
+from phasewise.example_values import (
+    find_constant,
+    find_score_interval,
+    read_example_values,
+)
 from phasewise.learning import Learning, SearchOutcome, judge_search, judge_seeds
 from phasewise.provenance import describe_environment
 from phasewise.records import RunRecord, read_record
@@ -127,11 +131,13 @@ def note_learning(unit: Unit, optimum: Optimum, summary: PhaseSummary) -> Learni
     if baselines is None:
         return None
     values, _ = read_example_values(runs, unit.paths.root)
+    scores = summary.report.scores
+    interval, _ = find_score_interval(baselines.metric, scores, list(values.values()))
     learning = judge_seeds(
         (unit.task, unit.method),
         baselines,
-        summary.report.scores,
-        list(values.values()),
+        scores,
+        interval,
         maximize=unit.sign > 0,
         hyperparameters=summary.hyperparameters,
         find_constant=lambda: find_constant(list(runs.values()), unit.paths.root),
