@@ -15,6 +15,7 @@ from phasewise.errors import ConfigError
 from phasewise.inference.final import LABELS_FILE
 from phasewise.inference.given import ADAPTER_FILE, require_model
 from phasewise.methods.base_config import quiet_loading
+from phasewise.methods.dora import guard_dora
 from phasewise.methods.models import load_base_model, load_tokenizer
 from phasewise.methods.sources import resolve_model_path
 from phasewise.records import RunRecord, read_record
@@ -189,12 +190,14 @@ def _add_adapter(base: Any, source: ModelFolder) -> Any:
 
     try:
         with quiet_loading():
-            return PeftModel.from_pretrained(base, str(source.folder))
+            model = PeftModel.from_pretrained(base, str(source.folder))
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(
             f"{source.folder}: the adapter does not fit {source.base.source} ({reason})"
         ) from error
+    guard_dora(model)
+    return model
 
 
 def _describe_whole(folder: Path, record: RunRecord | None) -> ModelFolder:

@@ -15,6 +15,7 @@ from phasewise.errors import ConfigError
 from phasewise.methods.adapter_config import build_adapter_config
 from phasewise.methods.base_config import quiet_loading
 from phasewise.methods.copying import copy_module
+from phasewise.methods.dora import guard_dora
 from phasewise.methods.fresh import initialize_fresh
 from phasewise.methods.models import BaseModel, share_weights
 from phasewise.methods.modules import find_biases
@@ -178,9 +179,11 @@ def _add_adapter(
     config = build_adapter_config(model, fresh_modules, method, hyperparameters, auto_class)
     try:
         with quiet_loading():
-            return get_peft_model(model, config)
+            adapted = get_peft_model(model, config)
     except (NotImplementedError, TypeError, ValueError) as error:
         raise ConfigError(f"method '{method.name}': PEFT cannot add it: {error}") from error
+    guard_dora(adapted)
+    return adapted
 
 
 def _count(parameter: nn.Parameter) -> int:

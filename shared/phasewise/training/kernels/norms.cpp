@@ -1,4 +1,6 @@
 // DoRA's norms of all members in one layer; PyTorch's are in packed/low_rank.py.
+#include <algorithm>
+#include <cfloat>
 #include <cmath>
 
 #include "tiles.h"
@@ -34,7 +36,8 @@ void find_norms(const Norms& pair, const T* weight, const float* squares, long i
         for (long k = 0; k < pair.rank; k += WIDTH)
             sum += load_part(pair.up + row * pair.rank + k, pair.rank - k) *
                    load(sums.data() + row * wide + k);
-        pair.norms[row] = std::sqrt(squares[row] + 2.f * pair.scaling * add_up(sum));
+        // in this order NaN stays NaN
+        pair.norms[row] = std::sqrt(std::max(squares[row] + 2.f * pair.scaling * add_up(sum), FLT_MIN));
     }
 }
 

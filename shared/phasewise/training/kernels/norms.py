@@ -47,7 +47,7 @@ class _Norms(ctypes.Structure):
 def find_norms(
     kernel: Any, pairs: Sequence[NormedPair], weight: torch.Tensor, squares: torch.Tensor
 ) -> list[torch.Tensor]:
-    """Returns the norms of the rows of W + s B A of each pair, float32 (out,).
+    """Returns the norms of the rows of W + s B A of each pair, float32 (out,), above 0.
 
     Args:
         kernel: ``row_norms``, from ``find_kernel`` for the weight.

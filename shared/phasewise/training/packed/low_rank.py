@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - as everywhere
 from peft.utils.integrations import dequantize_bnb_weight, get_bnb_param_type
 from torch import nn
 
+from phasewise.methods.dora import guard_norms
 from phasewise.training.kernels.library import find_kernel
 from phasewise.training.kernels.norms import NormedPair, find_norms
 from phasewise.training.kernels.pairs import can_read
@@ -39,7 +40,7 @@ class LowRank:
 def find_row_norms(
     pairs: Sequence[LowRank], frozen: nn.Linear, *, trains: bool
 ) -> list[torch.Tensor | None]:
-    """Returns the norms of the rows of W + s B A, (out,), without making that matrix.
+    """Returns the norms of the rows of W + s B A, (out,), above 0, without making that matrix.
 
     ``|w + s b A|^2 = |w|^2 + 2 s b.(A w) + s^2 b (A A^T) b^T`` for each row w of W, b of B; DoRA's
     gradient does not pass through it (arXiv 2402.09353, section 4.3). All pairs of a layer need one
@@ -91,7 +92,8 @@ def _compute_by_pytorch(
     for pair, low in zip(pairs, lows, strict=True):
         cross = (pair.up * low).sum(1)
         square = ((pair.up @ (pair.down @ pair.down.T)) * pair.up).sum(1)
-        norms.append((own + 2 * pair.scaling * cross + pair.scaling**2 * square).sqrt())
+        squares = own + 2 * pair.scaling * cross + pair.scaling**2 * square
+        norms.append(guard_norms(squares).sqrt())
     return norms
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
+from phasewise.inference.merging import merge_adapter
 from phasewise.methods.models import load_base_model
 from phasewise.records import RunRecord
 from phasewise.runs import RunConfig, RunSeeds, build_unit
@@ -235,6 +237,20 @@ def test_a_run_that_adapts_the_output_layer_trains_alone(job_of: Jobs) -> None:
     with pytest.warns(TrainedAloneWarning, match="the output layer lm_head is adapted"):
         record = _train(AutoEngine(_MACHINE), [job_of("a", target_modules="lm_head")])["a"]
     assert record.status == "finished", record.message
+
+
+def test_dora_on_a_padded_vocabulary_s_output_layer_trains_and_merges(
+    job_of: Jobs, tmp_path: Path
+) -> None:
+    folder = write_tiny_decoder(tmp_path / "padded", "qwen2")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.lm_head.weight.data[300:] = 0
+    model.save_pretrained(folder)
+    job = job_of(method="dora", source=str(folder), target_modules="query+lm_head", keeps=True)
+    record = _train(TrainerEngine(_MACHINE), [job])["run"]
+    losses = _losses(record)
+    assert losses[-1] < losses[0]
+    assert merge_adapter(job.folder / "model", tmp_path / "merged", device="cpu").difference < 1e-4
 
 
 def test_neither_company_nor_slot_nor_cut_logits_change_a_run(

@@ -43,3 +43,27 @@ def test_norms_of_many_pairs_are_those_of_their_matrices(computed: str, dtype: t
         else:
             merged = frozen.weight.float() + 1.5 * pair.up @ pair.down
             torch.testing.assert_close(norms, merged.norm(dim=1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("computed", ["by PyTorch", "compiled"])
+@pytest.mark.usefixtures("kernels")
+def test_a_row_of_zeros_stays_one_and_leaves_gradients_finite(
+    computed: str, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    frozen = nn.Linear(37, 21, bias=False).requires_grad_(False).to(dtype)
+    frozen.weight[5] = 0
+    up = torch.randn(21, 4).index_fill(0, torch.tensor(5), 0.0)
+    pair = LowRank(torch.randn(4, 37), up, 1.5, 0.0, frozen.weight.float().norm(dim=1))
+    trained = [weight.requires_grad_() for weight in (pair.down, pair.up, pair.magnitude)]  # type: ignore[union-attr]
+    use_kernels(computed == "compiled")  # where there is a compiler
+    product = LinearProduct(frozen, dtype)
+    out = apply_pairs(torch.randn(3, 37, dtype=dtype), product, [PairOnRows(0, 3, pair, None)])
+    out.square().sum().backward()
+    assert not out[:, 5].any()
+    assert out.isfinite().all()
+    for weight in trained:
+        assert weight.grad is not None
+        assert weight.grad.isfinite().all()
+        assert weight.grad.any()
