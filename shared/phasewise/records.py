@@ -19,6 +19,8 @@ from phasewise.settings import Section
 RunStatus = Literal["finished", "pruned", "diverged", "infeasible", "failed"]
 
 RECORD_FILE = "record.json"
+#: What a run tells while it trains (see `live`); its record takes its place.
+LIVE_FILE = "live.jsonl"
 #: Key of the file beside the record's own: the hash of all of them.
 _DIGEST = "digest"
 
@@ -154,6 +156,7 @@ def write_record(folder: Path, record: RunRecord) -> None:
     """Writes ``record.json`` into a run's folder, atomically, with the digest of its content."""
     content = record.model_dump(mode="json")
     write_json(folder / RECORD_FILE, {**content, _DIGEST: hash_content(content)})
+    (folder / LIVE_FILE).unlink(missing_ok=True)
 
 
 def read_record(folder: Path) -> RunRecord | None:

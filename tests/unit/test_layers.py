@@ -22,6 +22,7 @@ LAYERS = [
     "provenance",
     "runs",
     "records",
+    "live",
     "summaries",
     "unit_runs",
     "steps",

@@ -1,5 +1,6 @@
 """Watches a run while it trains: its train points, its evaluations and the pruner's decision."""
 
+from phasewise.live import LiveLog
 from phasewise.records import Evaluation, TrainPoint
 from phasewise.tasks.examples import Scored
 from phasewise.training.interface import Progress, Reporter
@@ -15,11 +16,18 @@ class RunWatch:
         run: Name of the run, for its reports.
         steps: Optimizer steps after which the run is scored.
         report: Receives every evaluation; its answer is obeyed.
+        live: Where others read how far the run is.
         reported_until: Step up to which an earlier attempt has been reported already.
     """
 
     def __init__(
-        self, *, run: str, steps: frozenset[int], report: Reporter, reported_until: int = 0
+        self,
+        *,
+        run: str,
+        steps: frozenset[int],
+        report: Reporter,
+        live: LiveLog,
+        reported_until: int = 0,
     ) -> None:
         self.evaluations: list[Evaluation] = []
         self.train_points: list[TrainPoint] = []
@@ -29,6 +37,7 @@ class RunWatch:
         self._run = run
         self._steps = steps
         self._report = report
+        self._live = live
         self._every = max(1, max(steps) // _TRAIN_POINTS)
         self._losses: list[float] = []  # since the last evaluation
 
@@ -49,6 +58,7 @@ class RunWatch:
         if step % self._every == 0 or step in self._steps:
             point = TrainPoint(step=step, loss=loss, learning_rate=learning_rate)
             self.train_points.append(point)
+            self._live.note("train", point)
 
     def is_due(self, step: int) -> bool:
         """Whether the run is scored after this step."""
@@ -73,6 +83,7 @@ class RunWatch:
         )
         self._losses.clear()
         self.evaluations.append(evaluation)
+        self._live.note("evaluation", evaluation)
         if step <= self.reported_until:
             return
         self.reported_until = step

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from phasewise.errors import InfeasibleRunError
+from phasewise.live import LiveLog
 from phasewise.methods.adapt import ModelSize, measure_weights, save_model
 from phasewise.provenance import describe_environment
 from phasewise.records import RunCost, RunRecord, RunStatus
@@ -77,15 +78,17 @@ class TrainingRun:
         self.class_weights = weigh_classes(self.data.train, chosen)
         self.model: Any = None
         self._size: ModelSize | None = None
+        steps = find_evaluation_steps(
+            rows=len(self.data.train),
+            batch_size=job.config.hyperparameters.batch_size,
+            epochs=job.config.hyperparameters.epochs,
+            per_epoch=job.config.unit_config.training.evaluations_per_epoch,
+        )
         self.watch = RunWatch(
             run=job.config.name,
-            steps=find_evaluation_steps(
-                rows=len(self.data.train),
-                batch_size=job.config.hyperparameters.batch_size,
-                epochs=job.config.hyperparameters.epochs,
-                per_epoch=job.config.unit_config.training.evaluations_per_epoch,
-            ),
+            steps=steps,
             report=report,
+            live=LiveLog(job.folder, job.config, max(steps)),
             reported_until=reported_until,
         )
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForQuestionAnswering
 
+from phasewise.live import read_live
 from phasewise.records import RunRecord
 from phasewise.runs import RunConfig, RunSeeds, build_unit
 from phasewise.settings import Hyperparameters, MachineSettings, Study
@@ -74,6 +75,21 @@ def _train(
 
     (record,) = engine.train([job], report)
     return record, seen
+
+
+def test_a_run_tells_how_far_it_is_while_it_trains(engine: TrainerEngine, job_of: Jobs) -> None:
+    job = job_of()
+    seen: list[tuple[int, int, int]] = []
+
+    def report(progress: Progress) -> Decision:
+        live = read_live(job.folder)
+        assert live is not None
+        assert live.evaluations[-1] == progress.evaluation
+        seen.append((live.step, live.last_step, len(live.train_points)))
+        return "continue"
+
+    list(engine.train([job], report))
+    assert seen == [(3, 6, 3), (6, 6, 6)]
 
 
 def test_a_finished_run_tells_all_and_opens_the_report_set_once(
