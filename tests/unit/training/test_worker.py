@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from phasewise.records import read_record
+from phasewise.records import LIVE_FILE, read_record
 from phasewise.runs import RunConfig, build_seeds, build_unit
 from phasewise.settings import MachineSettings, Study
 from phasewise.training.auto_engine import AutoEngine
@@ -51,7 +51,7 @@ def job(
     return RunJob(config, tmp_path / "run", tmp_path / "ledger.jsonl")
 
 
-def test_killed_runs_leave_nothing_and_their_repetition_equals_an_undisturbed_run(
+def test_killed_runs_leave_only_how_far_they_were_and_their_repetition_equals_an_undisturbed_run(
     job: RunJob, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with WorkerPool(_MACHINE, tmp_path / "log") as pool:
@@ -61,12 +61,13 @@ def test_killed_runs_leave_nothing_and_their_repetition_equals_an_undisturbed_ru
             os.kill(pool._workers[0].process.pid, number)
             event = next_that(pool, lambda event: event.death is not None)
             assert f"worker killed by {number.name}" in (event.death or "")
-            assert not job.folder.exists() or list(job.folder.iterdir()) == []
+            assert [path.name for path in job.folder.iterdir()] == [LIVE_FILE]
         pool.submit(job)
         record = next_that(pool, lambda event: event.record is not None).record
     assert record is not None
     assert record.status == "finished"
     assert read_record(job.folder) == record
+    assert not (job.folder / LIVE_FILE).exists()
     (alone,) = AutoEngine(_MACHINE).train([job], lambda progress: "continue")
     # Each process times its products and may choose others, which round differently.
     assert len(alone.evaluations) == len(record.evaluations)
