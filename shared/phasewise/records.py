@@ -1,5 +1,6 @@
 """Records: what a run leaves behind; written once, atomically, and never edited."""
 
+import errno
 import json
 import os
 import tempfile
@@ -129,6 +130,17 @@ def open_unlinked(path: str, flags: int) -> int:
     """
     refuse_links(Path(path))
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)  # it may have become one just now
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file is there, by opening it: NFS answers ``stat`` from memory."""
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            return False
+        raise
+    return True
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -6,7 +6,6 @@ import platform
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 from phasewise.merging.manifest import UnitSource, describe_source, note_source
@@ -17,9 +16,8 @@ from phasewise.records import RECORD_FILE, open_unlinked, refuse_links, write_at
 from phasewise.runs import UnitPaths, ledger_path, task_baselines_path
 from phasewise.settings import Study
 from phasewise.steps import claim_folder
+from phasewise.tuning.locking import Lease, Say, hold_lock
 from phasewise.tuning.stopping import StopFlag
-
-Say = Callable[[str], None]
 
 
 def carry_out(study: Study, plan: MergePlan, say: Say) -> None:
@@ -35,8 +33,6 @@ def carry_out(study: Study, plan: MergePlan, say: Say) -> None:
         OSError: A file cannot be read or written.
         StoppedError: By a signal.
     """
-    from phasewise.tuning.storage import hold_lock  # Optuna, for which `status` need not wait
-
     claim_folder(study)
     with StopFlag() as stop:
         for source, task in plan.tasks:
@@ -45,8 +41,8 @@ def carry_out(study: Study, plan: MergePlan, say: Say) -> None:
             if step.action in ("new", "updated"):
                 paths = UnitPaths(study, step.copy.task, step.copy.method)
                 refuse_links(paths.root.parent, paths.root)
-                with hold_lock(paths.lock, say, stop):
-                    _bring_unit(step, stop)
+                with hold_lock(paths.lock, say, stop) as lease:
+                    _bring_unit(step, stop, lease)
             if step.action != "older" and step.copy.records and not _is_own(step):
                 note_source(study, _describe(step))
 
@@ -62,11 +58,12 @@ def _describe(step: UnitStep) -> UnitSource:
     return describe_source(copy.task, copy.method, copy.source, copy.records)
 
 
-def _bring_unit(step: UnitStep, stop: StopFlag) -> None:
+def _bring_unit(step: UnitStep, stop: StopFlag, lease: Lease) -> None:
     """Copies a unit's files; the record of a run comes after what it stands for, phases last."""
     copy = step.copy
     for file in sorted(copy.files, key=lambda file: _rank(copy, file)):
         stop.check()
+        lease.check()
         copy_file(copy.root / file, Path(file), known=copy.digests[file])
 
 

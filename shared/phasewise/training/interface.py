@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from phasewise.records import Evaluation, RunRecord
+from phasewise.records import Evaluation, RunRecord, is_there
 from phasewise.runs import RunConfig
 
 #: Key of a record's environment: why a run trained alone though ``auto`` would have packed it.
@@ -19,6 +19,17 @@ class RunJob(NamedTuple):
     config: RunConfig
     folder: Path
     ledger: Path
+    lease: Path | None = None
+    """A file that is there as long as its controller may write; see ``tuning.locking``."""
+
+    def require_lease(self) -> None:
+        """Looks whether the run's files may be written.
+
+        Raises:
+            ControllerGoneError: They are another controller's.
+        """
+        if self.lease is not None and not is_there(self.lease):
+            raise ControllerGoneError
 
 
 class Progress(NamedTuple):

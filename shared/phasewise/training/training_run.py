@@ -119,7 +119,12 @@ class TrainingRun:
             self.status, self.message = "pruned", f"stopped by the pruner after step {step}"
 
     def finish(self) -> None:
-        """Opens the report set and saves the model, as the run's settings say."""
+        """Opens the report set and saves the model, as the run's settings say.
+
+        Raises:
+            ControllerGoneError: The run's files are another controller's.
+        """
+        self.job.require_lease()
         if self.job.config.opens_report_set:
             try:
                 self._report_scores = self._score_report()

@@ -82,7 +82,9 @@ class WorkerChannel:
 
     def end(self, record: RunRecord) -> None:
         """Writes a run's record and passes it on."""
-        write_record(self._open.pop(record.config.name).folder, record)
+        job = self._open.pop(record.config.name)
+        job.require_lease()
+        write_record(job.folder, record)
         self._tell_slots()
         self._send(record)
 

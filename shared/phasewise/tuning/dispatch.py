@@ -13,6 +13,7 @@ from phasewise.runs import RunConfig
 from phasewise.settings import MachineSettings
 from phasewise.training.assignment import measure_work
 from phasewise.training.interface import UNPACKED_KEY, Decision, RunJob
+from phasewise.tuning.locking import Lease
 from phasewise.tuning.stopping import StopFlag
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Dispatcher:
         stop: Checked between events.
         say: Gets a line for each start, each death, and each reason why runs train alone.
         explained: A reason that has been said already.
+        lease: On the unit; nothing is told or written without it.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Dispatcher:
         stop: StopFlag,
         say: Callable[[str], None],
         explained: str = "",
+        lease: Lease | None = None,
     ) -> None:
         self._factory = factory
         self._retries = retries
@@ -97,6 +100,7 @@ class Dispatcher:
         self._say = say
         self._pool: Pool | None = None
         self._explained = {explained}
+        self._lease = lease
         self._open = ExitStack()
 
     def __enter__(self) -> "Dispatcher":
@@ -150,6 +154,7 @@ class Dispatcher:
 
         Raises:
             StoppedError: A stop was asked for; running jobs are cut off.
+            RecordError: The unit is another controller's by now.
         """
         attempts: dict[str, int] = {}
         waiting: list[RunJob] = []
@@ -162,6 +167,8 @@ class Dispatcher:
             assert self._pool is not None
             events = self._pool.wait(_POLL_SECONDS)
             self._stop.check()  # before deaths are believed: the signal may have gone to all of us
+            if self._lease is not None:
+                self._lease.check()
             for event in events:
                 job = event.job
                 if event.death is not None:
@@ -197,7 +204,7 @@ class Dispatcher:
             job = source()
             if job is None:
                 return
-            waiting.append(job)
+            waiting.append(job if self._lease is None else job._replace(lease=self._lease.path))
 
     def _start(
         self,

@@ -15,9 +15,9 @@ from phasewise.summaries import Optimum, PhaseSummary, read_optimum, write_summa
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import PoolFactory
 from phasewise.tuning.hooks import OnRecord
+from phasewise.tuning.locking import Say
 from phasewise.tuning.optimum import meaningful_hyperparameters, note_learning
 from phasewise.tuning.progress import Clock, describe_outcome, describe_retries
-from phasewise.tuning.storage import Say
 from phasewise.tuning.units import Session, Unit, find_record, finite_score, open_session
 
 
@@ -173,6 +173,7 @@ def _run_seeds(
     if retries := describe_retries([n for n, r in records.items() if r.status == "failed"]):
         say(retries, style="yellow")
     summary = _summarize(unit, phase, hyperparameters, jobs, records)
+    session.lease.check()
     write_summary(unit.paths.summary(phase), summary)
     shown = "no report score" if summary.report.mean is None else f"{summary.report.mean:.3f}"
     say(f"{phase}: {unit.metric} {shown} on the report set, wrote {unit.paths.summary(phase)}")

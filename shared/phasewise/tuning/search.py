@@ -106,7 +106,7 @@ class _Search:
         defaults = read_defaults(unit, baseline)
         self._objective = build_objective(self._settings, unit.metric, defaults, baseline.search)
         memory = build_memory_model(unit, defaults)
-        self._store = TrialStore(unit, self._objective, memory, self._say)
+        self._store = TrialStore(unit, self._objective, memory, self._say, session.lease)
         pruner = self._settings.pruner
         self._pruner = TrialPruner(self._store.study, pruner, self._objective.value_during)
         self._clock = Clock(self._store.seconds)
@@ -219,6 +219,7 @@ class _Search:
         )
         self._session.dispatcher.dismiss()
         optimum = keep_verdict(self._describe(ended, best, scores, final=True), self._unit)
+        self._session.lease.check()
         write_optimum(self._unit.paths.running_optimum, optimum)
         write_optimum(self._unit.paths.optimum, optimum)
         self._report(optimum)

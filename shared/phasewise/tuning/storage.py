@@ -1,79 +1,35 @@
 """The study storage of a unit: one writer at a time, one file, readable after any crash."""
 
-import errno
-import fcntl
 import json
 import os
-import platform
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from phasewise.errors import RecordError
-from phasewise.records import open_unlinked, refuse_links
-from phasewise.tuning.stopping import StopFlag
+from phasewise.records import refuse_links
+from phasewise.tuning.locking import Lease, Say
 
 #: Study attribute: hash of the settings that its trials were drawn and trained under.
 HASH_KEY = "settings_hash"
-_LOCK_POLL_SECONDS = 0.2
-#: How a file system says that it has no locks.
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-
-Say = Callable[[str], None]
 
 
-@contextmanager
-def hold_lock(path: Path, say: Say, stop: StopFlag) -> Iterator[None]:
-    """Holds a unit's lock; while another process has it, says once who and waits.
+class _LeasedJournal(JournalFileBackend):
+    """Optuna's journal; nothing is appended once the unit is another's."""
 
-    The lock is flock's: it ends with its process, however that dies, and works over NFSv4. The
-    file stays, with the pid and host of its last holder.
+    def __init__(self, journal: Path, lease: Lease | None) -> None:
+        super().__init__(str(journal))
+        self._lease = lease
 
-    Args:
-        path: The lock file; its folder is made.
-        say: Gets the one line about waiting.
-        stop: Ends the wait.
-
-    Raises:
-        RecordError: The file system has no locks.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+", encoding="utf-8", opener=open_unlinked) as stream:
-        _acquire(stream, path, say, stop)
-        stream.seek(0)
-        stream.truncate()
-        stream.write(f"pid {os.getpid()} on {platform.node()}\n")
-        stream.flush()
-        yield
-
-
-def _acquire(stream: IO[str], path: Path, say: Say, stop: StopFlag) -> None:
-    said = False
-    while True:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if not said:
-                holder = path.read_text(encoding="utf-8").strip() or "another process"
-                say(f"waiting: {holder} works on this unit and holds {path}")
-                said = True
-            stop.check()
-            time.sleep(_LOCK_POLL_SECONDS)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            raise RecordError(
-                f"{path}: expected a file system with locks, so that two controllers never work "
-                f"on one unit; got: {error.strerror}; mount it with them (NFSv4, Lustre's -o "
-                "flock) or set experiments_dir to another one"
-            ) from error
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """See JournalFileBackend."""
+        if self._lease is not None:
+            self._lease.check()
+        super().append_logs(logs)
 
 
 def open_study(
@@ -84,6 +40,7 @@ def open_study(
     settings_hash: str,
     pruner: optuna.pruners.BasePruner,
     say: Say,
+    lease: Lease | None = None,
 ) -> optuna.Study:
     """Opens or creates a unit's study; one of other settings is moved aside first.
 
@@ -96,6 +53,7 @@ def open_study(
         settings_hash: Of everything that trials depend on, see ``search_hash``.
         pruner: Consulted after each evaluation.
         say: Gets a line when something was repaired or moved.
+        lease: On the unit; looked at before each write.
 
     Raises:
         RecordError: The journal cannot be read.
@@ -108,7 +66,7 @@ def open_study(
         say(f"settings have changed: the search under {found} was moved to {moved.name}/")
     storage.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
-        storage=connect(storage),
+        storage=connect(storage, lease),
         study_name=name,
         directions=list(directions),
         pruner=pruner,
@@ -119,9 +77,9 @@ def open_study(
     return study
 
 
-def connect(journal: Path) -> BaseStorage:
-    """Returns the storage; the one place that a database URL would be told apart."""
-    return JournalStorage(JournalFileBackend(str(journal)))
+def connect(journal: Path, lease: Lease | None = None) -> BaseStorage:
+    """Returns the storage in a file; with a lease, only its holder writes."""
+    return JournalStorage(_LeasedJournal(journal, lease))
 
 
 def _read_hash(storage: Path, name: str, say: Say) -> str | None:

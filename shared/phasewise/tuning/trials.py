@@ -25,13 +25,14 @@ from phasewise.seeding import derive_seed
 from phasewise.settings import Hyperparameters, merge_hyperparameters
 from phasewise.training.interface import RunJob
 from phasewise.tuning.ended_trials import EndedTrial, peak_gb, read_outcome
+from phasewise.tuning.locking import Lease, Say
 from phasewise.tuning.memory import MemoryModel
 from phasewise.tuning.objectives import Objective
 from phasewise.tuning.pruners import build_pruner
 from phasewise.tuning.samplers import build_sampler, draws_from_model, parallel_limit
 from phasewise.tuning.spaces import suggest
 from phasewise.tuning.startup import Draw, plan_startup
-from phasewise.tuning.storage import Say, open_study
+from phasewise.tuning.storage import open_study
 from phasewise.tuning.units import Unit
 
 #: Trial attribute: how it was drawn, see ``Origin``; a record has it from here.
@@ -55,9 +56,17 @@ class TrialStore:
         objective: What trials are told.
         memory: Predicts peaks, from Phase 0's runs so far; it learns from the trials here.
         say: Gets a line about anything unusual.
+        lease: On the unit; looked at before each write.
     """
 
-    def __init__(self, unit: Unit, objective: Objective, memory: MemoryModel, say: Say) -> None:
+    def __init__(
+        self,
+        unit: Unit,
+        objective: Objective,
+        memory: MemoryModel,
+        say: Say,
+        lease: Lease | None = None,
+    ) -> None:
         search = unit.study.settings.search
         self._unit = unit
         self._search = search
@@ -78,6 +87,7 @@ class TrialStore:
             settings_hash=unit.search_hash(),
             pruner=build_pruner(search),
             say=say,
+            lease=lease,
         )
         self._enqueue_startup()
         cut_off = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))

@@ -36,11 +36,12 @@ from phasewise.training.hardware import describe_crowding
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import Dispatcher, PoolFactory, worker_pool_factory
 from phasewise.tuning.hooks import OnRecord, RecordHook
+from phasewise.tuning.locking import Lease, Say, hold_lock
 from phasewise.tuning.narrowing import Refinement, narrow_ranges
 from phasewise.tuning.progress import ProgressLog, describe_outcome
 from phasewise.tuning.spaces import Space
 from phasewise.tuning.stopping import StopFlag
-from phasewise.tuning.storage import Say, free_name, hold_lock
+from phasewise.tuning.storage import free_name
 from phasewise.unit_runs import describe_search
 
 
@@ -163,6 +164,7 @@ class Session:
     stop: StopFlag
     dispatcher: Dispatcher
     hook: RecordHook
+    lease: Lease
 
 
 @contextmanager
@@ -197,7 +199,7 @@ def open_session(
     factory = pool_factory or worker_pool_factory(settings.machine, workers_log)
     with (
         StopFlag() as stop,
-        hold_lock(unit.paths.lock, progress.write, stop),
+        hold_lock(unit.paths.lock, progress.write, stop) as lease,
         RecordHook(on_record, progress.write) as hook,
         Dispatcher(
             factory,
@@ -205,13 +207,14 @@ def open_session(
             stop=stop,
             say=progress.write,
             explained=unit.engine.obstacle,
+            lease=lease,
         ) as dispatcher,
     ):
         if unit.study.settings.training.engine == "auto" and unit.engine.obstacle:
             progress.write(f"runs train one by one: {unit.engine.obstacle}", style="dim")
         if pool_factory is None and (crowding := describe_crowding(settings.machine)):
             progress.write(crowding, style="yellow")
-        yield Session(progress, stop, dispatcher, hook)
+        yield Session(progress, stop, dispatcher, hook, lease)
 
 
 def _check_engine(unit: Unit) -> None:

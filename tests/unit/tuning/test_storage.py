@@ -1,18 +1,12 @@
-"""The journal after a crash, and the lock of a unit."""
+"""The journal after a crash."""
 
-import errno
-import fcntl
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import optuna
 import pytest
 
 from phasewise.errors import RecordError
-from phasewise.tuning.stopping import StopFlag, StoppedError
-from phasewise.tuning.storage import free_name, hold_lock, open_study, repair_journal, set_aside
+from phasewise.tuning.storage import free_name, open_study, repair_journal, set_aside
 
 
 def _open(path: Path, lines: list[str], settings_hash: str = "aaaa") -> optuna.Study:
@@ -95,50 +89,3 @@ def test_free_name_and_set_aside(tmp_path: Path) -> None:
     assert free_name(folder).name == "x-2"
     assert set_aside(folder, "h") == tmp_path / "x.old-h"
     assert not folder.exists()
-
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from phasewise.tuning.stopping import StopFlag
-from phasewise.tuning.storage import hold_lock
-with hold_lock(Path(sys.argv[1]), print, StopFlag()):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
-    path = tmp_path / "unit" / "controller.lock"
-    command = [sys.executable, "-c", HOLDER, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        lines: list[str] = []
-        stop = StopFlag()
-
-        def say(line: str) -> None:
-            lines.append(line)
-            stop.request("a test")
-
-        with pytest.raises(StoppedError), hold_lock(path, say, stop):
-            pytest.fail("two holders")
-        assert lines[0].startswith(f"waiting: pid {holder.pid} on ")
-        holder.kill()
-        with hold_lock(path, lines.append, StopFlag()):
-            assert len(lines) <= 2
-
-
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_told_in_a_line(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with (
-        pytest.raises(RecordError, match=r"lock: expected a file system with locks.*NFSv4"),
-        hold_lock(tmp_path / "lock", print, StopFlag()),
-    ):
-        pytest.fail("no lock, no work")
