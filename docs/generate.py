@@ -118,7 +118,7 @@ that both are equal: a larger study might tell them apart. Next to it stands the
 that this study could have found; if that is larger than what matters to you, the study was too
 small.
 
-**Then the interval.** It says how large the difference may be. One from +0.1 to +4 points shows
+**Then the interval.** It says how large the difference may be. One from +0.001 to +0.04 shows
 that A is better, and leaves open whether that is worth anything.
 
 **Do not compare scores of the search set** with those of the report set. The optimum was chosen
@@ -126,7 +126,7 @@ because it did well on the search set, partly by luck, so its score there is too
 confirmed scores says how much of it was luck.
 
 **What makes verdicts sharper**: more report rows first, then more seeds in Phase 2.
-`phasewise plan --difference 1.5` says what a study can detect before anything trains. How it is
+`phasewise plan --difference 0.015` says what a study can detect before anything trains. How it is
 computed is in [the design page](../design/statistics.md)."""
 
 

@@ -43,23 +43,43 @@ def show_score(value: float | None, *, beside: float | None = None) -> str:
     if value is None:
         return MISSING
     size = abs(value if beside is None else beside)
-    digits = 2 if size >= 2 else 3 if size >= 0.1 else 4
-    shown = f"{value:.{digits}f}"
-    return (shown.lstrip("-") if not shown.strip("-0.") else shown).replace("-", "−")
+    return _show_digits(value, 2 if size >= 2 else 3 if size >= 0.1 else 4)
 
 
-def show_signed(value: float | None) -> str:
-    """Returns a difference with its sign."""
+def show_difference(value: float, interval: Interval | None = None, *, finer: bool = False) -> str:
+    """Returns a difference of scores, on their own scale: 0.056, 0.0034, 12.30.
+
+    Args:
+        value: The difference, or an end of its interval.
+        interval: Of the difference: all of its numbers have the same digits.
+        finer: With a digit more.
+    """
+    ends = (value,) if interval is None else tuple(interval)
+    # Three digits, unless the interval is too narrow, or the difference too small, to be read so.
+    small = abs(value) < 0.001 if interval is None else 1e-12 < interval.high - interval.low < 0.005
+    digits = 2 if max(map(abs, ends)) >= 2 else 4 if small else 3
+    return _show_digits(value, digits + finer)
+
+
+def show_signed(value: float | None, interval: Interval | None = None) -> str:
+    """Returns a difference with its sign; see ``show_difference``."""
     if value is None:
         return MISSING
-    return show_score(value) if value < 0 else f"+{show_score(value)}"
+    return f"{'' if value < 0 else '+'}{show_difference(value, interval)}"
 
 
 def show_interval(interval: Interval | None) -> str:
     """Returns ``[0.781, 0.833]``; empty for None. A point is no interval: nothing varied."""
     if interval is not None and interval.high - interval.low < 1e-12:
         return "(no spread)"
-    return "" if interval is None else f"[{show_score(interval.low)}, {show_score(interval.high)}]"
+    if interval is None:
+        return ""
+    return f"[{', '.join(show_difference(end, interval) for end in interval)}]"
+
+
+def _show_digits(value: float, digits: int) -> str:
+    shown = f"{value:.{digits}f}"
+    return (shown.lstrip("-") if not shown.strip("-0.") else shown).replace("-", "−")
 
 
 def show_spread(summary: ScoreSummary, planned: int | None = None) -> str:

@@ -34,7 +34,8 @@ from phasewise.training.choice import EngineChoice, choose_engine
 from phasewise.unit_runs import read_runs
 
 DifferenceOption = Annotated[
-    float, typer.Option(min=0.01, help="Difference to detect, in points of the metric.")
+    float,
+    typer.Option(min=1e-4, max=0.5, help="Difference to detect, on the metric's scale (0 to 1)."),
 ]
 #: Folders of ``shared/`` with what can be named.
 _REGISTRIES = ("tasks", "methods", "spaces", "studies", *recipe_constants("REGISTRIES"))
@@ -76,7 +77,7 @@ def _describe_entries(folder: str) -> dict[str, str]:
 def plan(
     study: StudyOption = DEFAULT_STUDY,
     vm: ShardOption = ALL_SHARD,
-    difference: DifferenceOption = 1.0,
+    difference: DifferenceOption = 0.01,
     as_json: JsonOption = False,
 ) -> None:
     """Print how many runs a shard needs, what trains them, how long, and what it can detect."""
@@ -169,9 +170,7 @@ def _describe_detections(
     from phasewise.report.detection import describe_detection, find_detection
     from phasewise.report.evidence import gather_evidence
 
-    found = [
-        find_detection(study, task, difference / 100) for task in gather_evidence(study, units)
-    ]
+    found = [find_detection(study, task, difference) for task in gather_evidence(study, units)]
     return [describe_detection(each) for each in found if each is not None]
 
 

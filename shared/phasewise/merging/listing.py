@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from phasewise.errors import ConfigError
+from phasewise.records import LIVE_FILE
 from phasewise.runs import UnitPaths, ledger_path, task_baselines_path
 from phasewise.settings import Study
 
@@ -20,7 +21,7 @@ _MOST_TEXT_BYTES = 64_000_000
 #: A study of 100 units with 100 runs has some 30,000 files.
 _MOST_FILES = 500_000
 #: Of a machine that works, or worked: they say nothing about a result.
-_LEFT_OUT = {"controller.lock", "workers.log"}
+_LEFT_OUT = {"controller.lock", "workers.log", LIVE_FILE}
 
 
 class Entry(NamedTuple):

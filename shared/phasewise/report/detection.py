@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from phasewise.errors import DataError
+from phasewise.formatting import show_difference
 from phasewise.provenance import source_files
 from phasewise.report.evidence import TaskEvidence
 from phasewise.report.sentences import FEWEST_SEEDS, describe_seeds
@@ -20,7 +21,7 @@ from phasewise.statistics import (
 
 #: What an answer rests on.
 Basis = Literal["assumed", "measured"]
-#: The difference asked about where nobody names one: a point of a share.
+#: The difference asked about where nobody names one.
 WANTED = 0.01
 
 
@@ -110,14 +111,13 @@ def _count_seeds(
 
 
 def describe_detection(found: Detection) -> str:
-    """Returns one sentence, differences in points."""
-    score = f"{100 * found.score:.0f} % right"
+    """Returns one sentence."""
+    score = f"a score of {found.score:.2f}"
     if found.seed_sd is None:
         basis = f"assuming {score} and no noise from seeds, which Phase 0 will measure"
     else:
-        basis = f"at {score} and a seed SD of {100 * found.seed_sd:.2f} points from Phase 0"
-    number = f"{100 * found.wanted:g}"
-    wanted = "1 point needs" if number == "1" else f"{number} points need"
+        basis = f"at {score} and a seed SD of {found.seed_sd:.4f} from Phase 0"
+    wanted = f"a difference of {found.wanted:g} needs"
     bound = "Methods are taken to err on different examples, an upper bound."
     if found.examples is None:
         return (
@@ -127,9 +127,9 @@ def describe_detection(found: Detection) -> str:
     alone = found.detectable_seeds
     smallest = "no difference"  # that scores can have
     if found.detectable is not None:
-        smallest = f"{100 * found.detectable:.1f} points"
+        smallest = f"a difference of {show_difference(found.detectable)}"
     if alone is not None and (found.detectable is None or alone < found.detectable):
-        smallest += f" ({100 * alone:.1f} if the examples are taken as given)"
+        smallest += f" ({show_difference(alone)} if the examples are taken as given)"
     return (
         f"{found.task}: {found.seeds} seeds and {found.examples} report examples detect {smallest},"
         f" {basis}; {wanted} {_describe_needs(found)}. {bound}"

@@ -20,12 +20,12 @@ from phasewise.learning import find_floor
 from phasewise.report.drawing import Figure, Styles, UnitSource
 from phasewise.report.evidence import TaskEvidence
 from phasewise.report.learning import find_learned
-from phasewise.settings import is_in_points
+from phasewise.settings import is_pooled
 
 
 def _compute_overview(tasks: Sequence[TaskEvidence]) -> overview.Overview:
-    """Tasks in points share an axis; where there are none the first task stands alone."""
-    chosen = [task for task in tasks if is_in_points(task.metric)] or list(tasks[:1])
+    """Tasks of one scale share an axis; where there are none the first task stands alone."""
+    chosen = [task for task in tasks if is_pooled(task.metric)] or list(tasks[:1])
     rows = []
     for task in chosen:
         floor = find_floor(task.baselines) if task.baselines else None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from phasewise.formatting import BASELINE_NAMES, join_words, show_score
+from phasewise.formatting import BASELINE_NAMES, join_words, show_interval, show_score
 from phasewise.report.evidence import TaskEvidence, UnitEvidence
 from phasewise.report.gains import describe_gain
 from phasewise.report.gaps import describe_gaps
@@ -12,7 +12,7 @@ from phasewise.report.pair_traces import name_pair
 from phasewise.report.sentences import describe_verdict, list_cautions
 from phasewise.report.traces import SEEDS, name_unit
 from phasewise.report.verdicts import ALL_TASKS, Verdict, list_pooled
-from phasewise.settings import Study, is_in_points
+from phasewise.settings import Study, is_pooled
 from phasewise.statistics import interquartile_mean
 
 
@@ -63,7 +63,7 @@ def find_task(study: Study, task: TaskEvidence, verdicts: Sequence[Verdict]) -> 
 
 def find_overall(tasks: Sequence[TaskEvidence], verdicts: Sequence[Verdict]) -> TaskFinding | None:
     """Says what holds over all tasks whose metric is a share; None if fewer than two are."""
-    shares = [task for task in tasks if is_in_points(task.metric)]
+    shares = [task for task in tasks if is_pooled(task.metric)]
     if len(shares) < 2:
         return None
     others = [task.task for task in tasks if task not in shares]
@@ -134,9 +134,8 @@ def _pooled_scores(tasks: Sequence[TaskEvidence], method: str) -> list[list[floa
 
 def _describe_middle(method: str, scores: list[list[float]]) -> str:
     value, interval = interquartile_mean(scores)
-    shown = "" if interval is None else f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
-    runs = sum(map(len, scores))
-    return f"Interquartile mean of {method}: {100 * value:.1f}{shown} points over {runs} runs."
+    shown = " ".join(filter(None, [show_score(value), show_interval(interval)]))
+    return f"Interquartile mean of {method}: {shown} over {sum(map(len, scores))} runs."
 
 
 def _failure_sentence(study: Study, unit: UnitEvidence) -> str:

@@ -53,7 +53,7 @@ def describe_gain(study: Study, task: TaskEvidence, best: UnitEvidence) -> list[
         return []
     found = compare_with_baseline(study, best, strongest)
     name = f"{BASELINE_NAMES[strongest.name]} ({show_score(strongest.report_score)})"
-    gain = show_signed(found.mean)
+    gain = show_signed(found.mean, found.interval)
     if found.interval is not None and found.has_spread:
         gain += f" {show_interval(found.interval)}"
         gain += " over seeds alone" if found.examples is None else ""

@@ -94,7 +94,7 @@ def _describe(verdict: Verdict) -> str:
         return "No pair of finished runs shares its seeds, so there is no paired difference."
     scale = Scale(verdict)
     unit = scale.unit
-    words = f"Mean difference {scale.show(found.mean)} {unit} over {found.seeds} pairs of runs"
+    words = f"Mean difference {scale.show(found.mean)}{unit} over {found.seeds} pairs of runs"
     if found.standard_error is None or found.interval is None:
         return f"{words}; one pair has no spread, so there is no interval."
     words += f" and {found.examples} examples" if found.examples is not None else ""
@@ -103,7 +103,7 @@ def _describe(verdict: Verdict) -> str:
         parts.append(_show_root(scale, found.example_variance) + " from the examples")
     interval = scale.show_interval(found.interval)
     return (
-        f"{words}; standard error {_show_root(scale, found.standard_error**2)} {unit} "
+        f"{words}; standard error {_show_root(scale, found.standard_error**2)}{unit} "
         f"({' and '.join(parts)}, added in squares); Student's t with "
         f"{found.degrees_of_freedom or 0.0:.1f} degrees of freedom gives {interval} "
         f"and p = {show_p(found.p_value)}; Holm over {verdict.family_size} comparisons makes it "

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from phasewise.formatting import show_interval, show_score
 from phasewise.report.columns import Column, Table
 from phasewise.report.latex import escape_latex, render_latex
 from phasewise.report.unit_table import LATEX_NOT_LEARNED, UNIT_COLUMNS, UnitRow
 from phasewise.report.verdict_table import build_verdict_table
 from phasewise.report.verdicts import ALL_TASKS, Verdict
-from phasewise.settings import is_in_points
 
 _NOT_LEARNED = (
     rf"{LATEX_NOT_LEARNED} has not learned: not shown to beat the majority class, or the untuned "
@@ -16,8 +16,8 @@ _NOT_LEARNED = (
 )
 _TIED = r"$^{\dagger}$"
 _SCORES = (
-    r"mean report score over seeds with its 95\,\% interval and the number of runs; shares in "
-    r"points. Intervals allow for other seeds and examples ($^{*}$ other seeds only). Bold: the "
+    r"mean report score over seeds with its 95\,\% interval and the number of "
+    r"runs. Intervals allow for other seeds and examples ($^{*}$ other seeds only). Bold: the "
     rf"best mean of a task; {_TIED} not told apart from it at 5\,\% after Holm's correction; "
     rf"{_NOT_LEARNED}."
 )
@@ -128,16 +128,11 @@ def _read_score(method: str, marks: Mapping[tuple[str, str], str]) -> Callable[[
 def _score_cell(row: UnitRow | None, mark: str) -> str:
     if row is None or row.validation.mean is None:
         return "--"
-    size, digits = (100.0, 1) if is_in_points(row.metric) else (1.0, 3)
-
-    def show(value: float) -> str:
-        return f"{size * value:.{digits}f}"
-
-    mean = show(row.validation.mean)
+    mean = show_score(row.validation.mean)
     shown = rf"\textbf{{{mean}}}" if mark == "best" else mean + (_TIED if mark == "tied" else "")
     shown += LATEX_NOT_LEARNED if row.learned is False else ""
     if row.validation_interval is not None:
         star = "$^{*}$" if row.interval_of == "seeds" else ""
-        low, high = map(show, row.validation_interval)
-        shown += f" {{\\footnotesize [{low}, {high}]{star}}}".replace("-", "$-$")
+        interval = escape_latex(show_interval(row.validation_interval))
+        shown += f" {{\\footnotesize {interval}{star}}}"
     return f"{shown} ({len(row.validation.scores)})"

@@ -1,6 +1,6 @@
 """A verdict in words: who beats whom by how much, or what it would take to tell them apart."""
 
-from phasewise.formatting import join_words, show_p, show_score
+from phasewise.formatting import join_words, show_difference, show_p
 from phasewise.report.verdicts import ALL_TASKS, Verdict
 from phasewise.settings import METRICS
 from phasewise.statistics import (
@@ -13,25 +13,19 @@ from phasewise.statistics import (
 
 
 class Scale:
-    """How the differences of one verdict are written: in points with fitting digits, or raw."""
+    """How the differences of one verdict are written: as their metric, with the same digits."""
 
     def __init__(self, verdict: Verdict) -> None:
-        interval = verdict.comparison.interval if verdict.comparison else None
-        self._points = verdict.in_points
-        # One decimal, unless the interval is too narrow to be read with it.
-        narrow = interval is not None and interval.high - interval.low < 0.005
-        self._digits = 2 if narrow else 1
-        self.unit = "points" if self._points else verdict.metric
+        found = verdict.comparison
+        self._interval = found.interval if found else None
+        self.unit = "" if verdict.task == ALL_TASKS else f" {verdict.metric}"
 
     def show(self, value: float, *, finer: bool = False) -> str:
         """Returns a difference without its unit; ``finer``: with a digit more."""
-        if not self._points:
-            return show_score(value)
-        shown = f"{100 * value:.{self._digits + finer}f}"
-        return (shown.lstrip("-") if not shown.strip("-0.") else shown).replace("-", "−")
+        return show_difference(value, self._interval, finer=finer)
 
     def show_interval(self, interval: Interval) -> str:
-        """Returns ``[0.6, 3.5]``."""
+        """Returns ``[0.006, 0.035]``."""
         return f"[{self.show(interval.low)}, {self.show(interval.high)}]"
 
 
@@ -49,7 +43,7 @@ def describe_verdict(verdict: Verdict) -> str:
             "share no seed that both finished, so the difference is not judged."
         )
     scale = Scale(verdict)
-    shown = f"{scale.show(found.mean)} {scale.unit}"
+    shown = f"{scale.show(found.mean)}{scale.unit}"
     if found.interval is None:
         return (
             f"{pair} share a single seed {where} (difference {shown}): one seed says nothing about "
@@ -81,7 +75,7 @@ def _describe_constant(verdict: Verdict, where: str, scale: Scale) -> str:
     if abs(found.mean) < 1e-12:
         return f"{pair} are tied {where}: the same score on each of {found.seeds} seeds."
     return (
-        f"{pair} cannot be told apart {where}: the difference is {scale.show(found.mean)} "
+        f"{pair} cannot be told apart {where}: the difference is {scale.show(found.mean)}"
         f"{scale.unit} on each of {found.seeds} seeds, and without any spread its noise cannot "
         "be measured."
     )

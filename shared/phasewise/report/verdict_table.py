@@ -132,7 +132,7 @@ def _show_difference(verdict: Verdict, *, unit: bool = False) -> str:
     if found is None:
         return MISSING
     span = f" {scale.show_interval(found.interval)}" if found.interval and found.has_spread else ""
-    return f"{scale.show(found.mean)}{span}" + (f" {scale.unit}" if unit else "")
+    return f"{scale.show(found.mean)}{span}" + (scale.unit if unit else "")
 
 
 def _show_corrected(p: float | None) -> str:

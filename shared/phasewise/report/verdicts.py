@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from phasewise.example_values import SeedKey, Values, tabulate
 from phasewise.report.evidence import TaskEvidence
 from phasewise.report.learning import nobody_learned
-from phasewise.settings import Study, is_in_points
+from phasewise.settings import Study, is_pooled
 from phasewise.statistics import (
     Bounds,
     Comparison,
@@ -55,11 +55,6 @@ class Verdict:
         """Whether the first is better at 5 %, corrected for all comparisons that are planned."""
         return self.holm_p is not None and self.holm_p <= LEVEL
 
-    @property
-    def in_points(self) -> bool:
-        """Whether the metric is shown times 100."""
-        return is_in_points(self.metric)
-
 
 @dataclass(frozen=True)
 class _Side:
@@ -81,7 +76,7 @@ class _Judged:
 
 def count_comparisons(study: Study) -> int:
     """Returns how many comparisons a study plans: each pair of methods on each task, and pooled."""
-    pooled = sum(is_in_points(task.metric) for task in study.tasks.values()) > 1
+    pooled = sum(is_pooled(task.metric) for task in study.tasks.values()) > 1
     return comb(len(study.methods), 2) * (len(study.tasks) + pooled)
 
 
@@ -163,8 +158,8 @@ def _compare(
 
 
 def list_pooled(tasks: Sequence[TaskEvidence]) -> list[TaskEvidence]:
-    """Returns the tasks that are pooled: in points, learned by some method or not scored yet."""
-    return [each for each in tasks if is_in_points(each.metric) and not nobody_learned(each)]
+    """Returns the tasks that are pooled: of one scale, learned by some method or not scored yet."""
+    return [each for each in tasks if is_pooled(each.metric) and not nobody_learned(each)]
 
 
 def _pool_tasks(tasks: Sequence[TaskEvidence], single: Sequence[_Judged]) -> list[Verdict]:

@@ -28,7 +28,7 @@ from phasewise.settings.kinds import (
     MetricName,
     TaskKind,
     TaskTraits,
-    is_in_points,
+    is_pooled,
     metrics_of,
 )
 from phasewise.settings.loading import Study, load_space, load_study, load_task
@@ -135,8 +135,8 @@ __all__ = [
     "expression_names",
     "find_registered",
     "group_as_documented",
-    "is_in_points",
     "is_marked",
+    "is_pooled",
     "is_true",
     "load_space",
     "load_study",

@@ -92,8 +92,6 @@ class Metric(NamedTuple):
     """The ends of its range; infinite where it has none."""
     share: bool = False
     """Whether it is the share of examples that are right, with a binomial standard error."""
-    in_points: bool = True
-    """Whether it is shown, and pooled over tasks, in points: times 100."""
     generated: bool = False
     """Whether it scores responses that the model writes itself."""
 
@@ -130,7 +128,6 @@ METRICS: Mapping[str, Metric] = {
         {"classification": None, "instruction": "correct"},
         direction="minimize",
         high=math.inf,
-        in_points=False,
     ),
     "perplexity": Metric(
         "exponential of the mean cross-entropy per response token",
@@ -138,7 +135,6 @@ METRICS: Mapping[str, Metric] = {
         direction="minimize",
         low=1.0,
         high=math.inf,
-        in_points=False,
     ),
     "eval_accuracy": Metric(
         "share of response tokens that are the model's most likely next token",
@@ -179,6 +175,6 @@ def metrics_of(kind: TaskKind) -> tuple[str, ...]:
     return tuple(name for name, metric in METRICS.items() if kind in metric.kinds)
 
 
-def is_in_points(name: str) -> bool:
-    """Returns whether a metric is shown times 100; several metrics pooled into one are not."""
-    return name in METRICS and METRICS[name].in_points
+def is_pooled(name: str) -> bool:
+    """Returns whether tasks of this metric are pooled: they share a scale that ends at 1."""
+    return name in METRICS and METRICS[name].high == 1.0

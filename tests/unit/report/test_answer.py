@@ -123,8 +123,8 @@ def test_papers_mark_what_has_not_learned(pair: Study) -> None:
     scores, costs, pairs = (
         (tables / f"{name}.tex").read_text("utf-8") for name in ("scores", "costs", "verdicts")
     )
-    assert f"50.5{mark}" in scores
-    assert rf"\textbf{{86.2}}{mark}" not in scores
+    assert f"0.505{mark}" in scores
+    assert rf"\textbf{{0.862}}{mark}" not in scores
     assert f"0.505{mark}" in costs
     assert f"full\\_finetune & lora{mark} &" in pairs
     assert all(f"{mark} has not learned" in each for each in (scores, costs, pairs))

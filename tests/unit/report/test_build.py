@@ -81,20 +81,43 @@ def test_complete_study_says_the_same_in_html_and_markdown(study: Study) -> None
     html, markdown = _build(study)
     for text in (_text(html), markdown):
         # lora 0.765 and dora 0.762: differences -.01 .02 -.01 .005 .01, t-interval by hand
-        assert f"lora and dora cannot be told apart on {TASK}: difference 0.3 points [" in text
-        assert "0.3 points [−1.3, 1.9]; the difference would have to be ≥ 2.7; about " in text
-        assert "lora beats full_finetune on rotten_tomatoes by 5.6 points [4.9, 6.3]" in text
+        assert f"lora and dora cannot be told apart on {TASK}: difference 0.003 accuracy [" in text
+        assert (
+            "0.003 accuracy [−0.013, 0.019]; the difference would have to be ≥ 0.027; about "
+            in text
+        )
+        assert (
+            "lora beats full_finetune on rotten_tomatoes by 0.056 accuracy [0.049, 0.063]" in text
+        )
         assert "the sign-flip test cannot reach the level (no p below 0.062)" in text
         assert "significant" not in text
-        assert "frozen-encoder probe (0.685), lora gains +0.0800 [" in text
+        assert "frozen-encoder probe (0.685), lora gains +0.080 [" in text
         assert "24 x phase2" in text
         assert "best-worst gap" in text
         assert "learning_rate = 0.009 lies at the max edge of its range; search 0.0001 to" in text
     assert "| lora | 0.765 [0.751, 0.779]* (5) | 0.011 | 0.720 ± 0.010 (3) |" in markdown
-    assert "0.755 ± 0.005 (2) | 0.780 | +0.0250 | 0.710 ± 0.010 (3)" in markdown
+    assert "0.755 ± 0.005 (2) | 0.780 | +0.025 | 0.710 ± 0.010 (3)" in markdown
     assert "| TF-IDF + logistic regression | 0.615 |" in markdown
     assert "The zero-shot baseline has no score: an encoder." in markdown
     assert "| zero-shot | – | – |" in markdown
+
+
+def test_every_score_is_on_the_metrics_own_scale(study: Study) -> None:
+    """Nothing that a reader sees is times 100: tables, verdicts, what is detectable, LaTeX."""
+    write_baselines(study, TASK)
+    _fill(study, "lora", 0.76, seeds=[0.76, 0.77, 0.75, 0.78, 0.765])
+    _fill(study, "full_finetune", 0.70, seeds=[0.70, 0.72, 0.69, 0.72, 0.715])
+    html, markdown = _build(study)
+    folder = study.settings.analysis_path
+    tables = "".join(path.read_text("utf-8") for path in sorted((folder / "tables").glob("*.tex")))
+    said = (folder / "verdict.txt").read_text("utf-8")
+    shown = {"page": _text(html), "results": markdown, "latex": tables, "terminal": said}
+    for place, text in shown.items():
+        assert "0.765" in text, place  # lora's mean, by hand
+        assert "76.5" not in text, place
+        assert not re.search(r"\d points\b", text), place
+    for place in ("page", "results", "latex"):
+        assert "0.056 [" in shown[place] or "0.056 accuracy [" in shown[place], place
 
 
 def test_page_loads_nothing_and_is_well_formed(study: Study) -> None:
@@ -160,7 +183,8 @@ def test_a_shared_single_seed_is_no_comparison(study: Study) -> None:
     _fill(study, "dora", 0.70, seeds=[0.70])
     _, markdown = _build(study)
     assert (
-        "lora and dora share a single seed on rotten_tomatoes (difference 6.0 points)" in markdown
+        "lora and dora share a single seed on rotten_tomatoes (difference 0.060 accuracy)"
+        in markdown
     )
     assert "beats dora" not in markdown
 

@@ -75,7 +75,7 @@ def test_no_difference_beyond_the_scale_is_promised(write_study: Writer) -> None
     found = _find(study)
     assert (found.detectable, found.detectable_seeds) == (None, None)
     said = describe_detection(found)
-    assert "2 seeds and 300 report examples detect no difference, at 50 % right" in said
+    assert "2 seeds and 300 report examples detect no difference, at a score of 0.50" in said
 
 
 def test_a_metric_that_is_no_mean_over_examples_is_left_out(
@@ -89,9 +89,9 @@ def test_a_metric_that_is_no_mean_over_examples_is_left_out(
 
 def test_plan_answers_for_the_difference_asked(write_study: Writer) -> None:
     study = write_study(validation={"seeds": 10})
-    done = CliRunner().invoke(app, ["plan", "--study", str(study.path), "--difference", "2.5"])
+    done = CliRunner().invoke(app, ["plan", "--study", str(study.path), "--difference", "0.025"])
     assert done.exit_code == 0, done.output
     text = " ".join(done.output.split())
-    assert "10 seeds and 40 report examples detect 25.1 points" in text
-    assert "assuming 80 % right and no noise from seeds, which Phase 0 will measure" in text
-    assert "2.5 points need 4021 report examples at 10 seeds" in text
+    assert "10 seeds and 40 report examples detect a difference of 0.251" in text
+    assert "assuming a score of 0.80 and no noise from seeds, which Phase 0 will measure" in text
+    assert "a difference of 0.025 needs 4021 report examples at 10 seeds" in text

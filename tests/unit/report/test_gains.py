@@ -34,8 +34,8 @@ def test_without_answers_the_interval_is_over_seeds(study: Study) -> None:
     UnitWriter(study, TASK, "lora").phase2([0.76, 0.77, 0.75, 0.78])
     # mean 0.765 - 0.685, standard error 0.00645, t(3) = 3.18
     assert _describe(study) == (
-        "Against the strongest cheap baseline, frozen-encoder probe (0.685), lora gains +0.0800 "
-        "[0.0595, 0.101] over seeds alone."
+        "Against the strongest cheap baseline, frozen-encoder probe (0.685), lora gains +0.080 "
+        "[0.059, 0.101] over seeds alone."
     )
 
 
@@ -44,7 +44,7 @@ def test_a_gain_that_may_be_none_has_not_paid(study: Study) -> None:
     UnitWriter(study, TASK, "lora").phase2([0.66, 0.78, 0.65, 0.71])
     assert _describe(study).startswith(
         "No method is shown to beat the strongest cheap baseline, frozen-encoder probe (0.685): "
-        "the best one, lora, gains +0.0150 [−0.0"
+        "the best one, lora, gains +0.015 [−0.080, 0.110]"
     )
     UnitWriter(study, TASK, "lora").phase2([0.9])  # no interval: the gain itself counts
     assert "lora gains +0.215." in _describe(study)

@@ -110,7 +110,7 @@ def test_tasks_are_pooled_and_all_are_corrected_together(two_tasks: Study) -> No
     assert verdicts[smallest].holm_p == pytest.approx(min(1.0, 9 * (raw[smallest] or 0.0)))
     assert [v.comparison.seeds for v in pooled if v.comparison] == [12, 12, 12]
     text = _read(two_tasks)
-    assert "over all tasks by 4." in text or "over all tasks by 3." in text
+    assert "over all tasks by 0.04" in text or "over all tasks by 0.03" in text
     assert "Interquartile mean of lora: " in text
     with (two_tasks.settings.analysis_path / "tables" / "verdicts.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -177,7 +177,7 @@ def test_ties_and_differences_without_spread(pair: Study) -> None:
     assert f" are tied on {TASK}: the same score on each of 3 seeds." in _read(pair)
     UnitWriter(pair, TASK, "lora").phase2([0.75, 0.85, 0.80])
     text = _read(pair)
-    assert "the difference is 5.00 points on each of 3 seeds, and without any spread" in text
+    assert "the difference is 0.050 accuracy on each of 3 seeds, and without any spread" in text
 
 
 def test_nothing_said_leaves_the_scale(pair: Study) -> None:
@@ -189,7 +189,7 @@ def test_nothing_said_leaves_the_scale(pair: Study) -> None:
     assert verdict.comparison.detectable is None
     said = describe_verdict(verdict)
     assert "no difference on this scale could be shown" in said
-    assert said.endswith("; 2 seeds cannot tell how many would resolve 9.0.")
+    assert said.endswith("; 2 seeds cannot tell how many would resolve 0.090.")
     build_report(pair, pair.units_of("all"))
     with (pair.settings.analysis_path / "tables" / "units.csv").open() as stream:
         for row in csv.DictReader(stream):

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 def plan(
     study: StudyOption = DEFAULT_STUDY,
     vm: ShardOption = ALL_SHARD,
-    difference: inspect.DifferenceOption = 1.0,
+    difference: inspect.DifferenceOption = 0.01,
     pilot: Annotated[
         bool, typer.Option("--pilot", help="Measure short runs: time, memory and disk to expect.")
     ] = False,
