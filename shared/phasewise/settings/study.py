@@ -146,6 +146,12 @@ class TrainingSettings(Section):
     evaluations_per_epoch: int = Field(1, ge=1, description="Scores on the search set.")
     evaluation_batch_size: int = Field(32, ge=1, description="Rows per forward pass of a scoring.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping, L2 norm.")
+    group_by_length: bool = Field(
+        False,
+        description="Rows of about one length share a batch, so that little of it is padding, as "
+        "the Trainer's `group_by_length` does; it pays where runs train one by one on texts of "
+        "unequal length.",
+    )
     micro_batch_size: int | None = Field(
         None,
         ge=1,

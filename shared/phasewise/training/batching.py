@@ -7,7 +7,8 @@ from math import ceil, sqrt
 import torch
 from torch.utils.data import Sampler
 
-from phasewise.settings import ClassWeights, Sampling, count_steps
+from phasewise.runs import RunConfig
+from phasewise.settings import ClassWeights, count_steps
 from phasewise.tasks.examples import Feature
 
 
@@ -54,17 +55,58 @@ class BalancedDraw(Sampler[int]):
         return len(self._weights)
 
 
-def order_rows(features: Sequence[Feature], sampling: Sampling | None, seed: int) -> Sampler[int]:
-    """Returns what draws the rows of each epoch.
+class LengthGroups(Sampler[int]):
+    """Rows of about one length in each batch, as far as an order of rows allows it.
+
+    Of each 50 batches of that order, as in ``transformers.trainer_pt_utils.LengthGroupedSampler``,
+    the rows are sorted by length and cut into batches. Unlike there, the batches are shuffled then:
+    an epoch would go from long rows to short ones. A last batch that is not full keeps rows of the
+    order's end, so that none is more likely to be in it.
 
     Args:
-        features: The train sample.
-        sampling: ``Hyperparameters.sampling``.
+        order: Of the rows.
+        lengths: Of each row, tokens.
+        batch_size: Effective.
         seed: ``RunSeeds.order``.
     """
-    if sampling != "balanced":
-        return EpochShuffle(len(features), seed)
-    return BalancedDraw([int(feature["labels"]) for feature in features], seed)
+
+    _BATCHES = 50
+
+    def __init__(
+        self, order: Sampler[int], lengths: Sequence[int], batch_size: int, seed: int
+    ) -> None:
+        self._order, self._lengths, self._batch_size = order, lengths, batch_size
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __iter__(self) -> Iterator[int]:
+        rows, size = list(self._order), self._batch_size
+        full = len(rows) - len(rows) % size
+        for first in range(0, full, self._BATCHES * size):
+            group = rows[first : min(first + self._BATCHES * size, full)]
+            group.sort(key=self._lengths.__getitem__)
+            for batch in torch.randperm(len(group) // size, generator=self._generator).tolist():
+                yield from group[batch * size : (batch + 1) * size]
+        yield from rows[full:]
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+
+def order_rows(config: RunConfig, features: Sequence[Feature]) -> Sampler[int]:
+    """Returns what draws a run's rows, anew each epoch.
+
+    Args:
+        config: The run's.
+        features: The train sample.
+    """
+    hyperparameters, seed = config.hyperparameters, config.seeds.order
+    order: Sampler[int] = EpochShuffle(len(features), seed)
+    if hyperparameters.sampling == "balanced":
+        order = BalancedDraw([int(feature["labels"]) for feature in features], seed)
+    if not config.unit_config.training.group_by_length:
+        return order
+    lengths = [len(feature["input_ids"]) for feature in features]
+    return LengthGroups(order, lengths, hyperparameters.batch_size, seed)
 
 
 def weigh_classes(

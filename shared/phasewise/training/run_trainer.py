@@ -162,17 +162,19 @@ def _pop_tokens(batch: dict[str, torch.Tensor]) -> torch.Tensor:
 def build_trainer(run: TrainingRun, warm: WarmParts) -> RunTrainer:
     """Returns a run's trainer; it neither prints, nor logs, nor evaluates, nor writes by itself."""
     config = run.job.config
-    hyperparameters, unit = config.hyperparameters, config.unit_config
     return RunTrainer(
-        order=order_rows(run.data.train, hyperparameters.sampling, config.seeds.order),
-        context=warm.context(unit),
+        order=order_rows(config, run.data.train),
+        context=warm.context(config.unit_config),
         callback=RunCallback(run),
         class_weights=run.class_weights,
         model=run.model,
         args=_build_arguments(run, warm.device),
         train_dataset=list(run.data.train),
         data_collator=warm.train_collator(config),
-        optimizers=(build_optimizer(run.model, unit.method, hyperparameters), None),
+        optimizers=(
+            build_optimizer(run.model, config.unit_config.method, config.hyperparameters),
+            None,
+        ),
     )
 
 

@@ -3,10 +3,11 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from phasewise.training.batching import (
+    BalancedDraw,
     EpochShuffle,
+    LengthGroups,
     find_evaluation_steps,
     largest_micro_batch,
-    order_rows,
     weigh_classes,
 )
 
@@ -49,17 +50,35 @@ def test_each_epoch_has_an_order_of_its_own_that_the_seed_repeats() -> None:
 
 
 def test_balanced_draws_give_each_class_the_same_chance() -> None:
-    features = [{"labels": int(row < 30)} for row in range(300)]  # a tenth is of class 1
-    sampler = order_rows(features, "balanced", seed=1)
+    labels = [int(row < 30) for row in range(300)]  # a tenth is of class 1
+    sampler = BalancedDraw(labels, seed=1)
     drawn = [row for _ in range(20) for row in sampler]
     assert len(drawn) == 20 * len(sampler) == 6000
     # 6,000 draws of a half: SD .0065
     assert np.mean([row < 30 for row in drawn]) == pytest.approx(0.5, abs=0.03)
     counts = np.bincount(drawn, minlength=300)
     assert counts[:30].min() > counts[30:].max() / 2
-    assert drawn[:300] == list(order_rows(features, "balanced", seed=1))
-    for usual in (None, "shuffle"):
-        assert list(order_rows(features, usual, 3)) == list(EpochShuffle(300, 3))
+    assert drawn[:300] == list(BalancedDraw(labels, seed=1))
+
+
+def test_grouped_batches_hold_rows_of_about_one_length_in_no_order_of_length() -> None:
+    lengths = np.random.default_rng(0).integers(5, 60, size=1003)
+
+    def epochs(seed: int) -> list[list[int]]:
+        grouped = LengthGroups(EpochShuffle(1003, seed), lengths.tolist(), 8, seed)
+        return [list(grouped) for _ in range(3)]
+
+    first, second, _ = epochs(1)
+    assert sorted(first) == sorted(second) == list(range(1003))
+    assert first != second
+    assert epochs(1) == [first, second, epochs(1)[2]]
+    assert epochs(2)[0] != first
+    batches = lengths[first[:1000]].reshape(-1, 8)
+    # 400 rows of 55 lengths: a batch of 8 spans about one; unsorted ones span 43.
+    assert np.mean(batches.max(1) - batches.min(1)) < 2
+    assert abs(np.corrcoef(batches.mean(1), np.arange(125))[0, 1]) < 0.3
+    # Rows of the last, smaller batch are those that the shuffle ends with.
+    assert first[1000:] == list(EpochShuffle(1003, 1))[1000:]
 
 
 def test_class_weights_are_those_of_scikit_learn() -> None:

@@ -1,6 +1,6 @@
 """One run of a pack: its batches, optimizer and schedule, step by step as transformers' Trainer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from math import ceil, isfinite
 from typing import NamedTuple
@@ -11,7 +11,6 @@ from transformers import get_scheduler
 from phasewise.errors import InfeasibleRunError
 from phasewise.methods.adapt import build_optimizer
 from phasewise.seeding import derive_seed
-from phasewise.settings import Sampling
 from phasewise.tasks.examples import Feature
 from phasewise.tasks.instruction import IGNORED
 from phasewise.training.batching import order_rows
@@ -37,23 +36,17 @@ class MicroBatch(NamedTuple):
 
 
 def iterate_micro_batches(
-    features: Sequence[Feature],
-    *,
-    seed: int,
-    batch_size: int,
-    micro_batch_size: int,
-    sampling: Sampling | None = None,
+    features: Sequence[Feature], shuffle: Iterable[int], *, batch_size: int, micro_batch_size: int
 ) -> Iterator[MicroBatch]:
     """Yields, without end, the micro-batches that ``RunTrainer`` would see, in its order.
 
     Args:
         features: The train sample.
-        seed: ``RunSeeds.order``.
+        shuffle: The indices of an epoch's rows, anew each time: ``order_rows``.
         batch_size: Effective.
         micro_batch_size: Divides ``batch_size``.
-        sampling: ``Hyperparameters.sampling``.
     """
-    shuffle, epoch = order_rows(features, sampling, seed), 0
+    epoch = 0
     total = ceil(len(features) / micro_batch_size)
     while True:
         order, done = list(shuffle), 0
@@ -109,10 +102,9 @@ class PackedRun:
         self._optimizer = self._build_optimizer()
         self._batches = iterate_micro_batches(
             training.data.train,
-            seed=config.seeds.order,
+            order_rows(config, training.data.train),
             batch_size=hyperparameters.batch_size,
             micro_batch_size=training.micro_batch_size,
-            sampling=hyperparameters.sampling,
         )
         self.batch = next(self._batches)
 

@@ -96,8 +96,11 @@ def test_each_run_trains_as_it_does_alone(job_of: Jobs, targets: str, compiled: 
         _check_same(packed[job.config.name], _train(alone, [job])[0][job.config.name])
 
 
-def test_balanced_draws_are_those_of_a_run_alone(job_of: Jobs) -> None:
-    jobs = [job_of(name, sampling="balanced") for name in "ab"]
+@pytest.mark.parametrize(
+    "order", [{"sampling": "balanced"}, {"training": {"group_by_length": True}}]
+)
+def test_other_orders_of_rows_are_those_of_a_run_alone(job_of: Jobs, order: dict[str, Any]) -> None:
+    jobs = [job_of(name, **order) for name in "ab"]
     packed, _ = _train(AutoEngine(_MACHINE), jobs)
     alone, _ = _train(TrainerEngine(_MACHINE), [jobs[0]])
     _check_same(packed["a"], alone["a"])
