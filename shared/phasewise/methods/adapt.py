@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from phasewise.methods.dora import guard_dora
 from phasewise.methods.fresh import initialize_fresh
 from phasewise.methods.models import BaseModel, share_weights
 from phasewise.methods.modules import find_biases
-from phasewise.settings import Hyperparameters, MethodSettings
+from phasewise.settings import Hyperparameters, MethodSettings, OptimizerName
 
 
 class ModelSize(NamedTuple):
@@ -69,6 +69,7 @@ def build_optimizer(
     method: MethodSettings,
     hyperparameters: Hyperparameters,
     trained: Sequence[nn.Parameter] | None = None,
+    kind: OptimizerName = "adamw",
 ) -> torch.optim.Optimizer:
     """Returns AdamW over the weights that train.
 
@@ -80,12 +81,14 @@ def build_optimizer(
         method: What trains.
         hyperparameters: Rates and decay.
         trained: What trains, if it has been looked for before: that takes half a millisecond.
+        kind: The form of AdamW; bitsandbytes holds moments of 4,096 weights and more in 8 bits.
     """
+    optimizer_class, arguments = _find_optimizer(kind)
     rate, decay = hyperparameters.learning_rate, hyperparameters.weight_decay
     if method.use_loraplus:
         optimizer: torch.optim.Optimizer = create_loraplus_optimizer(
             model,
-            torch.optim.AdamW,
+            optimizer_class,
             lr=rate,
             loraplus_lr_ratio=hyperparameters.loraplus_lr_ratio,
             loraplus_weight_decay=decay,
@@ -97,7 +100,7 @@ def build_optimizer(
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, fused=True)
+    return optimizer_class([g for g in groups if g["params"]], lr=rate, **arguments)
 
 
 def measure_weights(weights: Sequence[nn.Parameter]) -> ModelSize:
@@ -125,6 +128,17 @@ def save_model(model: Any, folder: Path) -> None:
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _find_optimizer(
+    kind: OptimizerName,
+) -> tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]:
+    """Returns the class of a form of AdamW, and what it takes beside rate and decay."""
+    if kind == "adamw":
+        return torch.optim.AdamW, {"fused": True}
+    from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
+
+    return (AdamW8bit if kind == "adamw_8bit" else PagedAdamW8bit), {}
 
 
 def _check_fits(base: BaseModel, method: MethodSettings, auto_class: str) -> None:

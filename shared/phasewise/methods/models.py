@@ -93,6 +93,7 @@ def load_base_model(
     dtype: torch.dtype = torch.float32,
     compute_dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
+    attention: str | None = None,
 ) -> BaseModel:
     """Returns the pretrained model with a head for the task.
 
@@ -107,6 +108,7 @@ def load_base_model(
         dtype: Of the weights.
         compute_dtype: Of the products with nf4 weights.
         device: Where it goes; None: CPU.
+        attention: As transformers names implementations; None: the model's default.
 
     Raises:
         ConfigError: The model cannot be found, or not be loaded with such a head.
@@ -116,6 +118,8 @@ def load_base_model(
     config = settle_config(model, kwargs, tokenizer)
     arguments: dict[str, Any] = {"config": config, "dtype": dtype, "output_loading_info": True}
     arguments["ignore_mismatched_sizes"] = bool(kwargs)
+    if attention is not None:
+        arguments["attn_implementation"] = attention
     if quantization != "none":
         heads = _head_names(loader, config)
         arguments["quantization_config"] = _quantization_config(quantization, compute_dtype, heads)
@@ -125,8 +129,9 @@ def load_base_model(
             loaded, info = loader.from_pretrained(
                 path, revision=model.revision or "main", **arguments
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (ImportError, OSError, ValueError, KeyError) as error:
         message = f"model.source: {model.source}: cannot be loaded as {auto_class}"
+        message += f" with training.attention {attention}" if attention else ""
         raise ConfigError(f"{message} ({first_line(error)})") from error
     if quantization == "none" and device is not None:
         loaded.to(device)

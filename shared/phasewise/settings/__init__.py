@@ -32,6 +32,7 @@ from phasewise.settings.kinds import (
     metrics_of,
 )
 from phasewise.settings.loading import Study, load_space, load_study, load_task
+from phasewise.settings.machine import MachineSettings, ResourceSettings
 from phasewise.settings.method import MethodKind, MethodSettings
 from phasewise.settings.objective import COSTS, ObjectiveKind, direction_of, parse_objective
 from phasewise.settings.prompt import (
@@ -59,10 +60,9 @@ from phasewise.settings.space_names import group_as_documented
 from phasewise.settings.study import (
     ALL_SHARD,
     BaselineSettings,
-    MachineSettings,
     ModelSettings,
+    OptimizerName,
     PrunerName,
-    ResourceSettings,
     SamplerName,
     SearchSettings,
     StudySettings,
@@ -104,6 +104,7 @@ __all__ = [
     "MetricName",
     "ModelSettings",
     "ObjectiveKind",
+    "OptimizerName",
     "PackageSource",
     "Parameter",
     "PromptSettings",

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.settings.hyperparameters import OVERRULES, Hyperparameters
+from phasewise.settings.machine import ResourceSettings
 from phasewise.settings.objective import check_objective_names, parse_objective
 from phasewise.settings.parsing import parse_section
 from phasewise.settings.space_file import example_values
-from phasewise.settings.study import ALL_SHARD, ResourceSettings
+from phasewise.settings.study import ALL_SHARD
 from phasewise.settings.task import TaskSettings
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from phasewise.settings.hyperparameters import (
     merge_hyperparameters,
 )
 from phasewise.settings.inheritance import is_beside, read_extended
+from phasewise.settings.machine import ResourceSettings
 from phasewise.settings.method import MethodSettings
 from phasewise.settings.parsing import parse_section
 from phasewise.settings.registry import (
@@ -29,7 +30,7 @@ from phasewise.settings.registry import (
 )
 from phasewise.settings.space import FixedParameter, Parameter, SpaceSettings
 from phasewise.settings.space_file import read_space
-from phasewise.settings.study import ALL_SHARD, ResourceSettings, StudySettings
+from phasewise.settings.study import ALL_SHARD, StudySettings
 from phasewise.settings.task import FilesSource, TaskSettings
 
 

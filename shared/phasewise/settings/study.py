@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from phasewise.pruners import pruner_kind
 from phasewise.samplers import sampler_kind
 from phasewise.settings.base import Section, no_effect
+from phasewise.settings.machine import MachineSettings, ResourceSettings
 from phasewise.settings.names import Folder, Name
 from phasewise.settings.objective import parse_objective
 
@@ -133,6 +134,9 @@ class ValidationSettings(Section):
     seeds: int = Field(10, ge=2, description="Runs of the optimum, each with fresh seeds.")
 
 
+OptimizerName = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
+
+
 class TrainingSettings(Section):
     """What all runs of a study share."""
 
@@ -157,50 +161,27 @@ class TrainingSettings(Section):
         ge=1,
         description="Rows per forward pass; null: the whole batch, halved on out-of-memory.",
     )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="Compute activations a second time instead of keeping them: the memory of one "
+        "layer for about a third more time. Its runs train one by one.",
+        json_schema_extra=no_effect("the same numbers, computed twice"),
+    )
+    attention: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3"] | None = Field(
+        None,
+        description="transformers' attn_implementation; null: the model's default. With one, runs "
+        "train one by one.",
+    )
+    optimizer: OptimizerName = Field(
+        "adamw",
+        description="adamw_8bit: bitsandbytes holds the moments in 2 bytes a weight instead of 8; "
+        "paged: in CPU memory where the GPU's is full. With these, runs train one by one.",
+    )
     save_adapters: bool = Field(
         True,
         description="Keep the adapters of Phase 2's runs.",
         json_schema_extra=no_effect("what is kept, not what is trained"),
     )
-
-
-class MachineSettings(Section):
-    """What one controller may use on its machine; no effect on results."""
-
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="auto: the GPUs if there is one."
-    )
-    workers: int | None = Field(
-        None,
-        ge=1,
-        description="Worker processes of a unit; null: one a GPU, or one on CPU, where Snakemake "
-        "puts other units on the other cores.",
-    )
-    threads: int = Field(1, ge=1, description="CPU threads of a worker: 1 or few.")
-    slots: int | None = Field(
-        None,
-        ge=1,
-        description="Runs that a worker trains together, where they can; null: as many as memory "
-        "holds and as still raise the tokens per second, both measured.",
-    )
-    kernels: bool = Field(
-        True,
-        description="Compiled kernels for packed steps on one CPU thread, if a C++ compiler is "
-        "there; false: PyTorch computes the same, slower.",
-    )
-
-    @property
-    def cores(self) -> int:
-        """CPU cores that a unit's workers use."""
-        return self.threads * (self.workers or 1)
-
-
-class ResourceSettings(Section):
-    """What one Snakemake job asks of a cluster."""
-
-    gpu: int = Field(0, ge=0, description="GPUs.")
-    mem_mb: int = Field(8000, ge=500, description="Memory, MB.")
-    runtime: int = Field(240, ge=1, description="Minutes.")
 
 
 class TrackingSettings(Section):

@@ -37,14 +37,20 @@ def choose_engine(
     """
     if training.engine == "trainer":
         return EngineChoice("trainer", "training.engine is trainer")
-    obstacle = find_obstacle(task, method) or (find_shared_cost(search) if search else "")
+    obstacle = find_obstacle(task, method, training) or (find_shared_cost(search) if search else "")
     return EngineChoice("trainer" if obstacle else "packed", obstacle)
 
 
-def find_obstacle(task: TaskSettings, method: MethodSettings) -> str:
+def find_obstacle(task: TaskSettings, method: MethodSettings, training: TrainingSettings) -> str:
     """Returns why runs of a method on a task cannot train together, or nothing."""
     if not task.traits.packs:
         return f"the packed engine does not know the loss of {task.kind}"
+    if training.gradient_checkpointing:
+        return "training.gradient_checkpointing: the packed engine keeps all activations"
+    if training.attention is not None:
+        return f"training.attention is {training.attention}: the packed engine has one of its own"
+    if training.optimizer != "adamw":
+        return f"training.optimizer is {training.optimizer}: the packed engine knows adamw only"
     return method.traits.obstacle
 
 
@@ -55,3 +61,8 @@ def find_shared_cost(search: SearchSettings) -> str:
     _, names = parse_objective(search.objective)
     shared = [name for name in names if name in _SHARED_COSTS]
     return f"search.objective needs {shared[0]} of each run alone" if shared else ""
+
+
+def needs_bitsandbytes(method: MethodSettings, training: TrainingSettings) -> bool:
+    """Whether weights or moments are held in 8 bits or fewer."""
+    return method.quantization != "none" or training.optimizer != "adamw"

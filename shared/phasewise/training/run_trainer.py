@@ -172,7 +172,12 @@ def build_trainer(run: TrainingRun, warm: WarmParts) -> RunTrainer:
         train_dataset=list(run.data.train),
         data_collator=warm.train_collator(config),
         optimizers=(
-            build_optimizer(run.model, config.unit_config.method, config.hyperparameters),
+            build_optimizer(
+                run.model,
+                config.unit_config.method,
+                config.hyperparameters,
+                kind=config.unit_config.training.optimizer,
+            ),
             None,
         ),
     )
@@ -190,6 +195,8 @@ def _build_arguments(run: TrainingRun, device: torch.device) -> TrainingArgument
         warmup_steps=hyperparameters.warmup,  # below 1 it is a share of all steps
         lr_scheduler_type=hyperparameters.schedule,
         max_grad_norm=config.unit_config.training.max_grad_norm,
+        activation_checkpointing=config.unit_config.training.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},  # else frozen inputs stop it
         seed=config.seeds.init,
         use_cpu=device.type == "cpu",
         remove_unused_columns=False,

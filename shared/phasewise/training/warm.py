@@ -89,7 +89,7 @@ class WarmParts:
         # A base that is copied for each run stays off the device, so that only one copy lies there.
         device = torch.device("cpu") if unit.method.traits.copies_base else self.device
         parts = (unit.model.model_dump_json(), auto_class, kwargs, unit.method.quantization)
-        key = repr((*parts, precision, device))
+        key = repr((*parts, unit.training.attention, precision, device))
         if key not in self._bases:
             if self._bases:  # a collection would copy what forked workers share
                 gc.unfreeze()
@@ -104,6 +104,7 @@ class WarmParts:
                 dtype=precision.weights,
                 compute_dtype=precision.products,
                 device=device,
+                attention=unit.training.attention,
             )
             if precision.products == precision.weights:
                 use_fastest_products(loaded.model)

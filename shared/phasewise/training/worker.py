@@ -17,6 +17,7 @@ from types import FrameType
 from phasewise.provenance import describe_environment
 from phasewise.records import RunRecord, write_record
 from phasewise.settings import MachineSettings
+from phasewise.training.choice import needs_bitsandbytes
 from phasewise.training.interface import (
     Answer,
     ControllerGoneError,
@@ -141,14 +142,14 @@ def _exit_on_term(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-def leave_out_bitsandbytes(quantization: str) -> None:
-    """Keeps PEFT from importing bitsandbytes if the worker's unit is not quantized.
+def leave_out_bitsandbytes(*, needed: bool) -> None:
+    """Keeps PEFT from importing bitsandbytes if the worker's unit does not need it.
 
     The import brings torch's compiler along and takes a fifth of a worker's start. None in
     ``sys.modules`` makes a module count as not installed (Python reference, 5.3.1), for
     ``find_spec`` too, by which PEFT and transformers look for it. A worker trains one unit only.
     """
-    if quantization == "none":
+    if not needed:
         sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
 
 
@@ -166,7 +167,8 @@ def main() -> None:
         return
     # Asking git takes 50 ms or more, and every record names the commit: done beside the imports.
     Thread(target=describe_environment, daemon=True).start()
-    leave_out_bitsandbytes(first.config.unit_config.method.quantization)  # before PEFT comes
+    unit = first.config.unit_config
+    leave_out_bitsandbytes(needed=needs_bitsandbytes(unit.method, unit.training))  # before PEFT
     gc.disable()  # looking for garbage among new modules takes a seventh of their import
     from phasewise.training.auto_engine import AutoEngine
 

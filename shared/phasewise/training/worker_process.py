@@ -13,7 +13,7 @@ from typing import Protocol
 from phasewise.records import open_unlinked
 from phasewise.runs import UnitConfig
 from phasewise.settings import MachineSettings
-from phasewise.training.choice import choose_engine
+from phasewise.training.choice import choose_engine, needs_bitsandbytes
 from phasewise.training.server_process import SERVER_VARIABLE, server_address, worker_environment
 from phasewise.training.worker_server import ACCEPTED, Request, code_identity, peer_user
 
@@ -126,7 +126,11 @@ def start_worker(
     environment = worker_environment(machine.threads, gpu)
     with open(os.devnull if log is None else log, "ab", opener=open_unlinked) as output:
         name = os.environ.get(SERVER_VARIABLE)
-        if name and unit.method.quantization == "none" and command == WORKER_COMMAND:
+        if (
+            name
+            and not needs_bitsandbytes(unit.method, unit.training)
+            and command == WORKER_COMMAND
+        ):
             engine = choose_engine(unit.task, unit.method, unit.training).engine
             request = Request(code_identity(), machine.model_dump_json(), environment, engine)
             forked = _ask(name, request, pipe.fileno(), output.fileno())

@@ -162,7 +162,7 @@ class WorkerServer:
         self._environment = _shared(environment)
         os.environ.clear()
         os.environ.update(environment)
-        worker.leave_out_bitsandbytes("none")
+        worker.leave_out_bitsandbytes(needed=False)
 
     def _preload(self, engine: EngineName) -> None:
         if engine in self._engines:

@@ -8,7 +8,7 @@ import pytest
 from phasewise.cli.inspect import plan
 from phasewise.runs import build_unit, phase_hash
 from phasewise.settings import MethodSettings, Study, TrainingSettings, describe_meaning
-from phasewise.training.choice import choose_engine
+from phasewise.training.choice import choose_engine, needs_bitsandbytes
 from phasewise.tuning.units import Unit
 
 
@@ -45,6 +45,36 @@ def test_choice_follows_from_the_kind_of_task(
     choice = choose_engine(task, study.methods["lora"], TrainingSettings())
     assert choice.engine == ("trainer" if reason else "packed")
     assert choice.obstacle.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("training", "reason"),
+    [
+        ({"gradient_checkpointing": True}, "training.gradient_checkpointing: "),
+        ({"attention": "eager"}, "training.attention is eager: "),
+        ({"optimizer": "adamw_8bit"}, "training.optimizer is adamw_8bit: "),
+        ({}, ""),
+    ],
+)
+def test_what_only_transformers_trainer_does_trains_alone(
+    write_study: Callable[..., Study], training: dict[str, Any], reason: str
+) -> None:
+    study = write_study(training=training)
+    choice = Unit(study, "rotten_tomatoes", "lora").engine
+    assert choice.engine == ("trainer" if reason else "packed")
+    assert choice.obstacle.startswith(reason)
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw_8bit"])
+def test_weights_or_moments_in_few_bits_need_bitsandbytes(
+    quantization: Any, optimizer: Any
+) -> None:
+    method = MethodSettings(
+        name="m", kind="lora", space="lora", source="", defaults={}, quantization=quantization
+    )
+    needed = quantization != "none" or optimizer != "adamw"
+    assert needs_bitsandbytes(method, TrainingSettings(optimizer=optimizer)) is needed
 
 
 def test_plan_names_the_engine_of_each_unit(

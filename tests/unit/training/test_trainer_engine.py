@@ -77,6 +77,58 @@ def _train(
     return record, seen
 
 
+def test_gradient_checkpointing_changes_no_number(
+    engine: TrainerEngine, job_of: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the base model's dropout on; its second pass has to draw the same."""
+    plain, _ = _train(engine, job_of(lora_dropout=0.1))
+    seen = _watch_models(monkeypatch)
+    record, _ = _train(engine, job_of(lora_dropout=0.1, training={"gradient_checkpointing": True}))
+    assert seen[-1].is_activation_checkpointing
+    assert _losses(record) == _losses(plain)
+
+
+def test_attention_is_the_one_that_is_asked_for(
+    engine: TrainerEngine, job_of: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = _watch_models(monkeypatch)
+    default, _ = _train(engine, job_of())
+    eager, _ = _train(engine, job_of(training={"attention": "eager"}))
+    assert [model.config._attn_implementation for model in seen] == ["sdpa", "eager"]
+    assert eager.hash != default.hash
+    missing, _ = _train(engine, job_of(training={"attention": "flash_attention_2"}))
+    assert missing.status == "failed"
+    assert "training.attention flash_attention_2" in missing.message
+
+
+def test_moments_are_held_in_eight_bits(engine: TrainerEngine, job_of: Jobs) -> None:
+    plain, _ = _train(engine, job_of(lora_rank=16))
+    optimizer = "adamw_8bit"
+    record, _ = _train(engine, job_of(lora_rank=16, training={"optimizer": optimizer}))
+    assert _losses(record) != _losses(plain)
+    assert _losses(record) == pytest.approx(_losses(plain), rel=0.02)
+    assert record.hash != plain.hash
+
+
+def _watch_models(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Returns a list to which the Trainer adds each model that it trains."""
+    seen, train = list[Any](), RunTrainer.train
+
+    def note(trainer: RunTrainer) -> Any:
+        output = train(trainer)
+        model = trainer.model
+        seen.append(model.get_base_model() if hasattr(model, "get_base_model") else model)
+        return output
+
+    monkeypatch.setattr(RunTrainer, "train", note)
+    return seen
+
+
+def _losses(record: RunRecord) -> list[float]:
+    assert record.status == "finished", record.message
+    return [point.loss for point in record.train_points]
+
+
 def test_a_run_tells_how_far_it_is_while_it_trains(engine: TrainerEngine, job_of: Jobs) -> None:
     job = job_of()
     seen: list[tuple[int, int, int]] = []

@@ -25,7 +25,7 @@ _START = """
 import sys
 from phasewise.training.worker import leave_out_bitsandbytes
 
-leave_out_bitsandbytes("none")
+leave_out_bitsandbytes(needed=False)
 from phasewise.training.auto_engine import AutoEngine
 
 slow = ["bitsandbytes.nn", "torch._inductor.lowering", "datasets", "pandas", "sklearn"]
@@ -85,10 +85,7 @@ def test_a_worker_of_an_unquantized_unit_starts_without_what_only_others_need() 
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("quantization", ["nf4", "int8"])
-def test_a_quantized_unit_keeps_bitsandbytes(
-    quantization: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_unit_that_needs_bitsandbytes_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "bitsandbytes", raising=False)
-    leave_out_bitsandbytes(quantization)
+    leave_out_bitsandbytes(needed=True)
     assert "bitsandbytes" not in sys.modules
