@@ -61,10 +61,28 @@ class LiveRun:
     train_points: tuple[TrainPoint, ...]
 
     @property
+    def status(self) -> Literal["running"]:
+        """Beside the words that records have."""
+        return "running"
+
+    @property
+    def seconds(self) -> float | None:
+        """What the whole run will have taken, if it goes on like this; None before a step."""
+        done = self.step / self.last_step
+        return (self.updated - self.started) / done if done else None
+
+    @property
     def step(self) -> int:
         """The last optimizer step that is known of."""
         trained = [point.step for point in self.train_points[-1:]]
         return max(trained + [each.step for each in self.evaluations[-1:]], default=0)
+
+
+def list_live(unit: Path, since: float) -> list[LiveRun]:
+    """Returns the runs in a unit's folder that have begun since a time, the earliest first."""
+    found = [read_live(path.parent) for path in sorted(unit.glob(f"*/*/{LIVE_FILE}"))]
+    begun = [live for live in found if live is not None and live.started >= since]
+    return sorted(begun, key=lambda live: live.started)
 
 
 def read_live(folder: Path) -> LiveRun | None:

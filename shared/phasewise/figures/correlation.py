@@ -67,12 +67,17 @@ def draw_correlation(correlation: Correlation) -> go.Figure:
         zmin=-1,
         zmax=1,
         texttemplate="%{z:.2f}",
-        colorbar={"title": {"text": "Spearman's ρ"}, "thickness": 12},
+        colorbar={"thickness": 12},
         hoverongaps=False,
         hovertemplate="%{y} and %{x}: %{z:.2f}<extra></extra>",
     )
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(showgrid=False)
+    # Every name: plotly leaves out those that it finds too close.
+    left, below = (
+        {"tickvals": list(range(len(each))), "ticktext": list(each), "showgrid": False}
+        for each in (names[1:], names[:-1])
+    )
+    figure.update_yaxes(autorange="reversed", **left)
+    figure.update_xaxes(tickangle=-30, **below)
     figure.update_layout(height=170 + 36 * len(names))
     return figure
 
@@ -92,7 +97,10 @@ def note_correlation(correlation: Correlation) -> str:
     """Returns how to read the matrix, and what is not in it."""
     words = correlation.left_out
     left_out = f" No order, so left out: {', '.join(words)}." if words else ""
-    return f"Parameters that were drawn together cannot be told apart by this search.{left_out}"
+    return (
+        "Spearman's ρ. Parameters that were drawn together cannot be told apart by this "
+        f"search.{left_out}"
+    )
 
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> float:

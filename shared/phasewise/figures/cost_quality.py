@@ -1,5 +1,6 @@
 """Cost beside quality: which methods are best for what they cost."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
@@ -8,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from phasewise.figures.style import NEUTRAL, MethodStyle, new_figure, shorten
-from phasewise.formatting import join_words
+from phasewise.formatting import join_words, show_count
 from phasewise.records import RunCost, RunRecord
 
 #: What a run costs, less is better, and how it is read off.
@@ -21,6 +22,8 @@ _COSTS: dict[str, Callable[[RunCost], float | None]] = {
         1000 * cost.train_seconds / cost.train_tokens if cost.train_tokens else None
     ),
 }
+#: By so much an axis goes on beyond the cheapest and the dearest method, as a factor.
+_ROOM = 1.25
 
 
 @dataclass(frozen=True)
@@ -107,16 +110,40 @@ def describe_cost_quality(value: CostQuality) -> str:
 
 def _lay_out(name: str, points: Sequence[CostPoint], index: int, panels: int) -> dict[str, Any]:
     """Returns the horizontal axis of one of so many panels side by side."""
-    # A logarithm needs something above zero; a frozen model trains no parameter.
-    scale = "log" if all(point.cost > 0 for point in points) else "linear"
-    domain = [(index + 0.04) / panels, (index + 0.96) / panels]
-    return {
+    axis = {
         "title": {"text": name},
-        "type": scale,
-        "nticks": 4,
-        "tickformat": "~s",
-        "domain": domain,
+        "domain": [(index + 0.04) / panels, (index + 0.96) / panels],
     }
+    low, high = min(point.cost for point in points), max(point.cost for point in points)
+    if low <= 0:  # a logarithm needs something above zero; a frozen model trains no parameter
+        return {**axis, "type": "linear", "nticks": 3, "rangemode": "tozero"}
+    low, high = low / _ROOM, high * _ROOM
+    ticks = place_ticks(low, high)
+    return {
+        **axis,
+        "type": "log",
+        "range": [shorten(math.log10(low)), shorten(math.log10(high))],
+        "tickvals": list(ticks),
+        "ticktext": [show_count(tick) for tick in ticks],
+    }
+
+
+def place_ticks(low: float, high: float) -> tuple[float, ...]:
+    """Returns up to three round numbers that are spread over a range of a logarithmic axis.
+
+    Args:
+        low: Above zero.
+        high: Above ``low``.
+    """
+    for steps in ((1,), (1, 3), (1, 2, 5), tuple(range(1, 10)), tuple(range(10, 100))):
+        scale = 10 if len(steps) > 9 else 1
+        decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+        found = [step / scale * 10.0**decade for decade in decades for step in steps]
+        inside = [tick for each in found if low <= (tick := float(f"{each:.3g}")) <= high]
+        if len(inside) > 1:
+            last = len(inside) - 1
+            return tuple(dict.fromkeys(inside[at] for at in (0, round(last / 2), last)))
+    return (float(f"{math.sqrt(low * high):.3g}"),)
 
 
 def _find_front(

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import plotly.graph_objects as go
 
 from phasewise.figures.style import NEUTRAL, MethodStyle, new_figure, shorten
+from phasewise.live import LiveRun
 from phasewise.records import RunRecord, RunStatus
 
 #: Points of a loss curve that are drawn; more cannot be told apart in a third of a screen.
@@ -18,7 +20,7 @@ class Curve:
     """One run's curve; ``x`` and ``y`` have the same length."""
 
     name: str
-    status: RunStatus
+    status: RunStatus | Literal["running"]
     x: tuple[float, ...]
     y: tuple[float, ...]
 
@@ -34,7 +36,7 @@ class LearningCurves:
 
 
 def compute_learning_curves(
-    records: Sequence[RunRecord], highlighted: str | None = None
+    records: Sequence[RunRecord | LiveRun], highlighted: str | None = None
 ) -> LearningCurves:
     """Computes the learning curves of runs of one unit.
 
@@ -75,13 +77,13 @@ def describe_loss_curves(curves: LearningCurves) -> str:
     return f"training loss by step, {len(curves.loss)} trials."
 
 
-def _search_curve(record: RunRecord, metric: str) -> Curve:
+def _search_curve(record: RunRecord | LiveRun, metric: str) -> Curve:
     points = [(e.epoch, e.metrics[metric]) for e in record.evaluations if metric in e.metrics]
     x, y = tuple(x for x, _ in points), tuple(y for _, y in points)
     return Curve(record.config.name, record.status, x, y)
 
 
-def _loss_curve(record: RunRecord) -> Curve:
+def _loss_curve(record: RunRecord | LiveRun) -> Curve:
     steps = np.array([point.step for point in record.train_points], dtype=float)
     losses = np.array([point.loss for point in record.train_points])
     bins = min(LOSS_POINTS, len(steps))
@@ -95,20 +97,24 @@ def _draw(
     figure: go.Figure, curves: Sequence[Curve], highlighted: str | None, style: MethodStyle
 ) -> go.Figure:
     shown: set[str] = set()
-    for curve in sorted(curves, key=lambda each: each.name == highlighted):
+    last = lambda each: (each.status == "running", each.name == highlighted)  # noqa: E731
+    for curve in sorted(curves, key=last):
         kind = _kind(curve, highlighted)
-        bold = kind == "best trial"
+        bold = kind in {"best trial", "running"}
         pruned = curve.status == "pruned"
         figure.add_scatter(
             x=[shorten(x) for x in curve.x],
             y=[shorten(y) for y in curve.y],
-            mode="lines+markers" if len(curve.x) < 2 or pruned else "lines",
+            mode="lines+markers" if len(curve.x) < 2 or pruned or kind == "running" else "lines",
             line={
-                "color": style.color if kind in {"trial", "best trial"} else NEUTRAL,
+                "color": style.color if bold or kind == "trial" else NEUTRAL,
                 "width": 3 if bold else 1.5,
                 "dash": "dot" if pruned else "solid",
             },
-            marker={"symbol": "x", "size": [0] * (len(curve.x) - 1) + [7]},
+            marker={
+                "symbol": "circle" if kind == "running" else "x",
+                "size": [0] * (len(curve.x) - 1) + [7],
+            },
             opacity=1.0 if bold else 0.5,
             name=kind,
             legendgroup=kind,

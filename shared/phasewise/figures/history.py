@@ -15,8 +15,8 @@ from phasewise.records import RunRecord, RunStatus
 _FEW = 10
 #: How a record says that its trial was drawn, to words and a mark.
 _ORIGIN_NAMES: dict[str, tuple[str, str]] = {
-    "default": ("published default", "star"),
-    "earlier": ("best of the earlier search", "star"),
+    "default": ("published default", "square"),
+    "earlier": ("best of the earlier search", "square"),
     "sobol": ("quasi-random", "circle"),
     "grid": ("grid", "circle"),
     "random": ("random", "circle"),

@@ -210,15 +210,13 @@ def _draw_heatmap(figure: Figure, axes: Axes, trace: dict[str, Any]) -> None:
             shown = f"{value:.2f}".replace("-", "−")
             ink = "white" if abs(value) > 0.7 else _TEXT
             axes.text(column, row, shown, ha="center", va="center", color=ink)
-    axes.set_xticks(range(len(trace["x"])), trace["x"], rotation=20, ha="right")
-    axes.set_yticks(range(len(trace["y"])), trace["y"])
     axes.grid(visible=False)
-    figure.colorbar(image, ax=axes, label=trace["colorbar"]["title"]["text"], fraction=0.05)
+    figure.colorbar(image, ax=axes, fraction=0.05)
 
 
 def _finish_axis(axes: Axes, name: str, axis: dict[str, Any]) -> None:
     own, log = axes.xaxis if name == "x" else axes.yaxis, axis.get("type") == "log"
-    own.set_label_text((axis.get("title") or {}).get("text") or "")
+    own.set_label_text(((axis.get("title") or {}).get("text") or "").replace("<br>", "\n"))
     if log:
         axes.set(**{f"{name}scale": "log"})
     if "range" in axis:
@@ -235,6 +233,9 @@ def _finish_axis(axes: Axes, name: str, axis: dict[str, Any]) -> None:
         own.set_major_locator(MultipleLocator(axis["dtick"]))
     if "tickvals" in axis:
         own.set_ticks(axis["tickvals"], axis["ticktext"])
+        own.set_minor_locator(NullLocator())
+        if "tickangle" in axis:  # plotly's turn the other way round
+            own.set_tick_params(rotation=-axis["tickangle"])
     elif axis.get("type") == "category":
         names = axis["categoryarray"]
         own.set_ticks(range(len(names)), names)

@@ -8,6 +8,8 @@ import plotly.graph_objects as go
 from phasewise.statistics import Interval
 
 HEIGHT = 320
+#: Letters of a line along a vertical axis: the axis has some 180 pixels of the height.
+_LINE = 24
 #: Gray that stands out from both grounds: what belongs to no method.
 NEUTRAL = "#7f8790"
 
@@ -73,8 +75,8 @@ def _template(text: str, grid: str, axis: str) -> dict[str, Any]:
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"family": "system-ui, sans-serif", "size": 13, "color": text},
-            "xaxis": line,
-            "yaxis": line,
+            "xaxis": {**line, "title": {"font": {"size": 12}}},
+            "yaxis": {**line, "title": {"font": {"size": 12}}},
             "hoverlabel": {"align": "left"},
             "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": axis, "activecolor": text},
         }
@@ -98,7 +100,7 @@ def new_figure(x_title: str, y_title: str, **axes: dict[str, Any]) -> go.Figure:
         layout={
             "template": LIGHT,
             "height": HEIGHT,
-            "margin": {"l": 8, "r": 8, "t": 32, "b": 8},
+            "margin": {"l": 8, "r": 20, "t": 32, "b": 8},
             "legend": {
                 "orientation": "h",
                 "x": 0,
@@ -109,10 +111,18 @@ def new_figure(x_title: str, y_title: str, **axes: dict[str, Any]) -> go.Figure:
             },
             "hovermode": "closest",
             "xaxis": {"title": {"text": x_title}},
-            "yaxis": {"title": {"text": y_title}},
+            "yaxis": {"title": {"text": _break_line(y_title)}},
             **axes,
         }
     )
+
+
+def _break_line(title: str) -> str:
+    """A title along a vertical axis is cut where it is longer than the axis."""
+    if len(title) <= _LINE:
+        return title
+    at = title.rfind(" ", 0, _LINE) if " " in title[:_LINE] else title.find(" ")
+    return title if at < 0 else f"{title[:at]}<br>{title[at + 1 :]}"
 
 
 def shorten(value: float) -> float:

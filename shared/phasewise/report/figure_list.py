@@ -148,7 +148,7 @@ UNIT_FIGURES: tuple[Figure[UnitSource, MethodStyle], ...] = (
     ),
     Figure(
         name="correlation",
-        title="Correlation between sampled hyperparameters",
+        title="Correlation of hyperparameters",
         compute=lambda source: correlation.compute_correlation(source.trials),
         needs=lambda found: found.strongest(),
         draw=lambda found, _: correlation.draw_correlation(found),
@@ -164,6 +164,7 @@ UNIT_FIGURES: tuple[Figure[UnitSource, MethodStyle], ...] = (
         needs=lambda found: found.panels and found.scored,
         draw=slices.draw_slices,
         describe=slices.describe_slices,
+        note=lambda found: "The star is the best trial." if found.trials.best is not None else "",
         wide=True,
     ),
     Figure(

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 import plotly.offline
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from phasewise.figures import DARK, LIGHT
@@ -22,16 +22,22 @@ from phasewise.report.terms import TERMS, Explainer
 _TEMPLATES = "templates"
 
 
-def render_html(content: ReportContent) -> str:
-    """Returns the whole page; every text from settings or records is escaped."""
+def render_html(content: ReportContent, *, nonce: str = "") -> str:
+    """Returns the whole page; every text from settings or records is escaped.
+
+    Args:
+        content: The report.
+        nonce: Of the script, where a server's policy asks for one.
+    """
     drawings = [drawing for _, drawing in content.drawings]
-    template = _environment(escaped=True).get_template("report.html.jinja")
+    template = make_environment(escaped=True).get_template("report.html.jinja")
     return template.render(
         content=content,
-        style=Markup(_read("report.css")),
-        script=Markup(_read("report.js")),
+        nonce=nonce,
+        style=Markup(read_asset("report.css")),
+        script=Markup(read_asset("report.js")),
         terms=TERMS,
-        figures=Markup(_encode_figures(drawings)),
+        figures=Markup(encode_figures(drawings)),
         plotly=Markup(_compressed_plotly() if drawings else ""),
         generated=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
@@ -39,14 +45,21 @@ def render_html(content: ReportContent) -> str:
 
 def render_markdown(content: ReportContent) -> str:
     """Returns RESULTS.md: the same tables and findings; no time stamp, so that it can be diffed."""
-    template = _environment(escaped=False).get_template("RESULTS.md.jinja")
+    template = make_environment(escaped=False).get_template("RESULTS.md.jinja")
     text = template.render(content=content, terms=TERMS)
     return text.rstrip() + "\n"
 
 
-def _environment(*, escaped: bool) -> Environment:
+def make_environment(*, escaped: bool, packages: tuple[str, ...] = ()) -> Environment:
+    """Returns what renders the templates of the report.
+
+    Args:
+        escaped: Whether texts are HTML.
+        packages: Whose folders ``templates`` come first.
+    """
+    loaders = [PackageLoader(name, _TEMPLATES) for name in (*packages, "phasewise.report")]
     environment = Environment(
-        loader=PackageLoader("phasewise.report", _TEMPLATES),
+        loader=ChoiceLoader(loaders),
         autoescape=escaped,
         undefined=StrictUndefined,
         finalize=None if escaped else _escape_text,
@@ -56,6 +69,7 @@ def _environment(*, escaped: bool) -> Environment:
     environment.filters["cell"] = keep_cell
     environment.filters["explain"] = Explainer()
     environment.filters["table"] = render_markdown_table
+    environment.filters["whole"] = _keep_whole
     return environment
 
 
@@ -64,14 +78,24 @@ def _escape_text(value: object) -> object:
     return value.replace("<", "&lt;") if isinstance(value, str) else value
 
 
-def _encode_figures(drawings: Sequence[Drawing]) -> str:
-    """Returns the figures as JSON without their template, which the page holds once per theme."""
+def _keep_whole(cell: str) -> str:
+    """Keeps an interval, and a mean with its spread, from being broken into two lines."""
+    return cell.replace(", ", ",\u00a0").replace(" ± ", "\u00a0±\u00a0")
+
+
+def describe_figures(drawings: Sequence[Drawing]) -> dict[str, Any]:
+    """Returns key to figure without its template, which the page holds once per theme."""
     figures: dict[str, Any] = {}
     for drawing in drawings:
         figure = json.loads(drawing.figure.to_json())
         figure["layout"].pop("template", None)
         figures[drawing.key] = figure
-    content = {"themes": {"light": LIGHT, "dark": DARK}, "figures": figures}
+    return figures
+
+
+def encode_figures(drawings: Sequence[Drawing]) -> str:
+    """Returns themes and figures as JSON that may stand in a page."""
+    content = {"themes": {"light": LIGHT, "dark": DARK}, "figures": describe_figures(drawings)}
     # Inside <script> only "</" could end the element; JSON allows the escape.
     return json.dumps(content, separators=(",", ":")).replace("</", "<\\/")
 
@@ -83,5 +107,6 @@ def _compressed_plotly() -> str:
     return base64.b64encode(gzip.compress(script, 9, mtime=0)).decode()
 
 
-def _read(name: str) -> str:
+def read_asset(name: str) -> str:
+    """Returns a style sheet or a script of the report."""
     return files("phasewise.report").joinpath(_TEMPLATES, name).read_text(encoding="utf-8")

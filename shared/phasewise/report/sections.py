@@ -20,6 +20,7 @@ class UnitSection:
 
     task: str
     method: str
+    summary: str  # what stands beside its name while it is closed
     facts: tuple[str, ...]
     warnings: tuple[str, ...]
     hyperparameters: tuple[tuple[str, str], ...]
@@ -41,12 +42,23 @@ def build_unit_section(
     return UnitSection(
         task=unit.task,
         method=unit.method,
+        summary=_summarize(unit),
         facts=tuple(_list_facts(unit)),
         warnings=tuple(_list_warnings(unit, state)),
         hyperparameters=tuple((name, _show_value(value)) for name, value in best.items()),
         failures=tuple(_list_failures(unit)),
         drawings=draw_figures(UNIT_FIGURES, source, style, about),
     )
+
+
+def _summarize(unit: UnitEvidence) -> str:
+    parts = []
+    if unit.validation.mean is not None:
+        parts.append(f"{unit.metric} {show_score(unit.validation.mean)} on the report set")
+    if unit.optimum is not None:
+        parts.append(f"best trial {unit.optimum.best_trial}")
+    runs = sum(map(len, unit.records.values()))
+    return ", ".join([*parts, f"{runs} runs"])
 
 
 def _list_facts(unit: UnitEvidence) -> list[str]:

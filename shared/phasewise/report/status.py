@@ -3,13 +3,14 @@
 import fcntl
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from phasewise.errors import ConfigError, RecordError
+from phasewise.live import LiveRun, list_live
 from phasewise.records import RunRecord
 from phasewise.report.machines import find_sources
 from phasewise.report.stale import find_hosts, list_stale
@@ -44,9 +45,12 @@ class UnitStatus:
     unreadable: tuple[str, ...]  # what is wrong with each record that cannot be read
     failed: int  # runs whose worker was killed or that raised; the phase's command tries them again
     best: float | None  # best raw score so far, search set
+    metric: str  # of the best score
+    maximize: bool  # whether more of it is better
     learned: bool | None  # as the optimum has it; None: not known, or the search still runs
     running: bool  # whether a controller holds the unit's lock
-    seconds_left: float | None  # runs left x mean seconds of the runs so far; None before one
+    live: tuple[str, ...]  # what it trains now: run and step
+    seconds_left: float | None  # runs left x seconds of a run; None before one has made a step
 
     @property
     def unit(self) -> str:
@@ -70,10 +74,48 @@ def collect_status(study: Study, units: Sequence[tuple[str, str]]) -> list[UnitS
     A record counts as soon as it is written, whatever became of the run; one of other settings is
     counted apart, and a file that cannot be read is named.
     """
-    return [_collect_unit(study, task, method) for task, method in units]
+    return _estimate([_collect_unit(study, task, method) for task, method in units])
 
 
-def _collect_unit(study: Study, task: str, method: str) -> UnitStatus:
+class _Counted(NamedTuple):
+    """A unit's progress, and seconds of a run of it; None before one has made a step."""
+
+    status: UnitStatus
+    seconds: float | None
+
+
+def _estimate(units: Sequence[_Counted]) -> list[UnitStatus]:
+    """Fills in the time left; a unit without a run of its own is taken to be as slow as others.
+
+    Those of the same method come first.
+    """
+    known = [each for each in units if each.seconds is not None]
+    found = []
+    for status, own in units:
+        alike = [each.seconds for each in known if each.status.method == status.method]
+        others = [own] if own is not None else alike or [each.seconds for each in known]
+        seconds = [each for each in others if each is not None]
+        left = (status.total - status.done) * fmean(seconds) if seconds else None
+        found.append(replace(status, seconds_left=left))
+    return found
+
+
+def find_live(paths: UnitPaths) -> list[LiveRun]:
+    """Returns what a unit trains now; none of what an earlier controller was stopped in."""
+    if not is_locked(paths.lock):
+        return []
+    return list_live(paths.root, since=paths.lock.stat().st_mtime)  # written when it was taken
+
+
+def _measure_run(records: Sequence[RunRecord], live: Sequence[LiveRun]) -> float | None:
+    """Returns the mean seconds of a run; before one has ended, from how far the first have come."""
+    if records:
+        return fmean(_measure_seconds(record) for record in records)
+    seconds = [each.seconds / len(live) for each in live if each.seconds is not None]
+    return fmean(seconds) if seconds else None
+
+
+def _collect_unit(study: Study, task: str, method: str) -> _Counted:
     paths, settings = UnitPaths(study, task, method), study.settings
     found = [read_runs(study, task, method, phase=phase) for phase in _PHASES]
     records = [record for runs in found for record in runs.records]
@@ -98,9 +140,8 @@ def _collect_unit(study: Study, task: str, method: str) -> UnitStatus:
     }
     # Runs of a larger budget than today's stay, and are none that it needs.
     counts = {role: min(every[role], total) for role, total in totals.items()}
-    left = sum(totals.values()) - sum(counts.values())
-    seconds = [_measure_seconds(record) for record in records]
-    return UnitStatus(
+    live = find_live(paths)
+    status = UnitStatus(
         task=task,
         method=method,
         phase=_name_phase(paths, is_current, searched=searched, started=bool(records)),
@@ -120,10 +161,14 @@ def _collect_unit(study: Study, task: str, method: str) -> UnitStatus:
         unreadable=tuple(text for runs in found for text in runs.unreadable),
         failed=sum(record.status == "failed" for record in records),
         best=None if optimum is None else optimum.best_value,
+        metric=study.tasks[task].metric,
+        maximize=study.tasks[task].direction == "maximize",
         learned=optimum.learned if optimum is not None and optimum.final else None,
-        running=_is_locked(paths.lock),
-        seconds_left=left * fmean(seconds) if seconds else None,
+        running=is_locked(paths.lock),
+        live=tuple(f"{each.config.name} {each.step}/{each.last_step}" for each in live),
+        seconds_left=None,
     )
+    return _Counted(status, _measure_run(records, live))
 
 
 def _name_phase(
@@ -160,7 +205,7 @@ def _read_optimum(paths: UnitPaths, is_current: Callable[[Phase, Path], bool]) -
     return None
 
 
-def _is_locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Whether a controller holds a unit's lock.
 
     A shared lock is tried and given back at once; a controller that starts in that very moment

@@ -2,12 +2,9 @@
 
 import csv
 import re
-import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -290,34 +287,3 @@ def test_forty_units_stay_small_and_quick(
     html, _ = _build(study)
     assert time.process_time() - start < 20
     assert len(html) < 5e6
-
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-@pytest.mark.parametrize("theme", [[], ["--force-dark-mode"]])
-def test_browser_draws_every_figure_without_an_error(
-    study: Study, tmp_path: Path, theme: list[str]
-) -> None:
-    for method, mean in (("full_finetune", 0.7), ("lora", 0.76)):
-        unit = _fill(study, method, mean, seeds=[mean, mean + 0.01, mean - 0.01])
-        unit.phase1([mean, mean + 0.02, mean - 0.01, mean + 0.03, mean + 0.01, mean - 0.02])
-    path = build_report(study, study.units_of("all"))
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-        "--disable-background-networking --disable-component-update --disable-sync "
-        "--window-size=1280,6000 --virtual-time-budget=20000 --enable-logging=stderr --dump-dom"
-    )
-    profile = f"--user-data-dir={tmp_path / 'profile'}"
-    done = subprocess.run(
-        [str(CHROMIUM), *flags.split(), profile, *theme, path.absolute().as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
-    assert "CONSOLE" not in done.stderr, done.stderr
-    plots = re.findall(r'class="plot[^"]*js-plotly-plot', done.stdout)
-    assert len(plots) == len(TASK_FIGURES) + 2 * len(UNIT_FIGURES)
-    assert "6 trials: the ranking of importances cannot be trusted." in done.stdout
-    assert ("Light</button>" if theme else "Dark</button>") in done.stdout
