@@ -1,8 +1,10 @@
 """Which devices a machine has; looked up without torch, so that a controller can plan workers."""
 
 import os
+import platform
 import shutil
 import subprocess
+from pathlib import Path
 
 from phasewise.errors import ConfigError
 from phasewise.settings import MachineSettings
@@ -14,6 +16,16 @@ COMPILERS = ("g++", "c++", "clang++")
 def find_compiler() -> str | None:
     """Returns the path of a C++ compiler, which makes steps on a CPU faster."""
     return next(filter(None, map(shutil.which, COMPILERS)), None)
+
+
+def describe_processor() -> str:
+    """Returns what ``-march=native`` follows from: clusters share a home between processors."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        return f"{platform.machine()} {platform.processor()}"
+    wanted = ("model name", "flags", "Features", "CPU part")
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
 
 
 def find_gpus(machine: MachineSettings) -> list[str]:

@@ -24,6 +24,7 @@ from phasewise.training.kernels.products import (
     multiply_ordered,
     time_product,
 )
+from phasewise.training.measured import decide_once
 
 #: oneDNN must be this much faster: below, the longer way to it is not made up for.
 _WORTH_IT = 1.15
@@ -137,8 +138,10 @@ def reorders_bfloat16() -> bool:
 @cache
 def is_onednn_faster(threads: int) -> bool:
     """Whether oneDNN is there and worth it with so many threads, by a measurement of 10 ms."""
-    if not _has_onednn():
-        return False
+    return _has_onednn() and decide_once(f"onednn-is-faster-{threads}", _time_onednn)
+
+
+def _time_onednn() -> bool:
     rows, weight = torch.randn(PROBE_ROWS, PROBE_SIZE), torch.randn(PROBE_SIZE, PROBE_SIZE)
     plain = time_product(lambda: F.linear(rows, weight))
     return plain > _WORTH_IT * time_product(lambda: multiply(rows, weight))

@@ -3,7 +3,6 @@
 import ctypes
 import hashlib
 import os
-import platform
 import subprocess
 import warnings
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from phasewise.hub import cache_folder
-from phasewise.training.hardware import COMPILERS, find_compiler
+from phasewise.training.hardware import COMPILERS, describe_processor, find_compiler
 
 #: Names the processors to compile for, as the compiler's -march does; this one unless it is set.
 #: With `x86-64-v3` the kernels of a machine with AVX-512 are those of one with AVX2.
@@ -111,7 +110,7 @@ def _find_library() -> Path:
     sources = sorted(_HERE.glob("*.cpp"))
     parts = [path.read_bytes() for path in (*sources, *sorted(_HERE.glob("*.h")))]
     flags = [f"-march={os.environ.get(MARCH_VARIABLE, 'native')}", *_FLAGS]
-    parts += [" ".join(flags).encode(), compiler.encode(), _describe_processor().encode()]
+    parts += [" ".join(flags).encode(), compiler.encode(), describe_processor().encode()]
     name = f"kernels-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}.so"
     for folder in _folders():
         if (folder / name).is_file():
@@ -141,13 +140,3 @@ def _compile(command: list[str], to: Path) -> Path | None:
         subprocess.run(whole, capture_output=True, text=True, timeout=_PATIENCE, check=True)
         os.replace(made, to)
     return to
-
-
-def _describe_processor() -> str:
-    """Returns what ``-march=native`` follows from: clusters share a home between processors."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.is_file():
-        return f"{platform.machine()} {platform.processor()}"
-    wanted = ("model name", "flags", "Features", "CPU part")
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))

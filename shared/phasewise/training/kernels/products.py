@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from time import perf_counter
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everywhere
 
 from phasewise.training.kernels.library import Kernel, address_of, find_kernel
+from phasewise.training.measured import decide_once
 
 KERNELS = (
     Kernel(
@@ -91,6 +92,10 @@ def are_products_fast(dtype: torch.dtype) -> bool:
 
     On processors with units for whole matrices they do not.
     """
+    return decide_once(f"kernels-are-fast-{dtype}", partial(_time_kernels, dtype))
+
+
+def _time_kernels(dtype: torch.dtype) -> bool:
     rows, weight = (torch.randn(n, PROBE_SIZE).to(dtype) for n in (PROBE_ROWS, PROBE_SIZE))
     ordered = make_ordered(weight.t())
     theirs = time_product(lambda: F.linear(rows, weight))
