@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 BENCH ?= --quick
 # The peers' environment: all of .venv and what only they need, so that .venv stays as locked.
 BENCH_BIN := .venv-bench/bin
-BENCH_PEERS := ray[tune]==2.60.0
+BENCH_PEERS := ray[tune]==2.60.0 setfit==1.2.0
 
 .PHONY: run setup test test-avx2 bench lint docs format clean
 
@@ -50,7 +50,7 @@ bench: .venv-bench/installed  ## Time and quality against what users would pick 
 	packages=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
 	own=$$($(BENCH_BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
 	echo "import site; site.addsitedir('$$packages')" > "$$own/base.pth"
-	$(BENCH_BIN)/python -m pip install --quiet --disable-pip-version-check "$(BENCH_PEERS)"
+	$(BENCH_BIN)/python -m pip install --quiet --disable-pip-version-check $(BENCH_PEERS)
 	@touch $@
 
 lint: setup  ## ruff, mypy, snakefmt, the documentation: what CI runs.
