@@ -1,17 +1,21 @@
 """Secrets planted where they usually lie appear in nothing that Phasewise writes or prints.
 
 Looked through: every file that the commands leave (records, ledger, logs, manifest, report, tables,
-W&B's offline runs, which are the payload as it would be sent) and all that they print.
+W&B's runs on disk), all that they print, and all that they send to a W&B server, but for the one
+header that is to hold its key.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import yaml
+
+from wandb_server import WandbServer
 
 ROOT = Path(__file__).parents[2]
 #: Variable to its value; what is searched for begins with `s3cret`.
@@ -59,6 +63,32 @@ def _study(folder: Path, **changes: object) -> str:
     return path.name
 
 
+def _run(folder: Path, *command: str, **more: str) -> "subprocess.CompletedProcess[bytes]":
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(folder / "shared"), **more}
+    if "org/none" in (folder / command[2]).read_text():
+        environment.pop("HF_HUB_OFFLINE", None)
+    return subprocess.run(
+        [sys.executable, "-m", "phasewise", *command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        timeout=300,
+    )
+
+
+def _check(texts: Iterable[bytes]) -> None:
+    for text in texts:
+        start = text.find(b"s3cret")
+        assert start < 0, text[max(start - 80, 0) : start + 40]
+
+
+def _files(folder: Path, *apart: Path) -> list[Path]:
+    own = {folder / "shared", folder / ".git", *apart}
+    return [
+        file for file in folder.rglob("*") if file.is_file() and not own & {file, *file.parents}
+    ]
+
+
 @pytest.mark.slow
 def test_no_planted_secret_is_written_or_printed(tmp_path: Path) -> None:
     folder = tmp_path / "clone"
@@ -75,27 +105,34 @@ def test_no_planted_secret_is_written_or_printed(tmp_path: Path) -> None:
         (2, ("check", "--study", hub)),
         (2, ("merge", "--study", study, MERGE_URL)),
     ):
-        environment = {**os.environ, **ENVIRONMENT, "WANDB_MODE": "offline"}
-        environment["PYTHONPATH"] = str(folder / "shared")
-        if command[2] == hub:
-            environment.pop("HF_HUB_OFFLINE", None)
-        done = subprocess.run(
-            [sys.executable, "-m", "phasewise", *command],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            timeout=300,
-        )
+        done = _run(folder, *command, WANDB_MODE="offline")
         assert done.returncode == code, done.stderr.decode()
         printed.append(done.stdout + done.stderr)
     assert b"hub.invalid" in printed[4]  # told, without its user
-    own = {folder / "shared", folder / ".git", folder / url}
-    files = [
-        file for file in folder.rglob("*") if file.is_file() and not own & {file, *file.parents}
-    ]
+    files = _files(folder, folder / url)
     kinds = {"record.json", "report.html", "RESULTS.md", "defaults.log", "report_set_ledger.jsonl"}
     assert kinds <= {file.name for file in files}
     assert [file for file in files if file.suffix == ".wandb"]
-    for text in (*printed, *(file.read_bytes() for file in files)):
-        start = text.find(b"s3cret")
-        assert start < 0, text[max(start - 80, 0) : start + 40]
+    _check([*printed, *(file.read_bytes() for file in files)])
+
+
+@pytest.mark.slow
+def test_no_planted_secret_is_sent_to_a_tracking_server(tmp_path: Path) -> None:
+    folder = tmp_path / "clone"
+    _clone(folder)
+    study = _study(folder)
+    unit = ("--task", "rotten_tomatoes", "--method", "lora")
+    with WandbServer() as server:
+        online = {"WANDB_MODE": "online", "WANDB_BASE_URL": server.url}
+        done = _run(folder, "defaults", "--study", study, *unit, **online)
+        assert done.returncode == 0, done.stderr.decode()
+        sync = _run(folder, "sync", "--study", study, "--again", **online)
+        assert sync.returncode == 0, sync.stderr.decode()
+        assert b"2 runs complete on the server" in sync.stdout
+    assert {run.summary["status"] for run in server.runs.values()} == {"finished"}
+    sent = server.bodies
+    assert any(b"learning_rate" in body for body in sent)
+    assert any(b"train/loss" in body for body in sent)
+    assert not any(str(tmp_path).encode() in body for body in sent)  # nor a path of this machine
+    told = (done.stdout, done.stderr, sync.stdout, sync.stderr)
+    _check([*told, *sent, *(file.read_bytes() for file in _files(folder))])

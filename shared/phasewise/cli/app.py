@@ -25,6 +25,7 @@ from phasewise.cli import (
     running,
     schemas,
     searching,
+    syncing,
 )
 from phasewise.cli.options import LOOK_PANEL, RUN_PANEL, START_PANEL, USE_PANEL
 from phasewise.errors import ConfigError, DataError, PhasewiseError
@@ -68,6 +69,7 @@ app.command(rich_help_panel=RUN_PANEL)(searching.search)
 app.command(rich_help_panel=RUN_PANEL)(phases.validate)
 app.command(rich_help_panel=RUN_PANEL)(phases.report)
 app.command(rich_help_panel=RUN_PANEL)(merging.merge)
+app.command(rich_help_panel=LOOK_PANEL)(syncing.sync)
 app.command("prepare-data", rich_help_panel=LOOK_PANEL)(preparing.prepare_data)
 app.command(rich_help_panel=LOOK_PANEL)(checking.check)
 app.command(rich_help_panel=LOOK_PANEL)(inspect.plan)

@@ -22,7 +22,7 @@ from phasewise.cli.options import JsonOption, print_json
 from phasewise.hub import answers, cache_folder, hub_endpoint, is_offline_wanted
 from phasewise.provenance import code_revision
 from phasewise.settings import BUNDLED, MachineSettings
-from phasewise.tracking.wandb_mirror import choose_mode
+from phasewise.tracking.marker import choose_mode
 from phasewise.training.hardware import COMPILERS, find_compiler, find_gpus
 
 #: Free space below which a study may not end: adapters, storages and the cache of a hub model.
@@ -122,7 +122,7 @@ def _check_hub() -> Finding:
 def _check_wandb() -> Finding:
     mode = choose_mode(os.environ)
     if mode == "online":
-        return Finding("wandb", "ok", "logged in: runs are mirrored as they end")
+        return Finding("wandb", "ok", "logged in: runs are mirrored as they train")
     return Finding("wandb", "note", f"{mode}: runs are kept on disk", "wandb login, to mirror them")
 
 

@@ -3,10 +3,10 @@
 Everything heavy is imported inside the command, so that ``--help`` stays quick.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,9 +23,12 @@ from phasewise.cli.options import (
     require_unit,
 )
 from phasewise.errors import RecordError
-from phasewise.records import RECORD_FILE, RunRecord
+from phasewise.records import RECORD_FILE
 from phasewise.runs import UnitPaths
 from phasewise.settings import ALL_SHARD, Study
+
+if TYPE_CHECKING:
+    from phasewise.tracking import TrackingProcess
 
 
 def baselines(task: TaskOption, study: StudyOption = DEFAULT_STUDY, log: LogOption = None) -> None:
@@ -56,7 +59,7 @@ def defaults(
     from phasewise.tuning.phases import run_defaults
 
     with tracking(loaded) as mirror:
-        run_defaults(loaded, task, method, log=log, on_record=mirror)
+        run_defaults(loaded, task, method, log=log, listener=mirror)
 
 
 def validate(
@@ -70,7 +73,7 @@ def validate(
     from phasewise.tuning.phases import validate_unit
 
     with tracking(loaded) as mirror:
-        validate_unit(loaded, task, method, log=log, on_record=mirror)
+        validate_unit(loaded, task, method, log=log, listener=mirror)
 
 
 def report(
@@ -115,9 +118,9 @@ def _load_unit(path: Path, task: str, method: str) -> Study:
 
 
 @contextmanager
-def tracking(study: Study) -> Iterator[Callable[[RunRecord, Path], None]]:
-    """Gives the hook that mirrors each ended run to Weights & Biases."""
+def tracking(study: Study) -> Iterator["TrackingProcess"]:
+    """Gives what mirrors each run to Weights & Biases."""
     from phasewise.tracking import TrackingProcess
 
     with TrackingProcess(study) as process:
-        yield process.submit
+        yield process

@@ -44,5 +44,5 @@ def search_unit(
 
     with tracking(study) as mirror:
         if with_defaults:
-            run_defaults(study, task, method, log=log, on_record=mirror)
-        return phase1.search_unit(study, task, method, log=log, on_record=mirror)
+            run_defaults(study, task, method, log=log, listener=mirror)
+        return phase1.search_unit(study, task, method, log=log, listener=mirror)

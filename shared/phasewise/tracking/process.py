@@ -1,4 +1,4 @@
-"""The side process that mirrors records to Weights & Biases, seen from the controller."""
+"""The side process that mirrors runs to Weights & Biases, seen from the controller."""
 
 import contextlib
 import io
@@ -7,40 +7,36 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import Literal, cast
 
-from phasewise.errors import RecordError
-from phasewise.records import RECORD_FILE, RunRecord, read_record
+from phasewise.records import RunRecord
 from phasewise.settings import Study
-from phasewise.tracking.wandb_mirror import MirrorPlan, read_marker
+from phasewise.tracking.marker import MirrorPlan, is_mirrored
 
-#: Seconds that `close` waits for runs still to be logged: an offline run takes about 0.1 s, an
-#: unreachable server is given up after about 15 s (see side_process.NETWORK_LIMITS).
-CLOSE_SECONDS = 45.0
+#: Seconds that `close` waits for runs still to be logged: those on disk take about 0.1 s each.
+CLOSE_SECONDS = 10.0
+#: Seconds that the side process then has for uploads; after that it ends, whatever hangs.
+LAST_SECONDS = 120
 
 _log = logging.getLogger("phasewise.tracking")
 
 
 class TrackingProcess:
-    """Feeds the folders of ended runs to a side process; nothing in it can stop or slow a trial.
+    """Tells a side process which runs begin and end; nothing in it can stop or slow a trial.
 
     The side process starts with the first run, so a command that only finds finished work pays
     nothing. It may die, hang, or lack a network: one warning is logged and runs go on; what was
-    not mirrored has no marker beside its record and can be submitted again at any later time.
+    not mirrored can be brought at any later time, see ``sync``.
     """
 
     def __init__(self, study: Study) -> None:
-        settings = study.settings
-        self._plan = MirrorPlan(
-            folder=settings.experiments_path.absolute(),
-            entity=settings.tracking.entity,
-            projects=dict(settings.tracking.projects),
-        )
+        self._plan = build_plan(study)
         self._process: subprocess.Popen[bytes] | None = None
-        self._off = not _is_wanted(settings.tracking.wandb)
+        self._off = not _is_wanted(study.settings.tracking.wandb)
 
     def __enter__(self) -> "TrackingProcess":
         return self
@@ -51,42 +47,36 @@ class TrackingProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close(CLOSE_SECONDS if kind is None else 5.0)
+        self.close()
 
     @property
     def pid(self) -> int | None:
         """Process id of the side process; None before the first run and after `close`."""
         return None if self._process is None else self._process.pid
 
-    def submit(self, record: RunRecord, folder: Path) -> None:
-        """Hands over a run whose record has been written; returns at once and never raises.
+    def begin(self, folder: Path) -> None:
+        """Tells that a run has been given to a worker; returns at once and never raises.
 
         Args:
-            record: Decides whether the run has been mirrored before; then nothing happens.
+            folder: Of the run, where it tells how far it is (see ``live``).
+        """
+        self._tell("begin", time.time(), folder)
+
+    def end(self, record: RunRecord, folder: Path) -> None:
+        """Tells that a run's record has been written; returns at once and never raises.
+
+        Args:
+            record: One that has been mirrored before starts no process.
             folder: Of the run; the side process reads ``record.json`` from it.
         """
-        if self._off or _is_mirrored(folder, record.hash):
-            return
-        try:
-            # A line is shorter than PIPE_BUF, so all of it is written, or, into a full pipe, none.
-            if self._open_pipe().write(f"{folder.absolute()}\n".encode()) is None:
-                self._give_up("is not keeping up")
-        except OSError as error:
-            self._give_up(f"cannot be reached ({error})")
-
-    def submit_unmirrored(self, root: Path) -> None:
-        """Hands over every run below ``root`` that has a record but no marker."""
-        for path in sorted(root.rglob(RECORD_FILE)):
-            if self._off:
-                return
-            if read_marker(path.parent) is None:
-                self._submit_folder(path.parent)
+        if self._process is not None or not is_mirrored(folder, record.hash):
+            self._tell("end", 0.0, folder)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:
-        """Waits for the runs handed over; after ``timeout`` seconds the side process is ended.
+        """Waits a little for what is still to be sent; then the side process goes on by itself.
 
         Returns:
-            Whether it ended by itself, having seen every run; True if it never started.
+            Whether it ended by itself, having mirrored every run; True if it never started.
         """
         process, self._process = self._process, None
         self._off = True
@@ -94,18 +84,25 @@ class TrackingProcess:
             return True
         _close_pipe(process)
         try:
-            code = process.wait(max(timeout, 0.0))
+            return process.wait(max(timeout, 0.0)) == 0
         except subprocess.TimeoutExpired:
-            _end(process)
-            _log.warning("W&B: not done after %.0f s; unmirrored runs keep their records", timeout)
+            _log.warning(
+                "W&B: still sending, beside what comes next, for %d s at most; "
+                "`phasewise sync` brings what is missing then",
+                LAST_SECONDS,
+            )
             return False
-        return code == 0
 
-    def _submit_folder(self, folder: Path) -> None:
-        with contextlib.suppress(RecordError):  # the report names unreadable records
-            record = read_record(folder)
-            if record is not None:
-                self.submit(record, folder)
+    def _tell(self, word: Literal["begin", "end"], since: float, folder: Path) -> None:
+        if self._off:
+            return
+        line = f"{word} {since:.3f} {folder.absolute()}\n"
+        try:
+            # A line is shorter than PIPE_BUF, so all of it is written, or, into a full pipe, none.
+            if self._open_pipe().write(os.fsencode(line)) is None:
+                self._give_up("is not keeping up")
+        except OSError as error:
+            self._give_up(f"cannot be reached ({error})")
 
     def _open_pipe(self) -> io.FileIO:
         if self._process is None:
@@ -122,6 +119,17 @@ class TrackingProcess:
         _log.warning("W&B: the side process %s; training goes on without it", why)
 
 
+def build_plan(study: Study) -> MirrorPlan:
+    """Returns where a study's runs go."""
+    settings = study.settings
+    return MirrorPlan(
+        folder=settings.experiments_path.absolute(),
+        entity=settings.tracking.entity,
+        projects=dict(settings.tracking.projects),
+        search=settings.search,
+    )
+
+
 def _is_wanted(wanted: bool) -> bool:
     if not wanted:
         _log.info("W&B: off (tracking.wandb: false)")
@@ -133,11 +141,6 @@ def _is_wanted(wanted: bool) -> bool:
         _log.warning("W&B: package 'wandb' is not installed; runs are kept as records only")
         return False
     return True
-
-
-def _is_mirrored(folder: Path, record_hash: str) -> bool:
-    marker = read_marker(folder)
-    return marker is not None and marker.hash == record_hash
 
 
 def _start(plan: MirrorPlan) -> "subprocess.Popen[bytes]":

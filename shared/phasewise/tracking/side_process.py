@@ -1,82 +1,66 @@
-"""The side process itself: reads run folders from its input, mirrors each, ends with the input.
+"""The side process itself: is told of runs on its input, mirrors them, ends with the input.
 
-Started by `TrackingProcess`; by hand: ``python -m phasewise.tracking.side_process PLAN < folders``.
+Started by `TrackingProcess`; a line is ``begin SECONDS FOLDER`` (since 1970) or ``end 0 FOLDER``.
 """
 
 import os
+import select
+import signal
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import TextIO
 
-from phasewise.errors import RecordError
-from phasewise.records import open_unlinked, read_record
-from phasewise.tracking.wandb_mirror import (
-    MirrorPlan,
-    Mode,
-    choose_mode,
-    mirror_record,
-    read_marker,
-)
+from phasewise.records import open_unlinked
+from phasewise.tracking.live_mirror import LiveMirror
+from phasewise.tracking.marker import MirrorPlan, choose_mode
+from phasewise.tracking.process import LAST_SECONDS
+from phasewise.tracking.wandb_run import limit_waiting
 
-#: wandb retries for minutes by itself; a server that cannot be reached is given up in seconds.
-NETWORK_LIMITS = {
-    "WANDB_INIT_TIMEOUT": "15",
-    "WANDB_X_GRAPHQL_RETRY_MAX": "1",
-    "WANDB_X_GRAPHQL_RETRY_WAIT_MAX_SECONDS": "1",
-}
+#: Seconds between looks at what runs have told.
+_POLL_SECONDS = 1.0
 #: Training comes first when cores are few.
 _NICENESS = 10
+_CHUNK = 1 << 16
 
 
 def main(arguments: list[str]) -> int:
-    """Mirrors every folder named on the input; returns 0, or 1 if a run could not be mirrored."""
+    """Mirrors every run named on the input; returns 0, or 1 if one could not be mirrored."""
     plan = MirrorPlan.model_validate_json(arguments[0])
-    for name, value in NETWORK_LIMITS.items():
-        os.environ.setdefault(name, value)
+    limit_waiting()
     os.nice(_NICENESS)
     with _redirect_noise(plan.folder / "wandb" / "mirror.log") as warnings:
-        mode = choose_mode(os.environ)
-        complete = True
-        for line in sys.stdin:
-            mode, done = _mirror_folder(Path(line.rstrip("\n")), plan, mode, warnings)
-            complete &= done
-    return 0 if complete else 1
+
+        def warn(text: str) -> None:
+            print(f"warning: W&B: {text}", file=warnings, flush=True)
+
+        mirror = LiveMirror(plan, choose_mode(os.environ), warn)
+        _follow(mirror)
+        signal.alarm(LAST_SECONDS)
+        mirror.close()
+    return 0 if mirror.complete else 1
 
 
-def _mirror_folder(
-    folder: Path, plan: MirrorPlan, mode: Mode, warnings: TextIO
-) -> tuple[Mode, bool]:
-    """Returns the mode for the next runs and whether this one has been mirrored.
-
-    An online failure sends this run, and all that follow, to disk.
-    """
-    try:
-        record = read_record(folder)
-    except RecordError as error:
-        print(f"warning: W&B: {error}", file=warnings, flush=True)
-        return mode, False
-    marker = read_marker(folder)
-    if record is None or (marker is not None and marker.hash == record.hash):
-        return mode, True
-    try:
-        mirror_record(record, folder, plan, mode)
-    except Exception as error:  # wandb raises all sorts; none may end the mirror of later runs
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        if mode == "online":
-            print(f"warning: W&B: {reason}; logging offline", file=warnings, flush=True)
-            _restart_service()
-            return _mirror_folder(folder, plan, "offline", warnings)
-        label = record.config.label
-        print(f"warning: W&B: {label}: not mirrored: {reason}", file=warnings, flush=True)
-        return mode, False
-    return mode, True
-
-
-def _restart_service() -> None:
-    """Ends wandb's background service, which keeps the id of a run that it failed to start."""
-    import wandb
-
-    wandb.teardown(exit_code=0)
+def _follow(mirror: LiveMirror) -> None:
+    """Does what the lines say as they come, and looks at the runs in between."""
+    pending, last = b"", monotonic()
+    while True:
+        ready = select.select([sys.stdin], [], [], _POLL_SECONDS)[0]
+        if monotonic() - last >= _POLL_SECONDS:
+            mirror.poll()
+            last = monotonic()
+        if not ready:
+            continue
+        chunk = os.read(sys.stdin.fileno(), _CHUNK)
+        if not chunk:
+            return
+        *lines, pending = (pending + chunk).split(b"\n")
+        for line in lines:
+            word, since, folder = os.fsdecode(line).split(" ", 2)
+            if word == "begin":
+                mirror.begin(Path(folder), float(since))
+            else:
+                mirror.end(Path(folder))
 
 
 def _redirect_noise(log: Path) -> TextIO:

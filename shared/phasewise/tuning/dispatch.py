@@ -82,6 +82,7 @@ class Dispatcher:
         say: Gets a line for each start, each death, and each reason why runs train alone.
         explained: A reason that has been said already.
         lease: On the unit; nothing is told or written without it.
+        begun: Gets each job as it is given to a worker for the first time.
     """
 
     def __init__(
@@ -93,7 +94,9 @@ class Dispatcher:
         say: Callable[[str], None],
         explained: str = "",
         lease: Lease | None = None,
+        begun: Callable[[RunJob], None] = lambda _: None,
     ) -> None:
+        self._begun = begun
         self._factory = factory
         self._retries = retries
         self._stop = stop
@@ -221,6 +224,7 @@ class Dispatcher:
                 return
             waiting.remove(job)
             attempts[job.config.name] = 1
+            self._begun(job)
             started(job)
 
     def _survive(

@@ -1,21 +1,29 @@
-"""Telling others about ended runs (the W&B mirror) without ever waiting for them or failing."""
+"""Telling others about runs (the W&B mirror) without ever waiting for them or failing."""
 
 import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from phasewise.records import RunRecord
-
-#: Called with each ended run's record and its folder.
-OnRecord = Callable[[RunRecord, Path], object]
 
 #: How long the end of a phase waits for a slow listener; records can be mirrored later.
 _PATIENCE_SECONDS = 10.0
 
 
-class RecordHook:
+class RunListener(Protocol):
+    """Who is told of runs, from a thread of their own."""
+
+    def begin(self, folder: Path) -> None:
+        """A run, whose folder this is, has been given to a worker."""
+
+    def end(self, record: RunRecord, folder: Path) -> None:
+        """A run has ended; its record lies in its folder."""
+
+
+class RunHook:
     """Calls a listener in a thread of its own, in order; its errors become one line each.
 
     Args:
@@ -26,7 +34,7 @@ class RecordHook:
 
     def __init__(
         self,
-        listener: OnRecord | None,
+        listener: RunListener | None,
         say: Callable[[str], None],
         *,
         patience: float = _PATIENCE_SECONDS,
@@ -34,10 +42,10 @@ class RecordHook:
         self._listener = listener
         self._say = say
         self._patience = patience
-        self._queue: queue.SimpleQueue[tuple[RunRecord, Path] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="record-hook", daemon=True)
+        self._queue: queue.SimpleQueue[Callable[[RunListener], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="run-hook", daemon=True)
 
-    def __enter__(self) -> "RecordHook":
+    def __enter__(self) -> "RunHook":
         if self._listener is not None:
             self._thread.start()
         return self
@@ -55,16 +63,22 @@ class RecordHook:
         if self._thread.is_alive():
             self._say("tracking is slow; going on without it, the records are complete")
 
-    def tell(self, record: RunRecord, folder: Path) -> None:
+    def begin(self, folder: Path) -> None:
+        """Tells that a run begins, and returns at once."""
+        self._put(lambda listener: listener.begin(folder))
+
+    def end(self, record: RunRecord, folder: Path) -> None:
         """Passes a record on and returns at once."""
+        self._put(lambda listener: listener.end(record, folder))
+
+    def _put(self, call: Callable[[RunListener], None]) -> None:
         if self._listener is not None:
-            self._queue.put((record, folder))
+            self._queue.put(call)
 
     def _work(self) -> None:
         assert self._listener is not None
-        while (item := self._queue.get()) is not None:
-            record, folder = item
+        while (call := self._queue.get()) is not None:
             try:
-                self._listener(record, folder)
+                call(self._listener)
             except Exception as error:  # whatever it is, it must not cost a run
-                self._say(f"tracking of {record.config.name} failed: {error!r}")
+                self._say(f"tracking failed: {error!r}")

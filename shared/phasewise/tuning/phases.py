@@ -14,7 +14,7 @@ from phasewise.steps import name_command
 from phasewise.summaries import Optimum, PhaseSummary, read_optimum, write_summary
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import PoolFactory
-from phasewise.tuning.hooks import OnRecord
+from phasewise.tuning.hooks import RunListener
 from phasewise.tuning.locking import Say
 from phasewise.tuning.optimum import meaningful_hyperparameters, note_learning
 from phasewise.tuning.progress import Clock, describe_outcome, describe_retries
@@ -29,7 +29,7 @@ def run_defaults(
     pool_factory: PoolFactory | None = None,
     console: Console | None = None,
     log: Path | None = None,
-    on_record: OnRecord | None = None,
+    listener: RunListener | None = None,
 ) -> PhaseSummary:
     """Runs Phase 0 of a unit: the published default over ``baselines.seeds`` seeds.
 
@@ -42,7 +42,7 @@ def run_defaults(
         pool_factory: Makes the pool that trains; None: the real one.
         console: Where progress is shown; None: standard error.
         log: File that progress lines are appended to.
-        on_record: Told of each ended run, from another thread.
+        listener: Told of each run as it begins and ends, from another thread.
 
     Raises:
         PhasewiseError: No run has a score; the first reason is named.
@@ -64,7 +64,7 @@ def run_defaults(
         pool_factory=pool_factory,
         console=console,
         log=log,
-        on_record=on_record,
+        listener=listener,
     ) as session:
         return _run_seeds(unit, "phase0", unit.default, jobs, session)
 
@@ -77,7 +77,7 @@ def validate_unit(
     pool_factory: PoolFactory | None = None,
     console: Console | None = None,
     log: Path | None = None,
-    on_record: OnRecord | None = None,
+    listener: RunListener | None = None,
 ) -> PhaseSummary:
     """Runs Phase 2 of a unit: its optimum over ``validation.seeds`` fresh seeds.
 
@@ -107,7 +107,7 @@ def validate_unit(
         pool_factory=pool_factory,
         console=console,
         log=log,
-        on_record=on_record,
+        listener=listener,
     ) as session:
         if optimum.settings_hash != unit.phase_hash("phase1"):
             session.progress.write(
@@ -162,7 +162,7 @@ def _run_seeds(
 
     def end(job: RunJob, record: RunRecord) -> None:
         records[job.config.name] = record
-        session.hook.tell(record, job.folder)
+        session.hook.end(record, job.folder)
         time = clock.describe(len(records), len(jobs))
         say(f"{job.config.name} ({len(records)}/{len(jobs)}) · {describe_outcome(record)} · {time}")
 

@@ -19,7 +19,7 @@ from phasewise.training.interface import Decision, RunJob
 from phasewise.tuning.candidates import build_candidates, rank_trials
 from phasewise.tuning.dispatch import PoolFactory
 from phasewise.tuning.ended_trials import EndedTrial, describe_lack, list_failed
-from phasewise.tuning.hooks import OnRecord
+from phasewise.tuning.hooks import RunListener
 from phasewise.tuning.memory import build_memory_model
 from phasewise.tuning.objectives import build_objective
 from phasewise.tuning.optimum import build_optimum, keep_verdict, read_baseline, read_defaults
@@ -41,7 +41,7 @@ def search_unit(
     pool_factory: PoolFactory | None = None,
     console: Console | None = None,
     log: Path | None = None,
-    on_record: OnRecord | None = None,
+    listener: RunListener | None = None,
 ) -> Optimum:
     """Searches a unit's hyperparameters, or finishes a search that was cut off.
 
@@ -52,7 +52,7 @@ def search_unit(
         pool_factory: Makes the pool that trains; None: the real one.
         console: Where progress is shown; None: standard error.
         log: File that progress lines are appended to.
-        on_record: Told of each ended run, from another thread; cannot delay or fail one.
+        listener: Told of each run as it begins and ends; can neither delay nor fail one.
 
     Returns:
         The final optimum, also written to ``UnitPaths.optimum``.
@@ -72,7 +72,7 @@ def search_unit(
         pool_factory=pool_factory,
         console=console,
         log=log,
-        on_record=on_record,
+        listener=listener,
     ) as session:
         search = _Search(unit, baseline, session)
         search.run_trials()
@@ -175,7 +175,7 @@ class _Search:
     def _end_job(self, job: RunJob, record: RunRecord) -> None:
         opened = self._open.pop(job.config.name)
         self._store.tell(opened.trial, record, self._clock.seconds)
-        self._session.hook.tell(record, job.folder)
+        self._session.hook.end(record, job.folder)
         ended = self._store.ended()
         best = rank_trials(ended, self._objective)
         if best:
@@ -209,7 +209,7 @@ class _Search:
         numbers: dict[str, int] = {}
 
         def end(job: RunJob, record: RunRecord) -> None:
-            self._session.hook.tell(record, job.folder)
+            self._session.hook.end(record, job.folder)
             self._count(numbers[job.config.name], job, record, scores)
 
         self._session.dispatcher.run_all(

@@ -48,7 +48,7 @@ def try_step(
         pool_factory=pool_factory,
         console=console or Console(quiet=True),
         log=None,
-        on_record=None,
+        listener=None,
     ) as session:
         sizes = (unit.default.batch_size, _SCORED_ROWS)
         job = short_job(unit, unit.config, folder, "step", sizes, unit.default, 0)

@@ -35,7 +35,7 @@ from phasewise.training.choice import EngineChoice, choose_engine, find_shared_c
 from phasewise.training.hardware import describe_crowding
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import Dispatcher, PoolFactory, worker_pool_factory
-from phasewise.tuning.hooks import OnRecord, RecordHook
+from phasewise.tuning.hooks import RunHook, RunListener
 from phasewise.tuning.locking import Lease, Say, hold_lock
 from phasewise.tuning.narrowing import Refinement, narrow_ranges
 from phasewise.tuning.progress import ProgressLog, describe_outcome
@@ -163,8 +163,8 @@ class Session:
     progress: ProgressLog
     stop: StopFlag
     dispatcher: Dispatcher
-    hook: RecordHook
     lease: Lease
+    hook: RunHook
 
 
 @contextmanager
@@ -174,7 +174,7 @@ def open_session(
     pool_factory: PoolFactory | None,
     console: Console | None,
     log: Path | None,
-    on_record: OnRecord | None,
+    listener: RunListener | None,
 ) -> Iterator[Session]:
     """Takes the unit's lock and opens what a phase needs; workers start with the first run.
 
@@ -183,7 +183,7 @@ def open_session(
         pool_factory: None: the real worker pool.
         console: None: standard error.
         log: File for the progress lines; the workers' output goes to ``<log>.workers.log``.
-        on_record: Told of each ended run, from another thread.
+        listener: Told of each run as it begins and ends, from another thread.
 
     Raises:
         ConfigError: The study asks for the packed engine by name, and the unit cannot be packed, or
@@ -200,7 +200,7 @@ def open_session(
     with (
         StopFlag() as stop,
         hold_lock(unit.paths.lock, progress.write, stop) as lease,
-        RecordHook(on_record, progress.write) as hook,
+        RunHook(listener, progress.write) as hook,
         Dispatcher(
             factory,
             retries=settings.search.retries,
@@ -208,6 +208,7 @@ def open_session(
             say=progress.write,
             explained=unit.engine.obstacle,
             lease=lease,
+            begun=lambda job: hook.begin(job.folder),
         ) as dispatcher,
     ):
         if unit.study.settings.training.engine == "auto" and unit.engine.obstacle:

@@ -164,7 +164,13 @@ def test_a_dry_run_writes_nothing(clone: MakeClone, merge: Merge) -> None:
 def test_what_is_a_machines_own_stays_there(clone: MakeClone, merge: Merge) -> None:
     source = clone("vm1").run("lora")
     unit = source.unit("lora")
-    own = ["controller.lock", "workers.log", ".record.json.x", "phase1.old-0123/trial-000/x.json"]
+    own = [
+        "controller.lock",
+        "workers.log",
+        ".record.json.x",
+        "phase1.old-0123/trial-000/x.json",
+        "phase1/trial-000/live.jsonl",
+    ]
     for name in own:
         (unit / name).parent.mkdir(parents=True, exist_ok=True)
         (unit / name).write_text("own")

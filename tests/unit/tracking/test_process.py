@@ -23,23 +23,18 @@ TASK = "rotten_tomatoes"
 AT_ONCE = 1.0
 
 
-@pytest.fixture
-def unit(write_study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch) -> UnitWriter:
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    study = write_study(tracking={"wandb": True})
-    monkeypatch.setenv("NETRC", str(study.path.parent / "no-netrc"))
-    return UnitWriter(study, TASK, "lora")
-
-
 def _folder(unit: UnitWriter, record: RunRecord) -> Path:
     return unit.paths.run(record.config.phase, record.config.name)
 
 
 def _submit(tracking: TrackingProcess, unit: UnitWriter, record: RunRecord) -> float:
     start = time.monotonic()
-    tracking.submit(record, _folder(unit, record))
+    tracking.end(record, _folder(unit, record))
     return time.monotonic() - start
+
+
+def _id(record: RunRecord) -> str:
+    return run_id(record.config, record.hash)
 
 
 def _offline_runs(unit: UnitWriter) -> list[Path]:
@@ -59,18 +54,18 @@ def test_every_run_becomes_one_offline_run_that_can_be_read_back(unit: UnitWrite
     with TrackingProcess(unit.study) as tracking:
         waits = [_submit(tracking, unit, record) for record in (trial, pruned, seed, trial)]
         assert max(waits) < AT_ONCE
-        assert tracking.close()
+        assert tracking.close(60)
     files = {file.stem.removeprefix("run-"): file for file in _offline_runs(unit)}
-    assert set(files) == {run_id(trial), run_id(pruned), run_id(seed)}
+    assert set(files) == {_id(trial), _id(pruned), _id(seed)}
     marker = read_marker(_folder(unit, seed))
     assert marker is not None
-    assert (marker.id, marker.hash, marker.mode) == (run_id(seed), seed.hash, "offline")
+    assert (marker.id, marker.hash, marker.mode) == (_id(seed), seed.hash, "offline")
     assert marker.project == "NLP-Phase2-Validation"
-    written = json.dumps(_inspect(files[run_id(trial)]))
+    written = json.dumps(_inspect(files[_id(trial)]))
     for expected in ("NLP-Phase1-Optuna", f"{TASK}/lora trial-000", "phase1", "search/accuracy"):
         assert expected in written, expected
     assert "cost/peak_memory_mb" in written
-    history = [row for row in _inspect(files[run_id(trial)]) if row.get("type") == "history"]
+    history = [row for row in _inspect(files[_id(trial)]) if row.get("type") == "history"]
     assert len(history) == 30
 
 
@@ -78,15 +73,12 @@ def test_a_resumed_study_doubles_nothing(unit: UnitWriter) -> None:
     first = unit.run("trial-000", 0.8)
     with TrackingProcess(unit.study) as tracking:
         _submit(tracking, unit, first)
-    second = unit.run("trial-001", 0.7)
     with TrackingProcess(unit.study) as tracking:
-        tracking.submit_unmirrored(unit.paths.root)
+        _submit(tracking, unit, first)
+        assert tracking.pid is None  # nothing to do: nothing started
+        _submit(tracking, unit, unit.run("trial-001", 0.7))
         _submit(tracking, unit, first)
     assert len(_offline_runs(unit)) == 2
-    assert read_marker(_folder(unit, second)) is not None
-    with TrackingProcess(unit.study) as tracking:
-        tracking.submit_unmirrored(unit.paths.root)
-        assert tracking.pid is None  # nothing to do: nothing started
 
 
 def test_death_of_the_side_process_costs_one_line(
@@ -121,7 +113,7 @@ def test_an_unreachable_server_neither_blocks_nor_loses_a_run(
     assert not any("0" * 40 in f.read_text("utf-8", "replace") for f in folders if f.is_file())
 
 
-def test_close_is_bounded_when_the_side_process_hangs(
+def test_close_waits_for_no_side_process_that_hangs(
     unit: UnitWriter, caplog: pytest.LogCaptureFixture
 ) -> None:
     tracking = TrackingProcess(unit.study)
@@ -129,12 +121,29 @@ def test_close_is_bounded_when_the_side_process_hangs(
     pid = tracking.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
+    try:
+        start = time.monotonic()
+        assert not tracking.close(0.5)
+        assert time.monotonic() - start < 3
+        assert "`phasewise sync` brings what is missing" in caplog.text
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_side_process_that_hangs_ends_itself(
+    unit: UnitWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import sys, time, phasewise.tracking.side_process as side\n"
+        "side.LAST_SECONDS = 1\n"
+        "side.LiveMirror.close = lambda mirror: time.sleep(60)\n"
+        "side.main([sys.argv[1]])\n"
+    )
+    plan = process.build_plan(unit.study).model_dump_json()
     start = time.monotonic()
-    assert not tracking.close(0.5)
-    assert time.monotonic() - start < 6
-    assert "not done after" in caplog.text
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    done = subprocess.run([sys.executable, "-c", program, plan], input=b"", timeout=60)
+    assert done.returncode == -signal.SIGALRM
+    assert time.monotonic() - start < 30
 
 
 def test_a_full_pipe_gives_up_instead_of_waiting(

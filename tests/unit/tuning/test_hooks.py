@@ -1,4 +1,4 @@
-"""A listener of records can neither delay nor fail anybody."""
+"""A listener of runs can neither delay nor fail anybody."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from fake_pool import build_record
 from phasewise.records import RunRecord
 from phasewise.runs import build_seeds
 from phasewise.settings import Study
-from phasewise.tuning.hooks import RecordHook
+from phasewise.tuning.hooks import RunHook
 from phasewise.tuning.units import Unit
 
 
@@ -19,12 +19,17 @@ def test_hanging_listener_is_left_behind(tuning_study: Callable[..., Study]) -> 
     release = threading.Event()
     lines: list[str] = []
 
-    def hang(record: RunRecord, folder: Path) -> None:
-        release.wait(10)
+    class Hanging:
+        def begin(self, folder: Path) -> None:
+            release.wait(10)
+
+        def end(self, record: RunRecord, folder: Path) -> None:
+            release.wait(10)
 
     started = time.monotonic()
-    with RecordHook(hang, lines.append, patience=0.05) as hook:
-        hook.tell(build_record(job.config, "finished"), job.folder)
+    with RunHook(Hanging(), lines.append, patience=0.05) as hook:
+        hook.begin(job.folder)
+        hook.end(build_record(job.config, "finished"), job.folder)
     release.set()
     assert time.monotonic() - started < 2
     assert lines == ["tracking is slow; going on without it, the records are complete"]

@@ -190,17 +190,22 @@ def test_listener_may_fail_or_hang_without_costing_a_trial(tuning_study: MakeStu
     heard: list[str] = []
     threads = set()
 
-    def listen(record: RunRecord, folder: Path) -> None:
-        threads.add(threading.current_thread().name)
-        assert (folder / "record.json").is_file()
-        heard.append(record.config.name)
-        raise OSError("no network")
+    class Listener:
+        def begin(self, folder: Path) -> None:
+            heard.append(f"{folder.name} begins")
 
-    optimum = search_unit(study, "toy", "lora", pool_factory=FakePool, on_record=listen)
+        def end(self, record: RunRecord, folder: Path) -> None:
+            threads.add(threading.current_thread().name)
+            assert (folder / "record.json").is_file()
+            heard.append(record.config.name)
+            raise OSError("no network")
+
+    optimum = search_unit(study, "toy", "lora", pool_factory=FakePool, listener=Listener())
     assert optimum.trial_states == {"finished": 4}
-    assert heard[:4] == [f"trial-{k:03d}" for k in range(4)]
-    assert len(heard) == 4 + 6
-    assert threads == {"record-hook"}
+    trials = [f"trial-{k:03d}" for k in range(4)]
+    assert heard[:8] == [text for name in trials for text in (f"{name} begins", name)]
+    assert len(heard) == 2 * (4 + 6)
+    assert threads == {"run-hook"}
 
 
 def test_stop_between_events_closes_the_pool(

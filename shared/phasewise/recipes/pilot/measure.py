@@ -83,7 +83,7 @@ def run_pilot(
             pool_factory=pool_factory,
             console=console,
             log=None,
-            on_record=None,
+            listener=None,
         ) as session:
             return _measure(unit, folder, session, validates=validates)
     finally:

@@ -68,7 +68,7 @@ def benchmark_unit(
             pool_factory=pool_factory,
             console=None,
             log=log,
-            on_record=None,
+            listener=None,
         ) as session:
             score = _train_live(unit, session)
             return _run(unit, score, None, "live", session.progress)
