@@ -176,7 +176,10 @@ def test_snakemakes_own_report_holds_the_verdict_with_captions(finished: Path) -
 
 def test_every_run_is_mirrored_to_one_offline_wandb_run(finished: Path) -> None:
     records = list(iterate_records(finished / "experiments"))
-    folders = {path.name for path in (finished / "experiments").rglob("offline-run-*")}
+    deadline = time.monotonic() + 60  # nobody waits for the last ones
+    while len(folders := set((finished / "experiments").rglob("offline-run-*"))) < len(records):
+        assert time.monotonic() < deadline, sorted(folders)
+        time.sleep(0.5)
     assert len(folders) == len(records)
 
 

@@ -25,6 +25,7 @@ from phasewise.tracking.wandb_run import (
     SUPERSEDED,
     WandbRun,
     close_attempt,
+    describe_error,
     remove_leftovers,
     restart_service,
 )
@@ -110,7 +111,7 @@ class LiveMirror:
         try:
             action()
         except Exception as error:  # wandb raises all sorts; none may end the mirror of later runs
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = describe_error(error)
             if self._mode == "online":
                 self._warn(f"{reason}; logging offline, `phasewise sync` brings it later")
                 self._go_offline()

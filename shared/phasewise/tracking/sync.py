@@ -36,6 +36,7 @@ from phasewise.tracking.wandb_run import (
     SUPERSEDED,
     WandbRun,
     close_attempt,
+    describe_error,
     find_local,
     restart_service,
 )
@@ -143,7 +144,7 @@ class _Sync:
         try:
             lack = action()
         except Exception as error:  # wandb raises all sorts; the other runs are still to come
-            lack = " ".join(str(error).split())[:200] or type(error).__name__
+            lack = describe_error(error)
             restart_service()
         if lack:
             self.problems.append(f"{label}: {lack}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from phasewise.errors import hide_secrets
 from phasewise.records import RunRecord
 from phasewise.runs import RunConfig
 from phasewise.tracking.contents import (
@@ -28,6 +29,7 @@ NETWORK_LIMITS = {
 }
 #: As a shell tells a SIGTERM; W&B shows the run as failed.
 _CUT_OFF = 143
+_LONGEST_REASON = 200
 SUPERSEDED, KILLED = "superseded", "killed"
 
 
@@ -146,6 +148,12 @@ def restart_service() -> None:
     import wandb
 
     wandb.teardown(exit_code=0)
+
+
+def describe_error(error: Exception) -> str:
+    """Returns what wandb raised as one short line."""
+    text = " ".join(str(error).split())
+    return hide_secrets(text)[:_LONGEST_REASON] or type(error).__name__
 
 
 def limit_waiting() -> None:

@@ -163,8 +163,8 @@ class Session:
     progress: ProgressLog
     stop: StopFlag
     dispatcher: Dispatcher
-    lease: Lease
     hook: RunHook
+    lease: Lease
 
 
 @contextmanager
