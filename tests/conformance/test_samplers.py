@@ -201,7 +201,7 @@ def test_samplers_learn_beside_pruned_trials(sampler: SamplerName, pruner: Prune
     space, size = _conditional_space(), SamplerSize(TRIALS, len(CONDITIONAL))
     settings = SearchSettings(pruner=pruner)
     study = optuna.create_study(direction="maximize", pruner=build_pruner(settings))
-    trial_pruner = TrialPruner(study, pruner, lambda metrics: metrics["accuracy"])
+    trial_pruner = TrialPruner(study, settings, lambda metrics: metrics["accuracy"], print)
     for number in range(10):
         study.sampler = build_sampler(sampler, seed=number, size=size, space=space)
         trial = study.ask()

@@ -70,6 +70,11 @@ class SearchSettings(Section):
     )
     pruner: PrunerName = Field("median", description="Stops unpromising trials early.")
     pruning_factor: int = Field(3, ge=2, description="Reduction factor of asha and hyperband.")
+    stop_on_loss: bool = Field(
+        False,
+        description="Also stops a trial whose training loss rises or stands still, or whose search "
+        "loss rises, and that scores below the best finished one.",
+    )
     space: str = Field(
         "recommended",
         description="File in shared/spaces/, without .yaml.",

@@ -18,8 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from phasewise.pruners import STAGES, pruner_kind
 from phasewise.records import Evaluation
-from phasewise.settings import PrunerName, SearchSettings
+from phasewise.settings import SearchSettings
 from phasewise.training.interface import Decision
+from phasewise.tuning.loss_watch import LossWatch
 
 
 def build_pruner(search: SearchSettings) -> BasePruner:
@@ -42,24 +43,30 @@ class TrialPruner:
 
     Args:
         study: Holds all trials' scores and the pruner.
-        pruner: Its name.
+        search: Names the pruner, and says whether losses stop a trial too.
         score: Gives the objective's value of an evaluation's metrics; None: not to be judged.
+        say: Is told why losses stop a trial.
     """
 
     def __init__(
         self,
         study: optuna.Study,
-        pruner: PrunerName,
+        search: SearchSettings,
         score: Callable[[Mapping[str, float]], float | None],
+        say: Callable[[str], None],
     ) -> None:
         self._study = study
         self._score = score
-        self._fills_gaps = pruner_kind(pruner).fills_gaps
+        self._say = say
+        self._fills_gaps = pruner_kind(search.pruner).fills_gaps
+        self._losses = LossWatch() if search.stop_on_loss else None
         self._reports: dict[int, dict[int, float]] = {}
 
     def forget(self, number: int) -> None:
         """Drops the scores of a trial's earlier attempt, since it starts again."""
         self._reports.pop(number, None)
+        if self._losses:
+            self._losses.forget(number)
 
     def decide(
         self, trial: optuna.Trial | FrozenTrial, evaluation: Evaluation, epochs: float
@@ -78,14 +85,34 @@ class TrialPruner:
         if score is None or not math.isfinite(score) or stage < 1 or stage in reports:
             return "continue"
         self._report(trial, reports, stage, score)
-        if stage == STAGES or not self._loses(self._frozen(trial.number, reports)):
+        if stage == STAGES:
             return "continue"
-        return "prune"
+        loses = self._loses(self._frozen(trial.number, reports))
+        stops = self._stops_on_losses(trial.number, evaluation, epochs, score)
+        return "prune" if loses or stops else "continue"
 
     def _loses(self, trial: FrozenTrial) -> bool:
         with warnings.catch_warnings():  # Wilcoxon warns of stages that the best trial skipped
             warnings.simplefilter("ignore", UserWarning)
             return self._study.pruner.prune(self._study, trial)
+
+    def _stops_on_losses(
+        self, number: int, evaluation: Evaluation, epochs: float, score: float
+    ) -> bool:
+        if self._losses is None:
+            return False
+        loses = self._is_below_best(score)
+        reason = self._losses.judge(number, evaluation, evaluation.epoch / epochs, loses=loses)
+        if reason:
+            self._say(f"trial {number} is stopped: {reason}")
+        return bool(reason)
+
+    def _is_below_best(self, score: float) -> bool:
+        try:
+            best = self._study.best_value
+        except ValueError:  # none has finished
+            return False
+        return score < best if self._study.direction.name == "MAXIMIZE" else score > best
 
     def _report(
         self, trial: optuna.Trial, reports: dict[int, float], stage: int, score: float

@@ -107,8 +107,9 @@ class _Search:
         self._objective = build_objective(self._settings, unit.metric, defaults, baseline.search)
         memory = build_memory_model(unit, defaults)
         self._store = TrialStore(unit, self._objective, memory, self._say, session.lease)
-        pruner = self._settings.pruner
-        self._pruner = TrialPruner(self._store.study, pruner, self._objective.value_during)
+        self._pruner = TrialPruner(
+            self._store.study, self._settings, self._objective.value_during, self._say
+        )
         self._clock = Clock(self._store.seconds)
         self._open: dict[str, OpenTrial] = {}
 

@@ -40,10 +40,13 @@ def _evaluate(trial_pruner: TrialPruner, trial: Any, scores: list[float], epochs
     return decisions
 
 
-def _study(pruner: Any, **settings: Any) -> tuple[optuna.Study, TrialPruner]:
+def _study(
+    pruner: Any, said: list[str] | None = None, **settings: Any
+) -> tuple[optuna.Study, TrialPruner]:
+    said = [] if said is None else said
     search = SearchSettings(pruner=pruner, **settings)
     study = optuna.create_study(direction="maximize", pruner=build_pruner(search))
-    return study, TrialPruner(study, pruner, lambda metrics: metrics.get("accuracy"))
+    return study, TrialPruner(study, search, lambda metrics: metrics.get("accuracy"), said.append)
 
 
 def _finish(study: optuna.Study, trial_pruner: TrialPruner, scores: list[float]) -> None:
@@ -109,3 +112,51 @@ def test_trial_that_starts_again_is_judged_by_its_new_scores() -> None:
     trial_pruner.forget(trial.number)
     assert _evaluate(trial_pruner, trial, [0.1], 4) == ["prune"]
     assert max(study.trials[trial.number].intermediate_values) < STAGES
+
+
+def _train(
+    trial_pruner: TrialPruner, trial: Any, losses: list[tuple[float, float]], score: float
+) -> str:
+    """Returns the decision after the last of some (training loss, search loss) of six epochs."""
+    decision = ""
+    for epoch, (train, search) in enumerate(losses, start=1):
+        metrics = {"accuracy": score, "eval_loss": search}
+        evaluation = Evaluation(step=epoch, epoch=epoch, train_loss=train, metrics=metrics)
+        decision = trial_pruner.decide(trial, evaluation, 6)
+    return decision
+
+
+_PATTERNS = {
+    "its training loss rose from 0.5 to 0.9": [(0.69, 0.69), (0.5, 0.5), (0.9, 0.9)],
+    "its training loss stands still at 0.69": [(0.692, 0.69), (0.693, 0.69), (0.69, 0.69)],
+    "its search loss rose from 0.5 to 0.6": [(0.6, 0.5), (0.4, 0.56), (0.2, 0.6)],
+}
+
+
+@pytest.mark.parametrize(("reason", "losses"), _PATTERNS.items())
+def test_losses_stop_a_trial_that_scores_below_the_best(
+    reason: str, losses: list[tuple[float, float]]
+) -> None:
+    said: list[str] = []
+    study, trial_pruner = _study("none", said, stop_on_loss=True)
+    assert _train(trial_pruner, study.ask(), losses, 0.6) == "continue"  # none has finished
+    _finish(study, trial_pruner, [0.7])
+    number = study.ask().number
+    trial = study.ask()
+    assert _train(trial_pruner, trial, losses[:2], 0.6) == "continue"
+    trial_pruner.forget(trial.number)
+    assert _train(trial_pruner, trial, losses, 0.6) == "prune"
+    assert said == [f"trial {number + 1} is stopped: {reason}"]
+    assert _train(trial_pruner, study.ask(), losses, 0.7) == "continue"  # as good as the best
+    without, unwatched = _study("none")
+    _finish(without, unwatched, [0.7])
+    assert _train(unwatched, without.ask(), losses, 0.6) == "continue"
+
+
+def test_a_loss_that_falls_or_a_short_rise_stops_nothing() -> None:
+    study, trial_pruner = _study("none", stop_on_loss=True)
+    _finish(study, trial_pruner, [0.7])
+    falling = [(0.69, 0.69), (0.6, 0.6), (0.5, 0.66), (0.4, 0.6), (0.3, 0.61)]
+    assert _train(trial_pruner, study.ask(), falling, 0.6) == "continue"
+    # Still at a third of its training: a warm-up may be under way.
+    assert _train(trial_pruner, study.ask(), [(0.69, 0.69), (0.69, 0.69)], 0.6) == "continue"
