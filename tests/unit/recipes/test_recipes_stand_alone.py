@@ -22,7 +22,7 @@ COMMANDS = {
     "project": {"init"},
     "refinement": set(),
     "sampler_benchmark": {"benchmark-samplers"},
-    "suites": {"ablate", "experiment"},
+    "suites": {"ablate", "experiment", "suite-report"},
 }
 _PROBE = """
 import json, sys

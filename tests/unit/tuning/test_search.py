@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from fake_pool import FakePool, surface
+from fake_pool import FakePool, surface, write_phase0
 from phasewise.errors import ConfigError, PhasewiseError
-from phasewise.records import RunRecord, read_record, write_record
-from phasewise.runs import RunConfig, RunSeeds
-from phasewise.settings import Study
+from phasewise.records import RunRecord, iterate_records, read_record, write_record
+from phasewise.runs import RunConfig, RunSeeds, UnitPaths
+from phasewise.settings import Study, load_study
 from phasewise.summaries import Optimum, read_optimum
 from phasewise.training.interface import RunJob
 from phasewise.training.pool import PoolEvent
@@ -183,6 +184,27 @@ def test_time_budget_starts_no_further_trial(
     pool = FakePool()
     run_search(study, pool=pool)
     assert pool.started == []  # the time of the first session counts
+
+
+def test_the_documented_ranges_are_searched(tuning_study: MakeStudy) -> None:
+    study = tuning_study(trials=10)
+    content = yaml.safe_load(study.path.read_text()) | {
+        "search": {"space": "documented", "trials": 10, "pruner": "none"}
+    }
+    study.path.write_text(yaml.safe_dump(content))
+    study = load_study(study.path)
+    write_phase0(study)
+    search_unit(study, "toy", "lora", pool_factory=FakePool)
+    folder = UnitPaths(study, "toy", "lora").root / "phase1"
+    drawn = [r.config.hyperparameters for _, r in iterate_records(folder) if r.config.index > 0]
+    assert len({each.learning_rate for each in drawn}) > 8
+    for each in drawn:
+        assert 1e-6 <= each.learning_rate <= 1e-4
+        assert each.batch_size in (1, 2, 4)
+        assert 2 <= each.epochs <= 6
+        assert each.lora_rank in (4, 8, 16, 32, 64)
+        assert each.lora_alpha in (8, 16, 32, 64, 128)
+        assert each.lora_dropout in (0.0, 0.05, 0.1)
 
 
 def test_listener_may_fail_or_hang_without_costing_a_trial(tuning_study: MakeStudy) -> None:

@@ -23,9 +23,12 @@ def init(
         Path | None, typer.Option(help="Rows of a first study: CSV, TSV, JSONL or Parquet.")
     ] = None,
     label: Annotated[str | None, typer.Option(help="Column of the classes.")] = None,
+    response: Annotated[
+        str | None, typer.Option(help="Column of the answers that a language model is to learn.")
+    ] = None,
     text: Annotated[
         list[str] | None,
-        typer.Option(help="Text column; twice for a pair. Default: the longest one."),
+        typer.Option(help="Text column; twice for a pair. Default: the longest or usual one."),
     ] = None,
     validation: Annotated[
         Path | None, typer.Option(help="Default: dev or valid.csv beside train.csv, if any.")
@@ -40,8 +43,8 @@ def init(
         raise ConfigError(
             "expected `init DIR` for a project, `init --csv train.csv --label COLUMN` for a study"
         )
-    if csv is not None and label is None:
-        raise ConfigError(f"--csv {csv}: which column holds the classes? give --label COLUMN")
+    if label is not None and response is not None:
+        raise ConfigError("expected --label of classes or --response of answers, got both")
     if csv is None:
         from phasewise.recipes.project.layout import write_project
 
@@ -51,9 +54,8 @@ def init(
         return
     from phasewise.recipes.project.first_study import FirstRequest, write_first_study
 
-    request = FirstRequest(
-        csv, label or "", text or (), {"validation": validation, "test": test}, base_model
-    )
+    others = {"validation": validation, "test": test}
+    request = FirstRequest(csv, label or "", text or (), others, base_model, response or "")
     path = write_first_study(request, folder or Path())
     typer.echo(path)
     typer.echo(f"next: phasewise check --study {quote(str(path))}")

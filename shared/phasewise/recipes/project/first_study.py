@@ -11,6 +11,11 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from phasewise.recipes.project.instruction_rows import (
+    describe_instruction,
+    find_prompt,
+    find_response,
+)
 from phasewise.recipes.project.layout import TEMPLATES, require_absent
 from phasewise.recipes.project.rows import (
     choose_metric,
@@ -27,6 +32,8 @@ from phasewise.tasks.table import RowTable
 
 #: Share of the train file, and the most rows, that each set without a file of its own gets.
 _SHARE, _MOST_ROWS = 0.2, 1600
+#: For instruction data: it trains on a laptop.
+_SMALL_DECODER = "HuggingFaceTB/SmolLM2-135M-Instruct"
 #: Stems that say nothing of what the rows are about: then their folder's name does.
 _NAMELESS = ("train", "training", "data")
 
@@ -37,17 +44,21 @@ class FirstRequest:
 
     Attributes:
         train: CSV, TSV, JSONL or Parquet.
-        label: The column of the classes.
-        texts: The text column, or two of a pair; empty: the longest one.
+        label: The column of the classes; empty: `response`, or columns that are called as those of
+            instruction data are.
+        texts: The text column, or two of a pair, or those of the prompt; empty: the longest one,
+            and of instruction data those with the usual names.
         others: ``validation`` and ``test`` to their files; None: one beside the train file, if any.
-        base_model: None: that of the default study.
+        base_model: None: that of the default study; for instruction data a small decoder.
+        response: The column of the answers, of instruction data.
     """
 
     train: Path
-    label: str
+    label: str = ""
     texts: Sequence[str] = ()
     others: Mapping[str, Path | None] = field(default_factory=dict)
     base_model: str | None = None
+    response: str = ""
 
 
 def write_first_study(request: FirstRequest, folder: Path) -> Path:
@@ -60,13 +71,20 @@ def write_first_study(request: FirstRequest, folder: Path) -> Path:
     name = _name_task(request.train)
     file = folder / f"{name}.yaml"
     require_absent(file)
-    content = {
-        "name": name,
-        "file": quote(str(file)),
-        "label": request.label,
-        **_describe_model(request),
-    }
-    content |= _describe_rows(request, file.parent)
+    table = read_file(request.train)
+    response = "" if request.label else find_response(table, request.response)
+    kind = "instruction" if response else "classification"
+    content: dict[str, Any] = {"name": name, "file": quote(str(file)), "kind": kind}
+    content["model"] = _describe_model(request, kind)
+    if response:
+        texts = find_prompt(table, request.texts, response)
+        content |= describe_instruction(table, texts, response)
+        needed = {response, texts[0]}
+    else:
+        texts = find_texts(table, request.texts, request.label)
+        content |= _describe_classes(table, texts, request)
+        needed = {request.label, *texts}
+    content |= _describe_files(request, table, needed, file.parent)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, keep_trailing_newline=True
     )
@@ -75,14 +93,27 @@ def write_first_study(request: FirstRequest, folder: Path) -> Path:
     return file
 
 
-def _describe_rows(request: FirstRequest, folder: Path) -> dict[str, Any]:
-    table = read_file(request.train)
+def _describe_classes(
+    table: RowTable, texts: Sequence[str], request: FirstRequest
+) -> dict[str, Any]:
     classes = count_classes(table, request.label)
-    texts = find_texts(table, request.texts, request.label)
-    tables = {"train": table}
-    tables |= find_beside(request.train, request.others, {request.label, *texts})
     metric, reason = choose_metric(classes)
-    lengths = measure_lengths(table, texts)
+    return {
+        "label": request.label,
+        "texts": texts,
+        "texts_note": "" if request.texts else " # the longest column; a second makes pairs",
+        "classes": classes,
+        "metric": metric,
+        "metric_reason": reason,
+        "lengths": measure_lengths(table, texts),
+    }
+
+
+def _describe_files(
+    request: FirstRequest, table: RowTable, needed: set[str], folder: Path
+) -> dict[str, Any]:
+    """Returns the files of the sets, and the sizes of those that are carved."""
+    tables = {"train": table, **find_beside(request.train, request.others, needed)}
     rows = {split: len(each.rows) for split, each in tables.items()}
     carved = min(_MOST_ROWS, max(2, round(_SHARE * rows["train"])))
     return {
@@ -90,23 +121,16 @@ def _describe_rows(request: FirstRequest, folder: Path) -> dict[str, Any]:
         "rows": rows,
         "report_rows": carved,
         "search_rows": None if "validation" in tables else carved,
-        "texts": texts,
-        "texts_note": "" if request.texts else " # the longest column; a second makes pairs",
-        "classes": classes,
-        "metric": metric,
-        "metric_reason": reason,
-        "max_length": lengths.proposed,
-        "half": lengths.half,
-        "most": lengths.most,
-        "longest": lengths.longest,
     }
 
 
-def _describe_model(request: FirstRequest) -> dict[str, Any]:
+def _describe_model(request: FirstRequest, kind: str) -> dict[str, Any]:
     if request.base_model is not None:
-        return {"model": {"source": resolve_source(request.base_model)}}
+        return {"source": resolve_source(request.base_model)}
+    if kind == "instruction":
+        return {"source": _SMALL_DECODER}
     model = read_yaml(REGISTRY / "config.yaml")["model"]
-    return {"model": {key: model[key] for key in ("source", "revision")}}
+    return {key: model[key] for key in ("source", "revision")}
 
 
 def _name_task(train: Path) -> str:

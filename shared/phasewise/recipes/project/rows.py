@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -15,6 +15,7 @@ from phasewise.tasks.words import find_words
 
 #: A label column with more classes than this, or than a share of the rows, holds no classes.
 _MOST_CLASSES, _MOST_SHARE = 100, 0.5
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 #: From this ratio of the largest class to the smallest on, accuracy hides the small ones.
 _UNEVEN = 3
 #: Subword tokens of a word or a mark, roughly, in the languages of common tokenizers.
@@ -33,6 +34,12 @@ class Lengths:
     most: int
     """Of 95 % of the rows, the longest."""
     longest: int
+
+    @classmethod
+    def of_words(cls, words: Sequence[int]) -> "Lengths":
+        """Estimates them from the rows' numbers of words, the smallest first."""
+        ranks = [words[math.ceil(q * len(words)) - 1] for q in (0.5, 0.95, 1)]
+        return cls(*(round(_TOKENS_PER_WORD * count) for count in ranks))
 
     @property
     def proposed(self) -> int:
@@ -71,14 +78,23 @@ def count_classes(table: RowTable, label: str) -> dict[str, int]:
             raise table.refuse(row, label, "a class", value)
     counts = Counter(str(value) for value in values)
     if not 2 <= len(counts) <= max(2, min(_MOST_CLASSES, _MOST_SHARE * len(values))):
-        others = [column for column in table.rows[0] if column != label]
+        others = ", ".join(column for column in table.rows[0] if column != label)
         raise DataError(
             f"{table.origin}: column '{label}' has {len(counts)} different values in {len(values)} "
-            f"rows; expected 2 to {_MOST_CLASSES} classes: is it another column "
-            f"({', '.join(others)})?"
+            f"rows; expected 2 to {_MOST_CLASSES} classes: {_explain_values(counts, others)}"
         )
     whole = all(re.fullmatch(r"-?\d+", name) for name in counts)
     return {name: counts[name] for name in sorted(counts, key=int if whole else None)}
+
+
+def _explain_values(values: Iterable[str], others: str) -> str:
+    """Returns what a column without classes may be."""
+    if all(_NUMBER.fullmatch(value.strip()) for value in values):
+        return (
+            "numbers are not predicted (there is no regression); write classes, such as ranges of "
+            f"them, into a column, or is it another one ({others})?"
+        )
+    return f"is it another column ({others})? answers to be written are --response"
 
 
 def choose_metric(classes: dict[str, int]) -> tuple[str, str]:
@@ -96,9 +112,16 @@ def measure_lengths(table: RowTable, texts: Sequence[str]) -> Lengths:
         DataError: A cell is empty, or no text.
     """
     rows = range(len(table.rows))
-    words = sorted(sum(len(find_words(table.text(row, each))) for each in texts) for row in rows)
-    ranks = (0.5, 0.95, 1)
-    return Lengths(*(round(_TOKENS_PER_WORD * words[math.ceil(q * len(words)) - 1]) for q in ranks))
+    return Lengths.of_words(sorted(measure_words(table, row, texts) for row in rows))
+
+
+def measure_words(table: RowTable, row: int, columns: Sequence[str]) -> int:
+    """Returns how many words a row's texts have.
+
+    Raises:
+        DataError: A cell is empty, or no text.
+    """
+    return sum(len(find_words(table.text(row, each))) for each in columns)
 
 
 def find_beside(

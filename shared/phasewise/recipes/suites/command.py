@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from phasewise.cli.options import RUN_PANEL
+from phasewise.cli.options import LOOK_PANEL, RUN_PANEL
 from phasewise.errors import PhasewiseError
 from phasewise.recipes import request_options as options
 from phasewise.recipes import steps
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands to the program."""
     app.command(rich_help_panel=RUN_PANEL)(ablate)
     app.command(rich_help_panel=RUN_PANEL)(experiment)
+    app.command("suite-report", rich_help_panel=LOOK_PANEL)(suite_report)
 
 
 ContinueOnError = Annotated[
@@ -105,6 +106,25 @@ def experiment(
         hyperparameters={**rank, **epochs, **request.fixed},
     )
     _run(suite, request, given)
+
+
+def suite_report(
+    results: Annotated[
+        Path, typer.Argument(help="Output folder of `ablate` and `experiment`.")
+    ] = Path("results"),
+    experiment_type: Annotated[
+        str | None, typer.Option("--experiment-type", help="Only suites of this type.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File of the report. Default: RESULTS.md in the folder.")
+    ] = None,
+) -> None:
+    """Write the findings of suites again, of one type or all, from their records."""
+    from phasewise.recipes.suites.outputs import RESULTS_FILE, write_suite_report
+
+    file = output or results / RESULTS_FILE
+    write_suite_report(results, file, experiment_type)
+    typer.echo(str(file))
 
 
 def _run(suite: Any, request: StudyRequest, given: dict[str, Any]) -> None:

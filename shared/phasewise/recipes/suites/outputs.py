@@ -1,8 +1,10 @@
 """What a suite ends with: results database, plots, and RESULTS.md with findings in words."""
 
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from phasewise.errors import ConfigError
 from phasewise.figures.static import write_static
 from phasewise.recipes.suites.experiments import (
     DATABASE_FILE,
@@ -43,18 +45,46 @@ def write_ablation_outputs(folder: Path) -> list[Path]:
     """
     found, unreadable = read_suites(folder)
     tracked: list[ExperimentRun | MissingRun] = []
-    sections: list[str] = []
     for stored in found:
+        for task in stored.study.tasks:
+            tracked += _track(stored, task, collect_runs(stored.suite, stored.study, task))
+    write_experiments(folder / DATABASE_FILE, tracked)
+    _write_report(found, unreadable, folder, folder / RESULTS_FILE)
+    return [folder / RESULTS_FILE, folder / DATABASE_FILE]
+
+
+def write_suite_report(folder: Path, file: Path, experiment_type: str | None) -> None:
+    """Writes the findings of an output folder's suites, with their plots, into a file.
+
+    Args:
+        folder: The output folder.
+        file: Where the report goes; links to the plots are relative to it.
+        experiment_type: Only suites of this type; None: all.
+
+    Raises:
+        ConfigError: The folder holds no such suite.
+    """
+    found, unreadable = read_suites(folder)
+    types = sorted({stored.suite.experiment_type for stored in found})
+    chosen = [each for each in found if experiment_type in (None, each.suite.experiment_type)]
+    if not chosen:
+        asked = "suite" if experiment_type is None else f"suite of type '{experiment_type}'"
+        raise ConfigError(f"{folder}: holds no {asked}; types in it: {', '.join(types) or 'none'}")
+    _write_report(chosen, unreadable, folder, file)
+
+
+def _write_report(
+    suites: Sequence[StoredSuite], unreadable: Sequence[str], folder: Path, file: Path
+) -> None:
+    sections: list[str] = []
+    for stored in suites:
         sections.append(f"# {stored.label}\n\n{stored.suite.description}\n")
         for task in stored.study.tasks:
             runs = collect_runs(stored.suite, stored.study, task)
-            tracked += _track(stored, task, runs)
-            sections += _describe_task(task, stored, runs, folder)
+            sections += _describe_task(task, stored, runs, folder, file)
         sections += [f"Not run: {unit}: {why}\n" for unit, why in stored.troubles.items()]
     sections += [f"Not read: {why}\n" for why in unreadable]
-    write_experiments(folder / DATABASE_FILE, tracked)
-    write_atomically(folder / RESULTS_FILE, "\n".join(sections))
-    return [folder / RESULTS_FILE, folder / DATABASE_FILE]
+    write_atomically(file, "\n".join(sections))
 
 
 def collect_runs(suite: Suite, study: Study, task: str) -> dict[str, dict[str, RunRecord]]:
@@ -158,7 +188,9 @@ def _find_reference(suite: Suite, value: Ablation) -> str:
     return default_reference(value) if value.scored else ""
 
 
-def _describe_task(task: str, stored: StoredSuite, runs: Runs, folder: Path) -> list[str]:
+def _describe_task(
+    task: str, stored: StoredSuite, runs: Runs, folder: Path, file: Path
+) -> list[str]:
     """Draws a task's plots and returns its section; none without a run."""
     if not any(runs.values()):
         return []
@@ -181,7 +213,7 @@ def _describe_task(task: str, stored: StoredSuite, runs: Runs, folder: Path) -> 
         "",
         *[f"- {line}" for line in (describe_findings(value, reference) if reference else [])],
         "",
-        *[f"![{plot.stem}]({plot.relative_to(folder).as_posix()})" for plot in plots],
+        *[f"![{plot.stem}]({os.path.relpath(plot, file.parent)})" for plot in plots],
         "",
     ]
     return ["\n".join(lines)]

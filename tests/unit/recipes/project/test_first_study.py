@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -90,6 +91,49 @@ def test_a_wrong_column_is_refused_with_the_right_one(
     assert not (tmp_path / "tickets.yaml").exists()
 
 
+def test_numbers_without_end_are_no_classes(tmp_path: Path) -> None:
+    lines = [f"text {n},{n / 7:.3f}" for n in range(30)]
+    (tmp_path / "prices.csv").write_text("\n".join(["text,target", *lines]))
+    with pytest.raises(DataError, match=r"there is no regression.*write classes"):
+        _load(tmp_path / "prices.csv", tmp_path)
+
+
+def _load_instruction(folder: Path, header: str, lines: Sequence[str], **more: Any) -> Study:
+    file = folder / "qa.csv"
+    file.write_text("\n".join([header, *lines]))
+    study = load_study(write_first_study(FirstRequest(file, **more), folder))
+    assert study.tasks["qa"].kind == "instruction"
+    return study
+
+
+def test_instruction_data_are_known_by_their_columns(tmp_path: Path) -> None:
+    lines = [f"Say it {n},{'' if n % 2 else 'loudly'},Well: {'word ' * n}" for n in range(20)]
+    study = _load_instruction(tmp_path, "instruction,input,output", lines)
+    task = study.tasks["qa"]
+    assert task.prompt is not None
+    assert task.prompt.template == "{instruction}\n{input}\n"
+    assert task.prompt.template_without == "{instruction}\n"
+    assert (task.response, task.metric) == ("output", "eval_loss")
+    assert study.settings.model.source == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert list(study.methods) == ["lora", "rslora"]
+    assert task.max_length == 32  # at most 3 + 1 + 1 + 18 words in 95 % of the rows
+
+
+def test_answers_are_those_of_the_column_named(tmp_path: Path) -> None:
+    lines = [f"Question {n}?,Answer {n}" for n in range(20)]
+    more = {"response": "said", "texts": ["asked"], "base_model": "org/decoder"}
+    study = _load_instruction(tmp_path, "asked,said", lines, **more)
+    assert study.tasks["qa"].response == "said"
+    assert study.settings.model.source == "org/decoder"
+    for wrong, message in (
+        ({"response": "sayd"}, r"no column 'sayd'; did you mean 'said'\?"),
+        ({"response": "said"}, "which column holds the prompts\\? give --text COLUMN"),
+    ):
+        (tmp_path / "qa.yaml").unlink(missing_ok=True)
+        with pytest.raises(DataError, match=message):
+            write_first_study(FirstRequest(tmp_path / "qa.csv", **wrong), tmp_path)
+
+
 @pytest.mark.parametrize(("row", "expected"), [("text,", "a class"), (",yes", "a text that is")])
 def test_an_empty_cell_is_refused_at_its_line(tmp_path: Path, row: str, expected: str) -> None:
     lines = ["text,target", "one,yes", "two,no", row, "four,no", "five,yes"]
@@ -120,9 +164,16 @@ def test_a_project_begins_with_the_default_study_and_its_profiles(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [([], "expected `init DIR`"), (["--csv", "rows.csv"], "give --label COLUMN")],
+    [
+        ([], "expected `init DIR`"),
+        (["--csv", "tickets.csv"], "--label COLUMN), or the answers to be learned (--response"),
+        (["--csv", "tickets.csv", "--label", "a", "--response", "b"], "got both"),
+    ],
 )
-def test_what_init_lacks_is_asked_for(arguments: list[str], message: str) -> None:
+def test_what_init_lacks_is_asked_for(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(_write_rows(tmp_path / "tickets.csv", "id,text,note,target").parent)
     result = CliRunner().invoke(app, ["init", *arguments])
-    assert isinstance(result.exception, ConfigError)
+    assert isinstance(result.exception, (ConfigError, DataError))
     assert message in str(result.exception)

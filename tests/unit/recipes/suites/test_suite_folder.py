@@ -1,3 +1,4 @@
+import re
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from phasewise.errors import ConfigError, PhasewiseError
 from phasewise.recipes import steps
 from phasewise.recipes.request import StudyRequest
 from phasewise.recipes.suites.experiments import ExperimentTracker
-from phasewise.recipes.suites.outputs import write_ablation_outputs
+from phasewise.recipes.suites.outputs import write_ablation_outputs, write_suite_report
 from phasewise.recipes.suites.settings import Suite, load_suite
 from phasewise.recipes.suites.study import write_ablation_study
 from phasewise.runs import RunConfig
@@ -63,6 +64,26 @@ def test_suites_in_one_folder_add_up(base: Study, tmp_path: Path) -> None:
     for name in ("one", "two", "one-2"):
         assert f"# {name}\n" in text
         assert (tmp_path / "out" / "plots" / name / "rank_comparison.png").is_file()
+
+
+def test_a_report_of_one_type_lies_where_it_is_asked_for(base: Study, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in ("one", "two"):
+        _run(load_suite(_write(tmp_path, name)), StudyRequest(output_dir=out, study=base.path))
+    before = (out / "RESULTS.md").read_text()
+    file = tmp_path / "reports" / "my_analysis.md"
+    done = _call("suite-report", out, "--experiment-type", "one_type", "--output", file)
+    assert done.exit_code == 0, done.output
+    text = file.read_text()
+    assert "# one\n" in text
+    assert "# two\n" not in text
+    plots = re.findall(r"!\[.*?\]\((.+?)\)", text)
+    assert len(plots) >= 4
+    assert all((file.parent / plot).is_file() for plot in plots)
+    _call("suite-report", out)
+    assert (out / "RESULTS.md").read_text() == before
+    with pytest.raises(ConfigError, match="no suite of type 'three'; types in it: one_type, two_"):
+        write_suite_report(out, file, "three")
 
 
 def test_a_fixed_value_takes_the_place_of_the_suites(base: Study, tmp_path: Path) -> None:
@@ -142,6 +163,26 @@ def test_failed_experiments_are_rows_and_an_error(
     tracker = ExperimentTracker(tmp_path / "out" / "experiments.db")
     assert {row["experiment_name"] for row in tracker.get_all_experiments("failed")} == {"r8"}
     assert len(tracker.get_all_experiments("completed")) == 3
+
+
+def test_other_methods_are_run_after_one_fails_if_asked(
+    base: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def refuse(study: Study, task: str, method: str, *_: object) -> None:
+        asked.append(method)
+        raise PhasewiseError("no memory")
+
+    monkeypatch.setattr(steps, "run_search", refuse)
+    listed = [{"name": m, "method": m, "lora_rank": 4} for m in ("lora", "rslora")]
+    suite = _write(tmp_path, "s", experiments=listed)
+    for words, calls in (((), 1), (("--continue-on-error",), 2)):
+        asked.clear()
+        done = _call("ablate", suite, "--study", base.path, "-o", tmp_path / "out", *words)
+        assert isinstance(done.exception, PhasewiseError), done.output  # never exit code 0
+        assert len(asked) == calls
+    assert len(set(asked)) == 2
 
 
 def test_what_never_ran_is_a_row_too(
