@@ -255,7 +255,10 @@ def _measured_seconds(study: Study, task: str, method: str) -> float | None:
 def _choose_engine(study: Study, task: str, method: str) -> EngineChoice:
     settings = study.settings
     task_settings, method_settings = study.tasks[task], study.methods[method]
-    return choose_engine(task_settings, method_settings, settings.training, settings.search)
+    devices = settings.machine.gpus_per_run
+    return choose_engine(
+        task_settings, method_settings, settings.training, settings.search, devices
+    )
 
 
 def _count_runs(study: Study) -> dict[str, int]:

@@ -113,15 +113,21 @@ def measure_weights(weights: Sequence[nn.Parameter]) -> ModelSize:
     )
 
 
-def save_model(model: Any, folder: Path) -> None:
-    """Writes the adapter with its head, or the whole model, so that the folder is never partial."""
+def save_model(model: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
+    """Writes the adapter with its head, or the whole model, so that the folder is never partial.
+
+    Args:
+        model: From ``adapt_model``.
+        folder: Where; replaced if it is there.
+        state: The weights, where the model holds a part of them only.
+    """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         if isinstance(model, PeftModel):
             # The default asks the hub whether the vocabulary has grown; ours never does.
-            model.save_pretrained(temporary, save_embedding_layers=False)
+            model.save_pretrained(temporary, save_embedding_layers=False, state_dict=state)
         else:
-            model.save_pretrained(temporary)
+            model.save_pretrained(temporary, state_dict=state)
         for file in temporary.iterdir():
             file.chmod(0o644)  # safetensors writes 0600
         shutil.rmtree(folder, ignore_errors=True)

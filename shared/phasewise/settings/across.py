@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phasewise.errors import ConfigError, suggest_nearest
+from phasewise.settings.devices import check_devices
 from phasewise.settings.hyperparameters import OVERRULES, Hyperparameters
 from phasewise.settings.machine import ResourceSettings
 from phasewise.settings.objective import check_objective_names, parse_objective
@@ -42,6 +43,7 @@ def check_across_sections(study: "Study") -> None:
         except ValueError as error:
             raise ConfigError(f"{study.path}: search.objective: task '{task}': {error}") from error
     _check_resources(study)
+    check_devices(study)
 
 
 def _check_resources(study: "Study") -> None:

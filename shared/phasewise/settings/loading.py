@@ -121,6 +121,7 @@ def load_study(path: Path | str) -> Study:
     methods = {name: _load_method(name, change, path) for name, change in settings.methods.items()}
     space = load_space(settings.search.space, path)
     settings = _apply_environment(_with_model_path(settings, path.parent))
+    settings = _with_machine_files(settings, path)
     study = Study(path, settings, tasks, methods, space)
     check_across_sections(study)
     return study
@@ -213,6 +214,14 @@ def _with_model_path(settings: StudySettings, folder: Path) -> StudySettings:
     shown = path.relative_to(here) if path.exists() and path.is_relative_to(here) else path
     model = settings.model.model_copy(update={"source": f"{shown}"})
     return settings.model_copy(update={"model": model})
+
+
+def _with_machine_files(settings: StudySettings, study: Path) -> StudySettings:
+    """What the machine's settings name beside the study file is found from anywhere."""
+    machine = settings.machine
+    files = {key: getattr(machine, key) for key in ("fsdp_config", "deepspeed_config")}
+    found = {key: (study.parent / file).resolve() for key, file in files.items() if file}
+    return settings.model_copy(update={"machine": machine.model_copy(update=found)})
 
 
 def _load_method(name: str, change: dict[str, Any], study: Path) -> MethodSettings:

@@ -1,5 +1,6 @@
 """What a study uses of the machine it runs on; no effect on results."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -26,6 +27,22 @@ class MachineSettings(Section):
         description="Runs that a worker trains together, where they can; null: as many as memory "
         "holds and as still raise the tokens per second, both measured.",
     )
+    gpus_per_run: int = Field(
+        1,
+        ge=1,
+        description="Devices that train one run together, each a share of every batch (DDP); on a "
+        "CPU, processes. More than 1: through transformers' Trainer, one run after another.",
+    )
+    fsdp_config: Path | None = Field(
+        None,
+        description="JSON file, relative to the study, of what transformers' `fsdp_config` takes: "
+        "with gpus_per_run, each device holds a part of the weights (FSDP2). `{}` will do.",
+    )
+    deepspeed_config: Path | None = Field(
+        None,
+        description="JSON file, relative to the study, of DeepSpeed's settings, in place of "
+        "fsdp_config; needs the package deepspeed.",
+    )
     kernels: bool = Field(
         True,
         description="Compiled kernels for packed steps on one CPU thread, if a C++ compiler is "
@@ -35,7 +52,7 @@ class MachineSettings(Section):
     @property
     def cores(self) -> int:
         """CPU cores that a unit's workers use."""
-        return self.threads * (self.workers or 1)
+        return self.threads * (self.workers or 1) * self.gpus_per_run
 
 
 class ResourceSettings(Section):

@@ -118,14 +118,14 @@ def open_report_data(
     config: DataConfig,
     tokenizer: Any,
     *,
-    ledger: Path,
+    ledger: Path | None,
     run_label: str,
     reason: str,
     role: Role | None = None,
 ) -> EvalSet:
     """Returns the tokenized report set and notes the access in the ledger.
 
-    ``run_label``, ``reason`` and ``role`` are what the ledger is told.
+    ``run_label``, ``reason`` and ``role``: for the ledger; None: another process tells it.
 
     Raises:
         DataError: The data are missing or malformed.
@@ -138,9 +138,9 @@ def open_report_data(
         return replace(eval_set, notes=cuts)
 
     report = load_or_build(f"{_cache_key(config, tokenizer)}-report", _build)
-    rows = len(report.examples)
-    task = config.task.name
-    append_access(ledger, task=task, run=run_label, reason=reason, rows=rows, role=role)
+    task, rows = config.task.name, len(report.examples)
+    if ledger is not None:
+        append_access(ledger, task=task, run=run_label, reason=reason, rows=rows, role=role)
     return report
 
 

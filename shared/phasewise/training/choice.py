@@ -23,6 +23,7 @@ def choose_engine(
     method: MethodSettings,
     training: TrainingSettings,
     search: SearchSettings | None = None,
+    devices: int = 1,
 ) -> EngineChoice:
     """Returns what trains a unit, as far as its settings tell.
 
@@ -34,9 +35,12 @@ def choose_engine(
         method: The unit's.
         training: The study's; ``training.engine`` may rule one out.
         search: The study's; None: it has been asked already.
+        devices: ``machine.gpus_per_run``.
     """
     if training.engine == "trainer":
         return EngineChoice("trainer", "training.engine is trainer")
+    if devices > 1:
+        return EngineChoice("trainer", f"machine.gpus_per_run is {devices}: all of them train it")
     obstacle = find_obstacle(task, method, training) or (find_shared_cost(search) if search else "")
     return EngineChoice("trainer" if obstacle else "packed", obstacle)
 

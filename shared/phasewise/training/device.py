@@ -51,14 +51,14 @@ def seed_draws(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
 
 
-def choose_device(machine: MachineSettings) -> torch.device:
-    """Returns the first visible GPU, or the CPU where there is none or it was asked for.
+def choose_device(machine: MachineSettings, rank: int = 0) -> torch.device:
+    """Returns the rank-th visible GPU, or the CPU where there is none or it was asked for.
 
     Raises:
         ConfigError: ``device: cuda`` where PyTorch has none.
     """
     if machine.device != "cpu" and torch.cuda.is_available():
-        return torch.device("cuda", 0)
+        return torch.device("cuda", rank)
     if machine.device == "cuda":
         raise ConfigError(
             f"device cuda: PyTorch {torch.__version__} finds no GPU here; use auto or cpu, or "

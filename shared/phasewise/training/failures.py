@@ -17,9 +17,9 @@ def explain_failure(job: RunJob, error: Exception) -> str:
 
     Raises:
         ControllerGoneError: If that is the error: no run is to blame.
-        RuntimeError: The error itself, if it took the device with it.
+        RuntimeError: The error itself, if it took the device with it, or if it is another rank's.
     """
-    if isinstance(error, ControllerGoneError) or is_device_lost(error):
+    if isinstance(error, ControllerGoneError) or is_device_lost(error) or is_peer_lost(error):
         raise error
     path = job.folder / ERROR_FILE
     write_atomically(path, "".join(traceback.format_exception(error)))
@@ -46,3 +46,12 @@ def is_device_lost(error: Exception) -> bool:
         error, torch.OutOfMemoryError
     )
     return lost or "CUDA error" in str(error)
+
+
+def is_peer_lost(error: Exception) -> bool:
+    """Whether another rank of the run could not be reached, whatever became of it."""
+    text = str(error)
+    named = any(name in text for name in ("gloo", "NCCL", "Connection closed by peer"))
+    return isinstance(error, torch.distributed.DistError) or (
+        isinstance(error, RuntimeError) and named
+    )

@@ -45,6 +45,21 @@ def find_gpus(machine: MachineSettings) -> list[str]:
     return gpus
 
 
+def find_gpu_groups(machine: MachineSettings) -> list[str]:
+    """Returns the GPUs of each run that can train at once, as CUDA_VISIBLE_DEVICES wants them.
+
+    Raises:
+        ConfigError: See ``find_gpus``; or there are fewer than one run needs.
+    """
+    gpus, each = find_gpus(machine), machine.gpus_per_run
+    if gpus and len(gpus) < each:
+        raise ConfigError(
+            f"machine.gpus_per_run {each}: this machine shows {len(gpus)}; ask for more, lower it, "
+            "or use device: cpu"
+        )
+    return [",".join(gpus[i : i + each]) for i in range(0, len(gpus) - each + 1, each)]
+
+
 def describe_crowding(machine: MachineSettings) -> str:
     """Returns one line if ``machine.workers`` share devices; empty if each has its own.
 
@@ -52,11 +67,11 @@ def describe_crowding(machine: MachineSettings) -> str:
     """
     if machine.workers is None:
         return ""
-    gpus = len(find_gpus(machine))
+    gpus = len(find_gpu_groups(machine)) * machine.gpus_per_run
     if gpus:
         shared = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
         crowded = f"{machine.workers} workers share {shared}: they slow each other down"
-        return crowded if machine.workers > gpus else ""
+        return crowded if machine.workers * machine.gpus_per_run > gpus else ""
     cores = os.cpu_count() or 1
     held = "1 CPU core" if cores == 1 else f"{cores} CPU cores"
     return (

@@ -19,7 +19,7 @@ from phasewise.records import RunRecord
 from phasewise.runs import UnitConfig
 from phasewise.settings import MachineSettings
 from phasewise.training.assignment import WorkerLoad, choose, measure_work
-from phasewise.training.hardware import find_gpus
+from phasewise.training.hardware import find_gpu_groups
 from phasewise.training.interface import Answer, Decision, Progress, RunJob, Slots
 from phasewise.training.worker_process import (
     WORKER_COMMAND,
@@ -82,7 +82,7 @@ class WorkerPool:
         self._machine = machine
         self._log = log
         self._command = command
-        self._gpus = find_gpus(machine)
+        self._gpus = find_gpu_groups(machine)
         self._most_workers = machine.workers or len(self._gpus) or 1
         self._workers: list[_Worker] = []
         self._queue: deque[tuple[RunJob, bool]] = deque()  # each with whether it is to be alone

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everywhere
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers import (
     PrinterCallback,
     Trainer,
@@ -21,7 +22,15 @@ from phasewise.errors import InfeasibleRunError
 from phasewise.methods.adapt import build_optimizer
 from phasewise.tasks.instruction import IGNORED
 from phasewise.training.batching import order_rows
+from phasewise.training.ranks import Ranks
 from phasewise.training.responses import measure_targets
+from phasewise.training.shares import (
+    IS_OWN,
+    WHOLE,
+    choose_strategy,
+    let_cpus_shard,
+    share_batches,
+)
 from phasewise.training.training_run import TrainingRun
 from phasewise.training.warm import WarmParts
 
@@ -76,9 +85,13 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         context: Callable[[], AbstractContextManager[None]],
         callback: RunCallback,
         class_weights: dict[int, float] | None,
+        ranks: Ranks,
+        optimizer: torch.optim.Optimizer,
         **arguments: Any,
     ) -> None:
         super().__init__(callbacks=[callback], **arguments)
+        self._ranks = ranks
+        self._made_optimizer = optimizer
         self.remove_callback(PrinterCallback)
         # compute_loss divides by the targets of the effective batch, so nothing else may scale.
         self.loss_is_scaled_for_ga = True
@@ -95,6 +108,31 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         """Tokens in training batches so far."""
         return int(self._tokens)
 
+    @property
+    def state_collector(self) -> Callable[[], dict[str, Any]] | None:
+        """Collects the weights of a model that is divided among the ranks; None: it is not."""
+        if not self._ranks.shards:
+            return None
+        return partial(self.accelerator.get_state_dict, self.model_wrapped)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Takes the optimizer that was given, which the Trainer's own argument refuses to FSDP."""
+        self.optimizer = self._made_optimizer
+        return self._made_optimizer
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Returns what makes each rank's share of every batch; accelerate would repeat rows."""
+        if self._ranks.devices == 1:
+            loader: DataLoader[Any] = super().get_train_dataloader()
+            return loader
+        return DataLoader(
+            self.train_dataset,
+            batch_size=self.args.per_device_train_batch_size,
+            sampler=self._order,
+            collate_fn=share_batches(self.data_collator, self._ranks, _count),
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
     def compute_loss(
         self,
         model: Any,
@@ -102,10 +140,14 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: object = None,
     ) -> torch.Tensor:
-        """Returns the micro-batch's share of the effective batch's mean loss."""
+        """Returns the micro-batch's share of the effective batch's mean loss.
+
+        Times the number of ranks: of their gradients the mean is taken.
+        """
+        ranks = self._ranks.devices * inputs.pop(IS_OWN, True)
         with self._context():
             if _has_token_targets(inputs):
-                return measure_targets(model, inputs)[0].sum() / self._targets
+                return measure_targets(model, inputs)[0].sum() * ranks / self._targets
             outputs = model(**inputs)
             loss: torch.Tensor = outputs.loss
             if self._class_weights is not None:
@@ -113,7 +155,7 @@ class RunTrainer(Trainer):  # type: ignore[misc]
                 weights = [self._class_weights[label] for label in labels.tolist()]
                 losses = F.cross_entropy(outputs.logits.float(), labels, reduction="none")
                 loss = (losses * losses.new_tensor(weights)).mean()
-        return loss * (_count_targets(inputs) / self._targets)
+        return loss * (ranks * _count_targets(inputs) / self._targets)
 
     def training_step(self, *arguments: Any, **keywords: Any) -> torch.Tensor:
         """Trains on a micro-batch.
@@ -122,6 +164,8 @@ class RunTrainer(Trainer):  # type: ignore[misc]
             InfeasibleRunError: The loss is not finite.
         """
         loss: torch.Tensor = super().training_step(*arguments, **keywords)
+        if self._ranks.devices > 1:  # all learn of a loss that is not finite
+            loss = self.accelerator.reduce(loss, reduction="mean")
         value = loss.item()
         if not math.isfinite(value):
             raise InfeasibleRunError(
@@ -133,12 +177,18 @@ class RunTrainer(Trainer):  # type: ignore[misc]
     def get_batch_samples(self, *arguments: Any) -> tuple[list[Any], Any]:
         """Fetches the micro-batches of an effective batch and counts its targets and tokens."""
         batches, _ = super().get_batch_samples(*arguments)
-        self._targets = sum(_count_targets(batch) for batch in batches)
-        self._tokens = self._tokens + sum(_pop_tokens(batch) for batch in batches)
+        counts = [batch.pop(WHOLE) if WHOLE in batch else _count(batch) for batch in batches]
+        self._targets = sum(targets for targets, _ in counts)
+        self._tokens = self._tokens + sum(tokens for _, tokens in counts)
         return batches, None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self._order
+
+
+def _count(batch: dict[str, torch.Tensor]) -> tuple[int, torch.Tensor]:
+    """Returns a batch's targets and tokens; an entry that only tells tokens is taken out."""
+    return _count_targets(batch), _pop_tokens(batch)
 
 
 def _has_token_targets(batch: dict[str, torch.Tensor]) -> bool:
@@ -168,23 +218,21 @@ def build_trainer(run: TrainingRun, warm: WarmParts) -> RunTrainer:
         callback=RunCallback(run),
         class_weights=run.class_weights,
         model=run.model,
-        args=_build_arguments(run, warm.device),
+        args=_build_arguments(run, warm),
         train_dataset=list(run.data.train),
         data_collator=warm.train_collator(config),
-        optimizers=(
-            build_optimizer(
-                run.model,
-                config.unit_config.method,
-                config.hyperparameters,
-                kind=config.unit_config.training.optimizer,
-            ),
-            None,
+        ranks=warm.ranks,
+        optimizer=build_optimizer(
+            run.model,
+            config.unit_config.method,
+            config.hyperparameters,
+            kind=config.unit_config.training.optimizer,
         ),
     )
 
 
-def _build_arguments(run: TrainingRun, device: torch.device) -> TrainingArguments:
-    config = run.job.config
+def _build_arguments(run: TrainingRun, warm: WarmParts) -> TrainingArguments:
+    config, device, training = run.job.config, warm.device, run.job.config.unit_config.training
     hyperparameters = config.hyperparameters
     arguments = TrainingArguments(
         output_dir=str(run.job.folder),
@@ -194,10 +242,8 @@ def _build_arguments(run: TrainingRun, device: torch.device) -> TrainingArgument
         learning_rate=hyperparameters.learning_rate,
         warmup_steps=hyperparameters.warmup,  # below 1 it is a share of all steps
         lr_scheduler_type=hyperparameters.schedule,
-        max_grad_norm=config.unit_config.training.max_grad_norm,
-        activation_checkpointing=config.unit_config.training.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False},  # else frozen inputs stop it
-        seed=config.seeds.init,
+        max_grad_norm=training.max_grad_norm,
+        seed=(config.seeds.init + warm.ranks.rank) % 2**32,  # each rank drops out by its own draws
         use_cpu=device.type == "cpu",
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
@@ -208,6 +254,10 @@ def _build_arguments(run: TrainingRun, device: torch.device) -> TrainingArgument
         report_to="none",
         disable_tqdm=True,
         log_level="error",
+        **choose_strategy(
+            warm.ranks, run.model, checkpoints_activations=training.gradient_checkpointing
+        ),
     )
+    let_cpus_shard(arguments)
     arguments._n_gpu = min(arguments.n_gpu, 1)  # a worker has one GPU, whatever else is visible
     return arguments

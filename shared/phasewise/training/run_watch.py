@@ -16,7 +16,7 @@ class RunWatch:
         run: Name of the run, for its reports.
         steps: Optimizer steps after which the run is scored.
         report: Receives every evaluation; its answer is obeyed.
-        live: Where others read how far the run is.
+        live: Where others read how far the run is; None: another process tells.
         reported_until: Step up to which an earlier attempt has been reported already.
     """
 
@@ -26,7 +26,7 @@ class RunWatch:
         run: str,
         steps: frozenset[int],
         report: Reporter,
-        live: LiveLog,
+        live: LiveLog | None,
         reported_until: int = 0,
     ) -> None:
         self.evaluations: list[Evaluation] = []
@@ -58,7 +58,8 @@ class RunWatch:
         if step % self._every == 0 or step in self._steps:
             point = TrainPoint(step=step, loss=loss, learning_rate=learning_rate)
             self.train_points.append(point)
-            self._live.note("train", point)
+            if self._live is not None:
+                self._live.note("train", point)
 
     def is_due(self, step: int) -> bool:
         """Whether the run is scored after this step."""
@@ -83,7 +84,8 @@ class RunWatch:
         )
         self._losses.clear()
         self.evaluations.append(evaluation)
-        self._live.note("evaluation", evaluation)
+        if self._live is not None:
+            self._live.note("evaluation", evaluation)
         if step <= self.reported_until:
             return
         self.reported_until = step

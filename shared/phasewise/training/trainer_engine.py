@@ -42,13 +42,20 @@ class TrainerEngine:
             if job is not None:
                 yield self.train_run(job, report)
 
-    def train_run(self, job: RunJob, report: Reporter, reported_until: int = 0) -> RunRecord:
+    def train_run(
+        self,
+        job: RunJob,
+        report: Reporter,
+        reported_until: int = 0,
+        most_rows: int | None = None,
+    ) -> RunRecord:
         """Returns the record of a run.
 
         Args:
             job: The run.
             report: Receives every evaluation.
             reported_until: Step up to which an earlier attempt has been reported already.
+            most_rows: Of a forward pass on one device; None: as the settings say.
 
         Raises:
             ControllerGoneError: See ``explain_failure``; so is a lost device.
@@ -56,7 +63,7 @@ class TrainerEngine:
         started, clock = datetime.now(UTC), perf_counter()
         reset_peak_memory(self._warm.device)
         try:
-            run = self._train_fitting(job, report, reported_until)
+            run = self._train_fitting(job, report, reported_until, most_rows)
             if run.status == "finished":
                 run.finish()
             record = run.describe("trainer", started, perf_counter() - clock)
@@ -66,9 +73,15 @@ class TrainerEngine:
         release_memory(self._warm.device)
         return record
 
-    def _train_fitting(self, job: RunJob, report: Reporter, reported_until: int) -> TrainingRun:
-        """Trains with ever smaller micro-batches until memory suffices; the batch stays."""
-        size = find_micro_batch_size(job.config)
+    def _train_fitting(
+        self, job: RunJob, report: Reporter, reported_until: int, most_rows: int | None
+    ) -> TrainingRun:
+        """Trains with ever smaller micro-batches until memory suffices; the batch stays.
+
+        Several ranks have to change theirs together: one attempt, and their launcher goes on.
+        """
+        ranks = self._warm.ranks.devices
+        size = find_micro_batch_size(job.config, ranks, most_rows)
         while True:
             run = TrainingRun(
                 job, self._warm, report, micro_batch_size=size, reported_until=reported_until
@@ -82,7 +95,7 @@ class TrainerEngine:
                 if not is_out_of_memory(error):
                     raise
                 run.status, run.message = "infeasible", describe_memory_error(error)
-            if run.status != "infeasible" or size == 1:
+            if run.status != "infeasible" or size == 1 or ranks > 1:
                 return run
             reported_until = run.watch.reported_until
             size = largest_micro_batch(job.config.hyperparameters.batch_size, size // 2)
@@ -96,6 +109,7 @@ class TrainerEngine:
         clock = perf_counter()
         try:
             trainer.train()
+            run.collect_state = trainer.state_collector
         finally:
             run.train_seconds = perf_counter() - clock
             run.train_tokens = trainer.train_tokens

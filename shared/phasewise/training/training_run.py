@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any
 
 from phasewise.errors import InfeasibleRunError
@@ -21,6 +22,7 @@ from phasewise.training.batching import (
 )
 from phasewise.training.device import describe_device, peak_memory_mb
 from phasewise.training.interface import Reporter, RunJob
+from phasewise.training.ranks import RANKS_KEY
 from phasewise.training.run_watch import RunWatch
 from phasewise.training.warm import WarmParts
 
@@ -31,11 +33,18 @@ MODEL_FOLDER = "model"
 Predict = Callable[[RunConfig, EvalSet, Any, bool], Outputs]
 
 
-def find_micro_batch_size(config: RunConfig) -> int:
-    """Returns how many rows a forward pass takes at most, before memory has run out."""
+def find_micro_batch_size(config: RunConfig, devices: int = 1, most_rows: int | None = None) -> int:
+    """Returns how many rows a forward pass takes, on all devices of the run together.
+
+    Args:
+        config: The run's.
+        devices: That train it.
+        most_rows: Of one device, at most, if memory has run out before.
+    """
     hyperparameters = config.hyperparameters
     limit = hyperparameters.rows_at_once(config.unit_config.training.micro_batch_size)
-    return largest_micro_batch(hyperparameters.batch_size, limit)
+    rows = min(limit, most_rows or limit)
+    return largest_micro_batch(hyperparameters.batch_size, rows * devices)
 
 
 class TrainingRun:
@@ -46,7 +55,7 @@ class TrainingRun:
         warm: What stays loaded between runs.
         report: Receives every evaluation; its answer is obeyed.
         predict: Puts an evaluation set through the model; None: the model by itself.
-        micro_batch_size: Rows of a forward pass.
+        micro_batch_size: Rows of a forward pass, on all devices of the run together.
         reported_until: Step up to which an earlier attempt has been reported already.
 
     Attributes:
@@ -55,6 +64,8 @@ class TrainingRun:
         class_weights: Weight of a row's loss by its class; None: all 1.
         train_eval: The part of its train sample that is scored at its end.
         model: Its own; None before it is built and once nobody needs it.
+        collect_state: Returns all weights, on the CPU, where each rank holds a part of them; all
+            ranks call it.
     """
 
     def __init__(
@@ -77,6 +88,7 @@ class TrainingRun:
         chosen = job.config.hyperparameters.class_weights
         self.class_weights = weigh_classes(self.data.train, chosen)
         self.model: Any = None
+        self.collect_state: Callable[[], dict[str, Any]] | None = None
         self._size: ModelSize | None = None
         steps = find_evaluation_steps(
             rows=len(self.data.train),
@@ -88,7 +100,7 @@ class TrainingRun:
             run=job.config.name,
             steps=steps,
             report=report,
-            live=LiveLog(job.folder, job.config, max(steps)),
+            live=LiveLog(job.folder, job.config, max(steps)) if warm.ranks.writes else None,
             reported_until=reported_until,
         )
 
@@ -132,7 +144,9 @@ class TrainingRun:
                 self.status, self.message = "diverged", str(error)
                 return
         if self.job.config.keeps_model:
-            save_model(self.model, self.job.folder / MODEL_FOLDER)
+            state = self.collect_state() if self.collect_state else None
+            if self._warm.ranks.writes:
+                save_model(self.model, self.job.folder / MODEL_FOLDER, state)
 
     def describe(self, engine: str, started: datetime, seconds: float) -> RunRecord:
         """Returns the record.
@@ -162,6 +176,7 @@ class TrainingRun:
                 **describe_environment(),
                 "device": describe_device(self._warm.device),
                 "engine": engine,
+                **({RANKS_KEY: divided} if (divided := self._warm.ranks.describe()) else {}),
             },
             started=started.isoformat(timespec="seconds"),
             ended=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -173,13 +188,14 @@ class TrainingRun:
         report_set = open_report_data(
             config.unit_config.data,
             self._warm.tokenizer(config.unit_config),
-            ledger=self.job.ledger,
+            ledger=self.job.ledger if self._warm.ranks.writes else None,
             run_label=config.label,
             reason=f"final score of a {config.phase} run",
             role=config.role,
         )
         scored = self._score(report_set, last.threshold, writes=True)
-        write_predictions(self.job.folder / PREDICTIONS_FILE, scored.predictions)
+        if self._warm.ranks.writes:
+            write_predictions(self.job.folder / PREDICTIONS_FILE, scored.predictions)
         return scored
 
     def _score(
@@ -200,5 +216,5 @@ class TrainingRun:
             trainable_parameters=self._size.trainable_parameters,
             total_parameters=self._size.total_parameters,
             adapter_bytes=self._size.trainable_bytes,
-            micro_batch_size=self.micro_batch_size,
+            micro_batch_size=ceil(self.micro_batch_size / self._warm.ranks.devices),
         )

@@ -27,6 +27,7 @@ from phasewise.training.device import (
 )
 from phasewise.training.prediction import Collate
 from phasewise.training.products import use_fastest_products
+from phasewise.training.ranks import Ranks
 from phasewise.training.responses import run_eval_set
 
 #: Rows of the train sample that are scored at the end of a run: a sign of overfitting, no result.
@@ -41,9 +42,11 @@ class WarmParts:
 
     Args:
         device: Where base models whose weights never train are held.
+        ranks: The processes that train a run together with this one.
     """
 
     device: torch.device
+    ranks: Ranks = field(default_factory=Ranks)
     _tokenizers: dict[str, Any] = field(default_factory=dict)
     _bases: dict[str, BaseModel] = field(default_factory=dict)
     _data: dict[str, tuple[TaskData, EvalSet]] = field(default_factory=dict)
@@ -87,7 +90,9 @@ class WarmParts:
         """Returns the pretrained model of a unit; ``adapt_model`` leaves it as it is."""
         precision = choose_precision(unit.model, unit.method, self.device)
         # A base that is copied for each run stays off the device, so that only one copy lies there.
-        device = torch.device("cpu") if unit.method.traits.copies_base else self.device
+        # One that is divided never lies there as a whole.
+        on_cpu = unit.method.traits.copies_base or self.ranks.shards
+        device = torch.device("cpu") if on_cpu else self.device
         parts = (unit.model.model_dump_json(), auto_class, kwargs, unit.method.quantization)
         key = repr((*parts, unit.training.attention, precision, device))
         if key not in self._bases:
@@ -106,7 +111,7 @@ class WarmParts:
                 device=device,
                 attention=unit.training.attention,
             )
-            if precision.products == precision.weights:
+            if precision.products == precision.weights and self.ranks.devices == 1:
                 use_fastest_products(loaded.model)
             self._bases[key] = loaded
             # A collection over all that torch and transformers hold takes 0.5 s, and each run
@@ -122,7 +127,8 @@ class WarmParts:
         seed_draws(config.seeds.init, self.device)
         model = self._templates.build(base, unit.method, config.hyperparameters, kind.auto_class)
         # All others lie where their base does.
-        return model.to(self.device) if unit.method.traits.copies_base else model
+        moves = unit.method.traits.copies_base and not self.ranks.shards
+        return model.to(self.device) if moves else model
 
     def context(self, unit: UnitConfig) -> Callable[[], AbstractContextManager[None]]:
         """Returns what makes the autocast context of a unit's forward passes."""
@@ -153,7 +159,8 @@ class WarmParts:
         )
 
 
-def prepare_machine(machine: MachineSettings) -> WarmParts:
+def prepare_machine(machine: MachineSettings, ranks: Ranks | None = None) -> WarmParts:
     """Sets this process's threads; returns what its engines share on the device."""
     torch.set_num_threads(machine.threads)
-    return WarmParts(choose_device(machine))
+    ranks = ranks or Ranks()
+    return WarmParts(choose_device(machine, ranks.rank), ranks)

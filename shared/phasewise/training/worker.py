@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from threading import Thread
 from types import FrameType
 
+from phasewise.errors import WorkerError
 from phasewise.provenance import describe_environment
 from phasewise.records import RunRecord, write_record
 from phasewise.settings import MachineSettings
@@ -130,9 +131,10 @@ def serve(connection: Connection, engine: Engine, jobs: Iterable[RunJob] = ()) -
         return
 
 
-def _end_with_parent(parent: int) -> None:
+def end_with_parent(parent: int, number: signal.Signals = signal.SIGTERM) -> None:
+    """Has the kernel send this process a signal when its parent ends; Linux only."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # it ended before the line above
         sys.exit(1)
 
@@ -153,18 +155,31 @@ def leave_out_bitsandbytes(*, needed: bool) -> None:
         sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
 
 
+def _launch(connection: Connection, machine: MachineSettings, first: RunJob) -> None:
+    """Serves the pool by processes of several devices a run, then ends the process."""
+    from phasewise.training.launching import LaunchingEngine
+
+    try:
+        serve(connection, LaunchingEngine(machine), [first])
+    except WorkerError as error:
+        sys.exit(str(error))  # the last line of the log, which the pool reads
+    sys.exit(0)
+
+
 def main() -> None:
     """Connects to the pool and serves it, then ends the process; see the module's docstring."""
     parent = os.getppid()
     signal.signal(signal.SIGTERM, _exit_on_term)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the controller, which decides
-    _end_with_parent(parent)
+    end_with_parent(parent)
     connection = Connection(int(sys.argv[1]))
     machine = MachineSettings.model_validate_json(sys.argv[2])
     try:
         first: RunJob = connection.recv()
     except (EOFError, OSError):
         return
+    if machine.gpus_per_run > 1:
+        _launch(connection, machine, first)
     # Asking git takes 50 ms or more, and every record names the commit: done beside the imports.
     Thread(target=describe_environment, daemon=True).start()
     unit = first.config.unit_config

@@ -128,6 +128,7 @@ def start_worker(
         name = os.environ.get(SERVER_VARIABLE)
         if (
             name
+            and machine.gpus_per_run == 1
             and not needs_bitsandbytes(unit.method, unit.training)
             and command == WORKER_COMMAND
         ):

@@ -82,7 +82,8 @@ class Unit:
         """What trains the unit's runs, as far as the settings tell."""
         settings = self.study.settings
         task, method = self.study.tasks[self.task], self.study.methods[self.method]
-        return choose_engine(task, method, settings.training, settings.search)
+        devices = settings.machine.gpus_per_run
+        return choose_engine(task, method, settings.training, settings.search, devices)
 
     @property
     def metric(self) -> str:
