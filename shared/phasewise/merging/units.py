@@ -148,7 +148,7 @@ def _is_derived(copy: UnitCopy, file: str) -> bool:
 
 
 def _was_redone(older: UnitCopy, newer: UnitCopy, file: str) -> bool:
-    """Whether a record is of a failed run that was tried again; see ``units.find_record``."""
+    """Whether a record is of a failed run that was tried again; see ``run_records.find_record``."""
     if not file.endswith(f"/{RECORD_FILE}") or newer.digests.get(file) == older.digests[file]:
         return False
     folder = file.removesuffix(RECORD_FILE)

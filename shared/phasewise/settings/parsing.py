@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from phasewise.errors import ConfigError, suggest_nearest
 from phasewise.settings.base import Section
+from phasewise.settings.storage_url import SECRET
 
 _S = TypeVar("_S", bound=Section)
 #: The tags of discriminated unions, which pydantic puts into an error's location.
@@ -105,7 +106,7 @@ def _describe_value(problem: Any) -> str:
         return f"{message}, got nothing; write {{}} where nothing differs"
     if kind in _TEXTS and isinstance(value, bool):
         return f"{message}: {YAML_TRUTHS}"
-    came = "" if isinstance(value, dict) else f", got {value!r}"
+    came = "" if isinstance(value, dict) or kind == SECRET else f", got {value!r}"
     lacks_quotes = kind == "string_type" and isinstance(value, int | float | date)
     return f"{message}{came}" + ("; quote it" if lacks_quotes else "")
 

@@ -11,6 +11,7 @@ from phasewise.settings.base import Section, no_effect
 from phasewise.settings.machine import MachineSettings, ResourceSettings
 from phasewise.settings.names import Folder, Name
 from phasewise.settings.objective import parse_objective
+from phasewise.settings.storage_url import StorageUrl
 
 #: The shard that holds every task; built in, so that one machine needs no ``shards:``.
 ALL_SHARD = "all"
@@ -253,6 +254,12 @@ class StudySettings(Section):
         None,
         description="Folder that replaces hub sources: <dir>/<task>/<split>.jsonl.",
         json_schema_extra=no_effect("data_fingerprint stands for the rows"),
+    )
+    storage: StorageUrl = Field(
+        None,
+        description="postgresql://USER@HOST:PORT/DATABASE, without a password: controllers of "
+        "several machines share each unit's runs. null: one controller at a time, in a file.",
+        json_schema_extra=no_effect("who trains a run, not what it is"),
     )
     experiments_dir: Folder = Field(
         Path("experiments"),

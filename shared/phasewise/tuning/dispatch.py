@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: How long a signal may wait for an event to end the wait of the pool.
 _POLL_SECONDS = 0.5
+#: How often it is looked whether other controllers have ended their runs.
+_SHARED_POLL_SECONDS = 1.0
 #: Known jobs that are asked for at most before a slot is free: enough to assign them well, and few
 #: enough that drawing them delays no start.
 _MOST_AHEAD = 16
@@ -142,8 +144,9 @@ class Dispatcher:
         started: Callable[[RunJob], None] = lambda _: None,
         restarted: Callable[[RunJob], None] = lambda _: None,
         is_known: Callable[[], bool] = lambda: False,
+        waits: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Runs jobs until the source has none and all have ended.
+        """Runs jobs until the source has none, waits for none, and all have ended.
 
         Args:
             source: Asked whenever a worker has a free slot.
@@ -154,6 +157,8 @@ class Dispatcher:
             ended: Called with each record, which lies in the job's folder already.
             evaluated: Called with each evaluation; decides whether the run goes on.
             restarted: Called before a run whose worker died starts again.
+            waits: Whether the source, which has none now, may have more once others have ended
+                theirs.
 
         Raises:
             StoppedError: A stop was asked for; running jobs are cut off.
@@ -166,7 +171,10 @@ class Dispatcher:
             self._draw(source, is_known, waiting, attempts)
             self._start(waiting, attempts, started)
             if not attempts:
-                return
+                if not waits():
+                    return
+                self._stop.wait(_SHARED_POLL_SECONDS)
+                continue
             assert self._pool is not None
             events = self._pool.wait(_POLL_SECONDS)
             self._stop.check()  # before deaths are believed: the signal may have gone to all of us

@@ -15,10 +15,10 @@ from phasewise.summaries import Optimum, PhaseSummary, read_optimum, write_summa
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import PoolFactory
 from phasewise.tuning.hooks import RunListener
-from phasewise.tuning.locking import Say
+from phasewise.tuning.job_lists import run_jobs
 from phasewise.tuning.optimum import meaningful_hyperparameters, note_learning
 from phasewise.tuning.progress import Clock, describe_outcome, describe_retries
-from phasewise.tuning.units import Session, Unit, find_record, finite_score, open_session
+from phasewise.tuning.units import Session, Unit, finite_score, open_session
 
 
 def run_defaults(
@@ -65,6 +65,7 @@ def run_defaults(
         console=console,
         log=log,
         listener=listener,
+        shares=True,
     ) as session:
         return _run_seeds(unit, "phase0", unit.default, jobs, session)
 
@@ -108,6 +109,7 @@ def validate_unit(
         console=console,
         log=log,
         listener=listener,
+        shares=True,
     ) as session:
         if optimum.settings_hash != unit.phase_hash("phase1"):
             session.progress.write(
@@ -167,8 +169,7 @@ def _run_seeds(
         say(f"{job.config.name} ({len(records)}/{len(jobs)}) · {describe_outcome(record)} · {time}")
 
     say(f"{phase}: {len(jobs)} seeds")
-    missing = _take_recorded(jobs, records, say)
-    session.dispatcher.run_all(missing, ended=end, evaluated=lambda *_: "continue")
+    run_jobs(session, jobs, ended=end, recorded=lambda job, r: records.update({job.config.name: r}))
     session.dispatcher.dismiss()
     if retries := describe_retries([n for n, r in records.items() if r.status == "failed"]):
         say(retries, style="yellow")
@@ -178,18 +179,6 @@ def _run_seeds(
     shown = "no report score" if summary.report.mean is None else f"{summary.report.mean:.3f}"
     say(f"{phase}: {unit.metric} {shown} on the report set, wrote {unit.paths.summary(phase)}")
     return summary
-
-
-def _take_recorded(jobs: list[RunJob], records: dict[str, RunRecord], say: Say) -> list[RunJob]:
-    """Returns the runs still to be made; the records of the others are added."""
-    missing = []
-    for job in jobs:
-        record = find_record(job, say)
-        if record is None:
-            missing.append(job)
-        else:
-            records[job.config.name] = record
-    return missing
 
 
 def _summarize(

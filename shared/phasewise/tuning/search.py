@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from phasewise.errors import ConfigError, PhasewiseError
+from phasewise.errors import PhasewiseError
 from phasewise.records import Evaluation, RunRecord
 from phasewise.runs import build_seeds
 from phasewise.samplers import require_sampler, sampler_kind
@@ -20,15 +20,18 @@ from phasewise.tuning.candidates import build_candidates, rank_trials
 from phasewise.tuning.dispatch import PoolFactory
 from phasewise.tuning.ended_trials import EndedTrial, describe_lack, list_failed
 from phasewise.tuning.hooks import RunListener
-from phasewise.tuning.memory import build_memory_model
-from phasewise.tuning.objectives import build_objective
+from phasewise.tuning.job_lists import run_jobs
+from phasewise.tuning.memory import MemoryModel, build_memory_model
+from phasewise.tuning.objectives import Objective, build_objective
 from phasewise.tuning.optimum import build_optimum, keep_verdict, read_baseline, read_defaults
+from phasewise.tuning.optimum_lines import describe_optimum
 from phasewise.tuning.progress import Clock, describe_outcome, describe_retries
 from phasewise.tuning.pruners import TrialPruner
+from phasewise.tuning.run_records import adopt_record, find_record, set_late_record_aside
 from phasewise.tuning.spaces import place_first
-from phasewise.tuning.startup import grid_draws, sobol_draws
 from phasewise.tuning.trials import OpenTrial, TrialStore
-from phasewise.tuning.units import Session, Unit, find_record, open_session
+from phasewise.tuning.unit_space import check_space
+from phasewise.tuning.units import Session, Unit, open_session
 
 _SECONDS_PER_HOUR = 3600.0
 
@@ -66,33 +69,29 @@ def search_unit(
     unit = Unit(study, task, method)
     require_sampler(study.settings.search.sampler)
     baseline = read_baseline(unit)
-    _check_space(unit)
+    check_space(unit)
     with open_session(
         unit,
         pool_factory=pool_factory,
         console=console,
         log=log,
         listener=listener,
+        shares=True,
     ) as session:
         search = _Search(unit, baseline, session)
         search.run_trials()
         return search.confirm()
 
 
-def _check_space(unit: Unit) -> None:
-    space = unit.space
-    if not space.searched:
-        section = unit.study.space.section_of(unit.study.methods[unit.method])
-        raise ConfigError(
-            f"{unit.study.path}: search.space '{unit.study.space.name}', section '{section}': "
-            "every hyperparameter is fixed; expected at least one range or list of values"
-        )
-    drawn = grid_draws if unit.study.settings.search.sampler == "grid" else sobol_draws
-    if not drawn(space, 1, seed=0):
-        raise ConfigError(
-            f"{unit.study.path}: search.space '{unit.study.space.name}': constraints "
-            f"{', '.join(space.constraints)} forbid nearly all draws; widen the ranges"
-        )
+def _open_store(
+    unit: Unit, objective: Objective, memory: MemoryModel, session: Session
+) -> TrialStore:
+    say = session.progress.write
+    if session.shared is None:
+        return TrialStore(unit, objective, memory, say, session.lease)
+    from phasewise.tuning.shared_trials import SharedTrialStore  # a database's library
+
+    return SharedTrialStore(unit, objective, memory, say, session.shared)
 
 
 class _Search:
@@ -106,7 +105,7 @@ class _Search:
         defaults = read_defaults(unit, baseline)
         self._objective = build_objective(self._settings, unit.metric, defaults, baseline.search)
         memory = build_memory_model(unit, defaults)
-        self._store = TrialStore(unit, self._objective, memory, self._say, session.lease)
+        self._store = _open_store(unit, self._objective, memory, session)
         self._pruner = TrialPruner(
             self._store.study, self._settings, self._objective.value_during, self._say
         )
@@ -123,7 +122,9 @@ class _Search:
             started=lambda job: self._show_start(self._open[job.config.name]),
             restarted=lambda job: self._pruner.forget(job.config.index),
             is_known=self._store.is_next_known,
+            waits=lambda: self._store.waits(draws=not self._is_late()),
         )
+        self._catch_up()
 
     def _announce(self) -> None:
         ended, budget = len(self._store.ended()), self._store.budget
@@ -148,6 +149,7 @@ class _Search:
             self._say(f"trial 0 is the published default but for the space: {', '.join(notes)}")
 
     def _next_job(self) -> RunJob | None:
+        self._catch_up()
         while (opened := self._draw()) is not None:
             job = opened.job
             self._open[job.config.name] = opened
@@ -160,29 +162,45 @@ class _Search:
     def _draw(self) -> OpenTrial | None:
         if not self._store.may_draw(len(self._open)):
             return None
-        hours = self._settings.time_budget_hours
-        if self._store.owes_trials:  # drawn within the budget
-            hours = None
-        if hours is not None and self._clock.seconds >= hours * _SECONDS_PER_HOUR:
+        if self._is_late() and not self._store.owes_trials:  # those were drawn within the budget
             # The last trial was told within the budget; a later call must see the budget spent.
             self._store.save_seconds(self._clock.seconds)
             return None
         return self._store.next()
 
+    def _is_late(self) -> bool:
+        hours = self._settings.time_budget_hours
+        return hours is not None and self._clock.seconds >= hours * _SECONDS_PER_HOUR
+
+    def _catch_up(self) -> None:
+        """Takes what other controllers have ended."""
+        for record in self._store.catch_up():
+            folder = self._unit.paths.run("phase1", record.config.name)
+            adopt_record(folder, record, self._say)
+            self._note(record, f" · on {record.environment.get('host', 'another machine')}")
+
     def _evaluate(self, job: RunJob, evaluation: Evaluation) -> Decision:
+        if self._store.is_lost(job.config.index):
+            return "prune"  # it is trained elsewhere, and will not count here
         trial = self._open[job.config.name].trial
         return self._pruner.decide(trial, evaluation, job.config.hyperparameters.epochs)
 
     def _end_job(self, job: RunJob, record: RunRecord) -> None:
         opened = self._open.pop(job.config.name)
-        self._store.tell(opened.trial, record, self._clock.seconds)
+        if not self._store.tell(opened.trial, record, self._clock.seconds):
+            set_late_record_aside(job.folder, self._say)
+            return
         self._session.hook.end(record, job.folder)
+        self._note(record)
+
+    def _note(self, record: RunRecord, where: str = "") -> None:
+        """Shows a trial that has ended, and writes the best so far."""
         ended = self._store.ended()
         best = rank_trials(ended, self._objective)
         if best:
             optimum = self._describe(ended, best[:1], {}, final=False)
             write_optimum(self._unit.paths.running_optimum, optimum)
-        self._show(job.config.index, record, ended, best)
+        self._show(record, ended, best, where)
 
     def _show_start(self, opened: OpenTrial) -> None:
         drawn = ", ".join(f"{k} {_short(v)}" for k, v in opened.trial.params.items())
@@ -190,13 +208,13 @@ class _Search:
         self._say(f"trial {config.index} starts ({config.origin}) · {drawn}", style="dim")
 
     def _show(
-        self, number: int, record: RunRecord, ended: list[EndedTrial], best: list[EndedTrial]
+        self, record: RunRecord, ended: list[EndedTrial], best: list[EndedTrial], where: str
     ) -> None:
         top = f" · best {best[0].value:.3f} (trial {best[0].number})" if best else ""
         budget = self._store.budget
         self._say(
-            f"trial {number} ({len(ended)}/{budget}) · {describe_outcome(record)}{top} · "
-            f"{self._clock.describe(len(ended), budget)}",
+            f"trial {record.config.index} ({len(ended)}/{budget}) · {describe_outcome(record)}"
+            f"{where}{top} · {self._clock.describe(len(ended), budget)}",
             style="" if record.status in ("finished", "pruned") else "yellow",
         )
 
@@ -211,36 +229,31 @@ class _Search:
 
         def end(job: RunJob, record: RunRecord) -> None:
             self._session.hook.end(record, job.folder)
+            count(job, record)
+
+        def count(job: RunJob, record: RunRecord) -> None:
             self._count(numbers[job.config.name], job, record, scores)
 
-        self._session.dispatcher.run_all(
-            self._missing_confirmations(best, numbers, scores),
-            ended=end,
-            evaluated=lambda job, evaluation: "continue",
-        )
+        run_jobs(self._session, list(self._confirmations(best, numbers)), ended=end, recorded=count)
         self._session.dispatcher.dismiss()
         optimum = keep_verdict(self._describe(ended, best, scores, final=True), self._unit)
         self._session.lease.check()
         write_optimum(self._unit.paths.running_optimum, optimum)
         write_optimum(self._unit.paths.optimum, optimum)
-        self._report(optimum)
+        for text, style in describe_optimum(optimum):
+            self._say(text, style=style)
+        self._say(f"wrote {self._unit.paths.optimum}")
         if retries := describe_retries(list_failed(ended)):
             self._say(retries, style="yellow")
         return optimum
 
-    def _missing_confirmations(
-        self, best: list[EndedTrial], numbers: dict[str, int], scores: dict[int, list[float]]
-    ) -> Iterator[RunJob]:
-        """Yields the runs still to be made; those on record are counted at once."""
+    def _confirmations(self, best: list[EndedTrial], numbers: dict[str, int]) -> Iterator[RunJob]:
+        """Yields the runs; notes which trial each is of."""
         for trial in best:
             for index in range(self._settings.confirm_seeds):
                 job = self._confirmation(trial, index)
                 numbers[job.config.name] = trial.number
-                record = find_record(job, self._say)
-                if record is None:
-                    yield job
-                else:
-                    self._count(trial.number, job, record, scores)
+                yield job
 
     def _confirmation(self, trial: EndedTrial, index: int) -> RunJob:
         seeds = build_seeds(self._unit.study.settings.seed, "confirm", self._unit.task, index)
@@ -264,29 +277,6 @@ class _Search:
     ) -> Optimum:
         candidates = build_candidates(best, scores)
         return build_optimum(self._unit, ended, candidates, self._objective, final=final)
-
-    def _report(self, optimum: Optimum) -> None:
-        confirmed = optimum.confirmed_value
-        shown = "unconfirmed" if confirmed is None else f"confirmed {confirmed:.3f}"
-        self._say(
-            f"best: trial {optimum.best_trial} · {optimum.metric} {optimum.best_value:.3f} · "
-            f"{shown} · {optimum.improvement or 0:+.3f} on the default",
-            style="bold",
-        )
-        if optimum.learned_why:
-            self._say(optimum.learned_why, style="" if optimum.learned else "yellow")
-        for criterion in optimum.success_criteria:
-            self._say(
-                f"{'met' if criterion.met else 'NOT met'}: {criterion.name}: {criterion.detail}"
-            )
-        for flag in optimum.range_flags:
-            low, high = flag.proposed
-            self._say(
-                f"{flag.parameter} {flag.value:g} lies at the {flag.edge} of its range; "
-                f"search {low:g}..{high:g}",
-                style="yellow",
-            )
-        self._say(f"wrote {self._unit.paths.optimum}")
 
 
 def _short(value: object) -> str:

@@ -2,9 +2,13 @@
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 
 from phasewise.errors import PhasewiseError
+
+#: How long a signal may go unnoticed while nothing else is to do.
+_POLL_SECONDS = 0.2
 
 
 class StoppedError(PhasewiseError):
@@ -51,6 +55,20 @@ class StopFlag:
         """
         if self._reason is not None:
             raise StoppedError(f"stopped by {self._reason}; run the same command to continue")
+
+    def wait(self, seconds: float) -> None:
+        """Waits so long.
+
+        Raises:
+            StoppedError: A stop was asked for, before or meanwhile.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            self.check()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, _POLL_SECONDS))
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         name = signal.Signals(number).name

@@ -12,6 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from phasewise.errors import RecordError
 from phasewise.records import refuse_links
+from phasewise.tuning.database import Database
 from phasewise.tuning.locking import Lease, Say
 
 #: Study attribute: hash of the settings that its trials were drawn and trained under.
@@ -74,6 +75,27 @@ def open_study(
     )
     if study.user_attrs.get(HASH_KEY) != settings_hash:
         study.set_user_attr(HASH_KEY, settings_hash)
+    return study
+
+
+def open_shared_study(
+    database: Database,
+    *,
+    name: str,
+    directions: Sequence[Literal["maximize", "minimize"]],
+    settings_hash: str,
+    pruner: optuna.pruners.BasePruner,
+) -> optuna.Study:
+    """Opens or creates a unit's study in a database; other settings are another study there."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        storage=database.optuna,
+        study_name=f"{name}@{settings_hash}",
+        directions=list(directions),
+        pruner=pruner,
+        load_if_exists=True,
+    )
+    study.set_user_attr(HASH_KEY, settings_hash)
     return study
 
 

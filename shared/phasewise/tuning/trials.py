@@ -36,7 +36,7 @@ from phasewise.tuning.storage import open_study
 from phasewise.tuning.units import Unit
 
 #: Trial attribute: how it was drawn, see ``Origin``; a record has it from here.
-_ORIGIN = "origin"
+ORIGIN = "origin"
 #: Study attribute.
 _SECONDS = "search_seconds"
 
@@ -80,20 +80,29 @@ class TrialStore:
         self._startup: list[Draw] = plan_startup(search, self._space, seed=self._seed)
         # Trials below this number depend on no result of another.
         self._independent = len(self._startup) or sampler_kind(search.sampler).startup(self._size)
-        self.study = open_study(
-            unit.paths.storage,
-            name=unit.study_name,
-            directions=objective.directions,
-            settings_hash=unit.search_hash(),
-            pruner=build_pruner(search),
+        self._ended: dict[int, EndedTrial] = {}
+        self._lost: list[FrozenTrial] = []
+        self._cut_off: list[FrozenTrial] = []
+        self.study = self._open_study(build_pruner(search), say, lease)
+        self._resume(say)
+
+    def _open_study(
+        self, pruner: optuna.pruners.BasePruner, say: Say, lease: Lease | None
+    ) -> optuna.Study:
+        return open_study(
+            self._unit.paths.storage,
+            name=self._unit.study_name,
+            directions=self._objective.directions,
+            settings_hash=self._unit.search_hash(),
+            pruner=pruner,
             say=say,
             lease=lease,
         )
+
+    def _resume(self, say: Say) -> None:
         self._enqueue_startup()
         cut_off = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        self._cut_off = [trial for trial in cut_off if trial.number < search.trials]
-        self._ended: dict[int, EndedTrial] = {}
-        self._lost: list[FrozenTrial] = []
+        self._cut_off = [trial for trial in cut_off if trial.number < self._search.trials]
         without = self._read_records()
         if without:
             numbers = ", ".join(map(str, without))
@@ -149,7 +158,7 @@ class TrialStore:
         """Trial k is start-up draw k, so a creation that was cut off is completed by counting."""
         known = len(self.study.get_trials(deepcopy=False))
         for draw in self._startup[known:]:
-            self.study.enqueue_trial(draw.values, user_attrs={_ORIGIN: draw.origin})
+            self.study.enqueue_trial(draw.values, user_attrs={ORIGIN: draw.origin})
 
     @property
     def owes_trials(self) -> bool:
@@ -202,15 +211,16 @@ class TrialStore:
         modeled = draws_from_model(name, self.study, self._size)
         with warnings.catch_warnings():  # a published default outside its range is welcome
             warnings.filterwarnings("ignore", message="Fixed parameter", category=UserWarning)
-            if frozen is None:
-                trial = self.study.ask()
-            else:  # ask() gives new trials only; the id is stable and public in storages
-                trial = optuna.Trial(self.study, frozen._trial_id)
-            if _ORIGIN not in trial.user_attrs:
-                trial.set_user_attr(_ORIGIN, "model" if modeled else "random")
+            trial = self.study.ask() if frozen is None else self._reopen(frozen)
+            if ORIGIN not in trial.user_attrs:
+                trial.set_user_attr(ORIGIN, "model" if modeled else "random")
             job = self._job(trial)
         assert trial.number == number
         return OpenTrial(trial, job)
+
+    def _reopen(self, frozen: FrozenTrial) -> optuna.Trial:
+        # ask() gives new trials only; the id is stable and public in storages
+        return optuna.Trial(self.study, frozen._trial_id)
 
     def _job(self, trial: optuna.Trial | FrozenTrial) -> RunJob:
         """Returns the run of a trial; all trials share their seeds, so that settings compare."""
@@ -221,10 +231,10 @@ class TrialStore:
             trial.number,
             merge_hyperparameters(self._unit.default, drawn),
             build_seeds(settings.seed, "phase1", self._unit.task, 0),
-            origin=trial.user_attrs[_ORIGIN],
+            origin=trial.user_attrs[ORIGIN],
         )
 
-    def tell(self, trial: optuna.Trial | FrozenTrial, record: RunRecord, seconds: float) -> None:
+    def tell(self, trial: optuna.Trial | FrozenTrial, record: RunRecord, seconds: float) -> bool:
         """Takes an ended trial and writes its values and state into the storage.
 
         Finished trials are COMPLETE, pruned ones PRUNED. Diverged and infeasible ones are PRUNED
@@ -237,11 +247,17 @@ class TrialStore:
             trial: The open trial; a frozen one was told before.
             record: Its record, on disk.
             seconds: Time searched so far, over all sessions.
+
+        Returns:
+            Whether it counts; not if another controller has taken the trial over.
         """
         ended = self._take(record)
         self.save_seconds(seconds)
-        if isinstance(trial, FrozenTrial) or record.status == "failed":
-            return
+        if not isinstance(trial, FrozenTrial) and record.status != "failed":
+            self._finish(trial, ended, record)
+        return True
+
+    def _finish(self, trial: optuna.Trial, ended: EndedTrial, record: RunRecord) -> None:
         peak = peak_gb(record)
         if self._limit is not None and peak is not None:
             trial.set_constraint("memory_gb", peak - self._limit)
@@ -253,6 +269,18 @@ class TrialStore:
             if ended.status != "pruned":
                 trial.set_constraint(ended.status, 1.0)
             self.study.tell(trial, state=TrialState.PRUNED)
+
+    def catch_up(self) -> list[RunRecord]:
+        """Takes the trials that other controllers have ended since the last call."""
+        return []
+
+    def waits(self, *, draws: bool) -> bool:
+        """Whether more may come of other controllers; ``draws``: or be taken over from them."""
+        return False
+
+    def is_lost(self, number: int) -> bool:
+        """Whether another controller has taken over a trial that trains here."""
+        return False
 
     def ended(self) -> list[EndedTrial]:
         """Returns all ended trials in the order of their numbers."""

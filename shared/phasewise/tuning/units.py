@@ -1,23 +1,18 @@
 """One unit at work: its settings, paths and the machinery that all three phases share."""
 
 import math
+import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
 from phasewise.errors import ConfigError
-from phasewise.records import (
-    RECORD_FILE,
-    RunRecord,
-    read_matching_record,
-    read_record,
-    refuse_links,
-)
+from phasewise.records import refuse_links
 from phasewise.runs import (
     Phase,
     Role,
@@ -38,11 +33,13 @@ from phasewise.tuning.dispatch import Dispatcher, PoolFactory, worker_pool_facto
 from phasewise.tuning.hooks import RunHook, RunListener
 from phasewise.tuning.locking import Lease, Say, hold_lock
 from phasewise.tuning.narrowing import Refinement, narrow_ranges
-from phasewise.tuning.progress import ProgressLog, describe_outcome
+from phasewise.tuning.progress import ProgressLog
 from phasewise.tuning.spaces import Space
 from phasewise.tuning.stopping import StopFlag
-from phasewise.tuning.storage import free_name
 from phasewise.unit_runs import describe_search
+
+if TYPE_CHECKING:
+    from phasewise.tuning.sharing import SharedRuns
 
 
 @dataclass(frozen=True)
@@ -166,6 +163,7 @@ class Session:
     dispatcher: Dispatcher
     hook: RunHook
     lease: Lease
+    shared: "SharedRuns | None"  # with other controllers, where the study says so
 
 
 @contextmanager
@@ -176,6 +174,7 @@ def open_session(
     console: Console | None,
     log: Path | None,
     listener: RunListener | None,
+    shares: bool = False,
 ) -> Iterator[Session]:
     """Takes the unit's lock and opens what a phase needs; workers start with the first run.
 
@@ -185,10 +184,11 @@ def open_session(
         console: None: standard error.
         log: File for the progress lines; the workers' output goes to ``<log>.workers.log``.
         listener: Told of each run as it begins and ends, from another thread.
+        shares: Whether other controllers may work on the runs too, if the study has a ``storage``.
 
     Raises:
-        ConfigError: The study asks for the packed engine by name, and the unit cannot be packed, or
-            its folder is another study's.
+        ConfigError: The study asks for the packed engine by name, and the unit cannot be packed;
+            its folder is another study's; or the database of its runs cannot be used.
     """
     _check_engine(unit)
     claim_folder(unit.study)
@@ -201,6 +201,7 @@ def open_session(
     with (
         StopFlag() as stop,
         hold_lock(unit.paths.lock, progress.write, stop) as lease,
+        _share(unit, progress.write, stop, shares) as shared,
         RunHook(listener, progress.write) as hook,
         Dispatcher(
             factory,
@@ -216,7 +217,20 @@ def open_session(
             progress.write(f"runs train one by one: {unit.engine.obstacle}", style="dim")
         if pool_factory is None and (crowding := describe_crowding(settings.machine)):
             progress.write(crowding, style="yellow")
-        yield Session(progress, stop, dispatcher, hook, lease)
+        yield Session(progress, stop, dispatcher, hook, lease, shared)
+
+
+def _share(
+    unit: Unit, say: Say, stop: StopFlag, shares: bool
+) -> "AbstractContextManager[SharedRuns | None]":
+    url = unit.study.settings.storage
+    if url is None or not shares:
+        return nullcontext()
+    from phasewise.tuning.database import Database, Patience
+    from phasewise.tuning.sharing import SharedRuns
+
+    owner = f"{platform.node()}:{unit.paths.root.resolve()}"
+    return SharedRuns(Database(url, Patience(say, stop)), unit.study_name, owner)
 
 
 def _check_engine(unit: Unit) -> None:
@@ -225,33 +239,6 @@ def _check_engine(unit: Unit) -> None:
             f"{unit.study.path}: training.engine is packed, but {unit.label} cannot be packed: "
             f"{unit.engine.obstacle}; use auto or trainer"
         )
-
-
-def find_record(job: RunJob, say: Say) -> RunRecord | None:
-    """Returns the run's record; None if it must be trained, its folder then free of others.
-
-    A run that failed is tried again: its worker was killed or its disk full, which says nothing of
-    its settings. One that diverged or does not fit would do so again. Records are never
-    overwritten: one of other settings is moved to ``<phase>.old-<hash>/`` with its folder, one of a
-    failed attempt is renamed.
-
-    Args:
-        job: The run.
-        say: Gets a line for a run that is tried again, with how often it has been.
-    """
-    record = read_matching_record(job.folder, job.config)
-    if record is not None and record.status != "failed":
-        return record
-    if record is not None:
-        times = 1 + len(list(job.folder.glob("record.failed-*.json")))
-        (job.folder / RECORD_FILE).rename(job.folder / f"record.failed-{times}.json")
-        say(f"{job.config.name}: tried again, retry {times}; before: {describe_outcome(record)}")
-    elif (other := read_record(job.folder)) is not None:
-        old = job.folder.parent
-        target = old.with_name(f"{old.name}.old-{other.hash}") / job.folder.name
-        target.parent.mkdir(exist_ok=True)
-        job.folder.rename(free_name(target))
-    return None
 
 
 def finite_score(score: float | None) -> float | None:

@@ -148,10 +148,10 @@ def test_killed_between_record_and_tell_tells_without_training(
     study = _fresh(tmp_path / "killed")
     tell = phasewise.tuning.trials.TrialStore.tell
 
-    def die(self: Any, trial: optuna.Trial, record: RunRecord, seconds: float) -> None:
+    def die(self: Any, trial: optuna.Trial, record: RunRecord, seconds: float) -> bool:
         if trial.number == 4:
             raise KilledError
-        tell(self, trial, record, seconds)
+        return tell(self, trial, record, seconds)
 
     with monkeypatch.context() as patch:
         patch.setattr(phasewise.tuning.trials.TrialStore, "tell", die)

@@ -20,7 +20,8 @@ from phasewise.settings import Hyperparameters, SamplerName, Study
 from phasewise.training.interface import RunJob
 from phasewise.tuning.dispatch import PoolFactory
 from phasewise.tuning.progress import ProgressLog
-from phasewise.tuning.units import Session, Unit, find_record, finite_score, open_session
+from phasewise.tuning.run_records import find_record
+from phasewise.tuning.units import Session, Unit, finite_score, open_session
 from phasewise.unit_runs import read_runs
 
 FOLDER = "sampler_benchmark"
