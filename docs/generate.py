@@ -1,10 +1,12 @@
 """Writes the pages and schemas that follow from the code: ``python docs/generate.py``.
 
-``docs/reference/settings.md`` from the settings models, ``docs/schemas/*.json`` for editors. A test
-fails where they drift. The page of all commands is made as the site is built (a hook of mkdocs).
+``docs/reference/settings.md`` from the settings models, ``hardware.md`` from the estimate of
+``plan``, ``docs/schemas/*.json`` for editors. A test fails where they drift. The page of all
+commands is made as the site is built (a hook of mkdocs).
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,9 @@ from phasewise.settings.schemas import SCHEMAS, file_schema
 from phasewise.settings.space import CategoricalParameter, FixedParameter, RangeParameter
 
 DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))
+from hardware import hardware_page  # noqa: E402 - beside this file, which is no package
+
 NOTE = "<!-- written by `python docs/generate.py`; edit the models' descriptions instead -->"
 
 #: Heading, models under it, and what comes first.
@@ -272,7 +277,11 @@ def generated_files() -> dict[Path, str]:
         for kind in SCHEMAS
     }
     reference = DOCS / "reference"
-    pages = {reference / "settings.md": settings_page(), reference / "terms.md": terms_page()}
+    pages = {
+        reference / "settings.md": settings_page(),
+        reference / "terms.md": terms_page(),
+        reference / "hardware.md": hardware_page(NOTE.replace("models' descriptions", "code")),
+    }
     return {**pages, **schemas}
 
 

@@ -110,6 +110,7 @@ class _UnitPlan:
     obstacle: str | None  # why its runs train one at a time; None: they train together
     runs: dict[str, int]  # by phase
     hours: float | None  # one after another; None before Phase 0 has measured a run
+    memory_gb: str  # peak of a run of the default: measured, or ~ estimated
 
     @property
     def trainings(self) -> int:
@@ -118,17 +119,21 @@ class _UnitPlan:
 
 
 def _plan_unit(study: Study, task: str, method: str) -> _UnitPlan:
+    from phasewise.tuning.memory_estimate import describe_unit_memory
+
     choice, counts = _choose_engine(study, task, method), _count_runs(study)
     seconds = _measured_seconds(study, task, method)
+    memory = describe_unit_memory(study, task, method)
     hours = None if seconds is None else seconds * sum(counts.values()) / 3600
-    return _UnitPlan(task, method, choice.engine, choice.obstacle or None, counts, hours)
+    return _UnitPlan(task, method, choice.engine, choice.obstacle or None, counts, hours, memory)
 
 
 def _plan_table(planned: list[_UnitPlan], vm: str) -> Table:
-    table = Table("task", "method", "engine", *_PHASES, "hours", title=vm)
+    table = Table("task", "method", "engine", *_PHASES, "hours", "GB", title=vm)
     for unit in planned:
         hours = "-" if unit.hours is None else f"{unit.hours:.2f}"
-        table.add_row(unit.task, unit.method, unit.engine, *map(str, unit.runs.values()), hours)
+        counts = map(str, unit.runs.values())
+        table.add_row(unit.task, unit.method, unit.engine, *counts, hours, unit.memory_gb)
     return table
 
 

@@ -21,9 +21,7 @@ def converted_folder(file: Path) -> Path:
     Raises:
         ConfigError: The package ``gguf`` is missing, or transformers cannot read the file.
     """
-    status = file.stat()
-    digest = _hash_file(file, status.st_mtime_ns, status.st_size)
-    folder = cache_folder() / "models" / f"{file.stem}-{digest}"
+    folder = place_converted(file)
     if (folder / "config.json").is_file():
         return folder
     if find_spec("gguf") is None:
@@ -43,6 +41,13 @@ def converted_folder(file: Path) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def place_converted(file: Path) -> Path:
+    """Returns where a GGUF file's folder is, or will be."""
+    status = file.stat()
+    digest = _hash_file(file, status.st_mtime_ns, status.st_size)
+    return cache_folder() / "models" / f"{file.stem}-{digest}"
 
 
 def _convert(file: Path, folder: Path) -> None:

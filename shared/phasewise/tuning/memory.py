@@ -10,23 +10,20 @@ that in 32, and 12 bytes per word of the vocabulary for a language model's logit
 the measured run leaves beside its weights.
 """
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from phasewise.errors import ConfigError
-from phasewise.methods.sources import resolve_model_path
+from phasewise.methods.model_shape import read_shape
 from phasewise.records import RunRecord
 from phasewise.settings import Hyperparameters, ModelSettings
 from phasewise.tuning.units import Unit
 
 #: Weight, gradient and two moments, float32.
 BYTES_A_TRAINED_WEIGHT = 16
-_ACTIVATION_BYTES = 2 * 34
-_LOGIT_BYTES = 12
+ACTIVATION_BYTES = 2 * 34
+LOGIT_BYTES = 12
 _GB = 1e9
 
 
@@ -131,23 +128,11 @@ def read_token_bytes(model: ModelSettings, *, language_model: bool) -> float | N
         model: The base model; ``layers`` counts.
         language_model: Whether logits over the vocabulary are computed for every token.
     """
-    try:
-        path = Path(resolve_model_path(model)) / "config.json"
-    except ConfigError:
+    shape = read_shape(model)
+    if shape is None:
         return None
-    if not path.is_file():  # a hub id that is still to be fetched
-        return None
-    shape: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    hidden = _first(shape, ("hidden_size", "n_embd", "d_model", "dim"))
-    layers = model.layers or _first(shape, ("num_hidden_layers", "n_layer", "n_layers"))
-    if not hidden or not layers:
-        return None
-    logits = _LOGIT_BYTES * int(shape.get("vocab_size", 0)) if language_model else 0
-    return float(_ACTIVATION_BYTES * hidden * layers + logits)
-
-
-def _first(shape: dict[str, Any], keys: Sequence[str]) -> int | None:
-    return next((int(shape[key]) for key in keys if key in shape), None)
+    logits = LOGIT_BYTES * shape.vocabulary if language_model else 0
+    return float(ACTIVATION_BYTES * shape.hidden * shape.layers + logits)
 
 
 def _trained_gb(weights: float) -> float:
