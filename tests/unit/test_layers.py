@@ -39,6 +39,7 @@ LAYERS = [
     "tracking",
     "merging",
     "report",
+    "dashboard",
     "results",
     "cli",
     "recipes",

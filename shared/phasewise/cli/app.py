@@ -15,6 +15,7 @@ from phasewise.cli import (
     EXIT_INTERRUPTED,
     INTERRUPTED,
     checking,
+    dashboard,
     doctor,
     evaluation,
     inspect,
@@ -25,6 +26,7 @@ from phasewise.cli import (
     running,
     schemas,
     searching,
+    status,
     syncing,
 )
 from phasewise.cli.options import LOOK_PANEL, RUN_PANEL, START_PANEL, USE_PANEL
@@ -73,7 +75,8 @@ app.command(rich_help_panel=LOOK_PANEL)(syncing.sync)
 app.command("prepare-data", rich_help_panel=LOOK_PANEL)(preparing.prepare_data)
 app.command(rich_help_panel=LOOK_PANEL)(checking.check)
 app.command(rich_help_panel=LOOK_PANEL)(inspect.plan)
-app.command(rich_help_panel=LOOK_PANEL)(inspect.status)
+app.command(rich_help_panel=LOOK_PANEL)(status.status)
+app.command(rich_help_panel=LOOK_PANEL)(dashboard.dashboard)
 app.command(rich_help_panel=USE_PANEL)(models.train)
 app.command("merge-adapter", rich_help_panel=USE_PANEL)(models.merge_adapter)
 app.command(rich_help_panel=USE_PANEL)(models.predict)

@@ -1,14 +1,11 @@
 """The commands that only look: registries, a study's plan, the state of its units."""
 
-import platform
-import time
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from phasewise.cli.options import (
@@ -16,7 +13,6 @@ from phasewise.cli.options import (
     JsonOption,
     ShardOption,
     StudyOption,
-    load_owned,
     print_json,
 )
 from phasewise.errors import ConfigError
@@ -177,77 +173,6 @@ def _describe_detections(
 
     found = [find_detection(study, task, difference) for task in gather_evidence(study, units)]
     return [describe_detection(each) for each in found if each is not None]
-
-
-def status(
-    study: StudyOption = DEFAULT_STUDY,
-    vm: ShardOption = ALL_SHARD,
-    watch: Annotated[
-        float | None, typer.Option(min=0.5, help="Print again every so many seconds.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Print where every unit stands: phase, runs done, best value so far, time left."""
-    loaded = load_owned(study)
-    units = loaded.units_of(vm)
-    if as_json:
-        _print_status(loaded, units)
-        return
-    if watch is None:
-        console = Console()
-        for line in (*_describe_not_learned(loaded, units), *_describe_origins(loaded, units)):
-            console.print(line, soft_wrap=True, markup=False, highlight=False)
-        console.print(_status_table(loaded, units))
-        return
-    with Live(_status_table(loaded, units), auto_refresh=False) as live:
-        while True:
-            time.sleep(watch)
-            live.update(_status_table(loaded, units), refresh=True)
-
-
-def _print_status(study: Study, units: list[tuple[str, str]]) -> None:
-    from phasewise.report.status import collect_status
-
-    notes = _describe_not_learned(study, units)
-    print_json({"units": [asdict(unit) for unit in collect_status(study, units)], "notes": notes})
-
-
-def _describe_not_learned(study: Study, units: list[tuple[str, str]]) -> list[str]:
-    from phasewise.report.evidence import gather_evidence
-    from phasewise.report.learning import list_not_learned
-
-    return [text for task in gather_evidence(study, units) for text in list_not_learned(task)]
-
-
-def _describe_origins(study: Study, units: list[tuple[str, str]]) -> list[str]:
-    from phasewise.report.status import collect_status
-
-    found = collect_status(study, units)
-    hosts = dict.fromkeys(host for unit in found for host in unit.hosts)
-    ran = {host: [unit.unit for unit in found if host in unit.hosts] for host in hosts}
-    lines = [f"{host} ran {', '.join(units)}" for host, units in ran.items()]
-    wrong = [text for unit in found for text in (*unit.unreadable, *unit.stale)]
-    return wrong if set(hosts) <= {platform.node()} else [*lines, *wrong]
-
-
-def _status_table(study: Study, units: list[tuple[str, str]]) -> Table:
-    from phasewise.report.status import collect_status
-
-    found = collect_status(study, units)
-    judged = ["learned"] if any(unit.learned is not None for unit in found) else []
-    table = Table("unit", "phase", "done", "best", *judged, "running", "left")
-    for unit in found:
-        best = "-" if unit.best is None else f"{unit.best:.3f}"
-        left = "-" if unit.seconds_left is None else f"{unit.seconds_left / 60:.0f} min"
-        running = "yes" if unit.running else "no"
-        done = f"{unit.done}/{unit.total}"
-        done += f" ({unit.failed} failed)" if unit.failed else ""
-        unreadable = len(unit.unreadable)
-        for count, what in ((unit.others, "of other settings"), (unreadable, "unreadable")):
-            done += f" (+{count} {what})" if count else ""
-        learned = [{True: "yes", False: "NO", None: "-"}[unit.learned] for _ in judged]
-        table.add_row(unit.unit, unit.phase, done, best, *learned, running, left)
-    return table
 
 
 def _measured_seconds(study: Study, task: str, method: str) -> float | None:

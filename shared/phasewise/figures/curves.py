@@ -100,7 +100,7 @@ def _draw(
     last = lambda each: (each.status == "running", each.name == highlighted)  # noqa: E731
     for curve in sorted(curves, key=last):
         kind = _kind(curve, highlighted)
-        bold = kind in {"best trial", "running"}
+        bold = kind in {"best trial", "running"} or len(curves) == 1
         pruned = curve.status == "pruned"
         figure.add_scatter(
             x=[shorten(x) for x in curve.x],

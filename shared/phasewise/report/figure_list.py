@@ -17,6 +17,8 @@ from phasewise.figures import (
 )
 from phasewise.figures.style import MethodStyle
 from phasewise.learning import find_floor
+from phasewise.live import LiveRun
+from phasewise.records import RunRecord
 from phasewise.report.drawing import Figure, Styles, UnitSource
 from phasewise.report.evidence import TaskEvidence
 from phasewise.report.learning import find_learned
@@ -124,6 +126,26 @@ TASK_FIGURES: tuple[Figure[TaskEvidence, Styles], ...] = (
         draw=set_agreement.draw_set_agreement,
         describe=set_agreement.describe_set_agreement,
         note=lambda _: "Runs of Phase 0 and 2. Off the line, the sets differ in difficulty.",
+    ),
+)
+
+#: Of runs under way, with those of their phase that have ended: the live page and a run's page.
+LIVE_FIGURES: tuple[Figure[Sequence[RunRecord | LiveRun], MethodStyle], ...] = (
+    Figure(
+        name="live-curves",
+        title="Search-set score",
+        compute=curves.compute_learning_curves,
+        needs=lambda found: found.search,
+        draw=curves.draw_search_curves,
+        describe=curves.describe_search_curves,
+    ),
+    Figure(
+        name="live-loss",
+        title="Training loss",
+        compute=curves.compute_learning_curves,
+        needs=lambda found: found.loss,
+        draw=curves.draw_loss_curves,
+        describe=curves.describe_loss_curves,
     ),
 )
 

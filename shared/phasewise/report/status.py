@@ -74,17 +74,17 @@ def collect_status(study: Study, units: Sequence[tuple[str, str]]) -> list[UnitS
     A record counts as soon as it is written, whatever became of the run; one of other settings is
     counted apart, and a file that cannot be read is named.
     """
-    return _estimate([_collect_unit(study, task, method) for task, method in units])
+    return estimate_left([count_unit(study, task, method) for task, method in units])
 
 
-class _Counted(NamedTuple):
+class CountedUnit(NamedTuple):
     """A unit's progress, and seconds of a run of it; None before one has made a step."""
 
     status: UnitStatus
     seconds: float | None
 
 
-def _estimate(units: Sequence[_Counted]) -> list[UnitStatus]:
+def estimate_left(units: Sequence[CountedUnit]) -> list[UnitStatus]:
     """Fills in the time left; a unit without a run of its own is taken to be as slow as others.
 
     Those of the same method come first.
@@ -115,7 +115,8 @@ def _measure_run(records: Sequence[RunRecord], live: Sequence[LiveRun]) -> float
     return fmean(seconds) if seconds else None
 
 
-def _collect_unit(study: Study, task: str, method: str) -> _Counted:
+def count_unit(study: Study, task: str, method: str) -> CountedUnit:
+    """Returns a unit's progress, its time left aside."""
     paths, settings = UnitPaths(study, task, method), study.settings
     found = [read_runs(study, task, method, phase=phase) for phase in _PHASES]
     records = [record for runs in found for record in runs.records]
@@ -144,7 +145,7 @@ def _collect_unit(study: Study, task: str, method: str) -> _Counted:
     status = UnitStatus(
         task=task,
         method=method,
-        phase=_name_phase(paths, is_current, searched=searched, started=bool(records)),
+        phase=_name_phase(paths, is_current, searched=searched, started=bool(records or live)),
         defaults_done=counts["default"],
         defaults_total=totals["default"],
         trials_done=counts["trial"],
@@ -168,7 +169,7 @@ def _collect_unit(study: Study, task: str, method: str) -> _Counted:
         live=tuple(f"{each.config.name} {each.step}/{each.last_step}" for each in live),
         seconds_left=None,
     )
-    return _Counted(status, _measure_run(records, live))
+    return CountedUnit(status, _measure_run(records, live))
 
 
 def _name_phase(

@@ -52,9 +52,21 @@ const phasewise = (() => {
     const columns = layout.xaxis.ticktext;
     if (columns && !layout.xaxis2) place.style.minWidth = `${Math.min(70 * columns.length, 900)}px`;
     place.style.minHeight = `${layout.height}px`;
+    const { width } = place.dataset;
+    place.dataset.width = place.clientWidth;
     window.Plotly.react(place, data, { ...layout, template: themes[theme()] }, config);
+    if (width && width !== place.dataset.width) window.Plotly.Plots.resize(place);
     drawn.add(place);
+    sizes.observe(place);
   }
+
+  // A neighbor that comes or goes, a phone that is turned: plotly sees the window's size only.
+  const sizes = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const { clientWidth } = target;
+      if (clientWidth && String(clientWidth) !== target.dataset.width) draw(target);
+    }
+  });
 
   function showTheme() {
     button.textContent = theme() === "dark" ? "Light" : "Dark";
