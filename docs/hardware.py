@@ -1,64 +1,20 @@
 """The page on which model fits on which card, by the estimate that ``phasewise plan`` prints."""
 
-from typing import Any
-
 from phasewise.methods.model_shape import ModelShape, shape_of
-from phasewise.settings import MethodSettings, read_yaml, require_registered
-from phasewise.tuning.memory_estimate import estimate_peak_gb
+from phasewise.tuning.cards import (
+    CARDS,
+    METHODS,
+    MODELS,
+    RANK,
+    SHARE,
+    estimate_way_gb,
+    is_decoder,
+)
 
-METHODS = {"full fine-tuning": "full_finetune", "LoRA": "lora", "QLoRA": "qlora"}
-RANK, LENGTH = 16, 512
+LENGTH = 512
 #: Heading and rows in a forward pass.
 ROWS = {"Eight rows at once": 8, "One row at a time (`micro_batch_size: 1`)": 1}
-#: Memory that cards are sold with, GB, and the share of it that a run can have.
-CARDS, SHARE = (8, 12, 16, 24, 32, 48, 80, 141, 192), 0.92
 
-
-def _decoder(
-    hidden: int, layers: int, heads: tuple[int, int], inner: int, vocabulary: int, **more: Any
-) -> dict[str, Any]:
-    return {
-        "architectures": ["ACausalLM"],
-        "model_type": "llama",
-        "hidden_size": hidden,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads[0],
-        "num_key_value_heads": heads[1],
-        "intermediate_size": inner,
-        "vocab_size": vocabulary,
-        "tie_word_embeddings": False,
-        **more,
-    }
-
-
-def _encoder(hidden: int, layers: int, vocabulary: int) -> dict[str, Any]:
-    return {
-        "model_type": "bert",
-        "hidden_size": hidden,
-        "num_hidden_layers": layers,
-        "num_attention_heads": hidden // 64,
-        "intermediate_size": 4 * hidden,
-        "vocab_size": vocabulary,
-    }
-
-
-#: From the config.json of each on the hub; `llama` stands for all architectures with a gate.
-MODELS: dict[str, dict[str, Any]] = {
-    "sentence-transformers/all-MiniLM-L6-v2": _encoder(384, 6, 30522),
-    "bert-base-uncased": _encoder(768, 12, 30522),
-    "FacebookAI/roberta-large": _encoder(1024, 24, 50265),
-    "HuggingFaceTB/SmolLM2-135M": _decoder(576, 30, (9, 3), 1536, 49152, tie_word_embeddings=True),
-    "Qwen/Qwen2.5-0.5B": _decoder(896, 24, (14, 2), 4864, 151936, tie_word_embeddings=True),
-    "meta-llama/Llama-3.2-1B": _decoder(
-        2048, 16, (32, 8), 8192, 128256, tie_word_embeddings=True, head_dim=64
-    ),
-    "microsoft/phi-2": _decoder(2560, 32, (32, 32), 10240, 51200, model_type="phi"),
-    "mistralai/Mistral-7B-v0.1": _decoder(4096, 32, (32, 8), 14336, 32000),
-    "meta-llama/Llama-3.1-8B": _decoder(4096, 32, (32, 8), 14336, 128256),
-    "Qwen/Qwen2.5-14B": _decoder(5120, 48, (40, 8), 13824, 152064),
-    "Qwen/Qwen2.5-32B": _decoder(5120, 64, (40, 8), 27648, 152064),
-    "meta-llama/Llama-3.1-70B": _decoder(8192, 80, (64, 8), 28672, 128256),
-}
 
 INTRO = f"""# Which model fits where
 
@@ -100,17 +56,13 @@ def _table(rows: int) -> str:
     for name, config in MODELS.items():
         shape = shape_of(config)
         assert shape is not None
-        is_decoder = "architectures" in config
-        cells = [_cell(shape, method, rows, is_decoder) for method in METHODS.values()]
+        cells = [_cell(shape, way, rows, is_decoder(name)) for way in METHODS]
         lines.append(f"| `{name}` | {_count(shape.weights)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(shape: ModelShape, method: str, rows: int, is_language_model: bool) -> str:
-    settings = MethodSettings(name=method, **read_yaml(require_registered("methods", method)))
-    peak = estimate_peak_gb(
-        shape, settings, rank=RANK, tokens=rows * LENGTH, is_language_model=is_language_model
-    )
+def _cell(shape: ModelShape, way: str, rows: int, is_language_model: bool) -> str:
+    peak = estimate_way_gb(shape, way, rows * LENGTH, is_language_model)
     card = next((f"{size} GB" for size in CARDS if peak <= SHARE * size), "several cards")
     return f"{peak:.1f}: {card}" if peak < 100 else f"{peak:.0f}: {card}"
 

@@ -33,6 +33,9 @@ DifferenceOption = Annotated[
     float,
     typer.Option(min=1e-4, max=0.5, help="Difference to detect, on the metric's scale (0 to 1)."),
 ]
+CardsOption = Annotated[
+    bool, typer.Option("--cards", help="Show which model sizes fit which GPU, by the estimate.")
+]
 #: Folders of ``shared/`` with what can be named.
 _REGISTRIES = ("tasks", "methods", "spaces", "studies", *recipe_constants("REGISTRIES"))
 
@@ -74,6 +77,7 @@ def plan(
     study: StudyOption = DEFAULT_STUDY,
     vm: ShardOption = ALL_SHARD,
     difference: DifferenceOption = 0.01,
+    cards: CardsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print how many runs a shard needs, what trains them, how long, and what it can detect."""
@@ -94,6 +98,18 @@ def plan(
     console.print(_plan_table(planned, vm))
     for line in (*_describe_plan(planned), *notes):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
+    if cards:
+        console.print(_cards_table(max(task.max_length for task in loaded.tasks.values())))
+
+
+def _cards_table(tokens: int) -> Table:
+    from phasewise.tuning.cards import METHODS, list_cards
+
+    title = f"largest model that fits a card, rows of {tokens:,} tokens one by one (estimated)"
+    table = Table("GB", *METHODS, title=title, title_justify="left")
+    for row in list_cards(tokens):
+        table.add_row(str(row.card_gb), *(row.largest[way] or "-" for way in METHODS))
+    return table
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,12 @@ from phasewise.errors import ConfigError
 from phasewise.methods.gguf import place_converted
 from phasewise.model_files import locate_model
 from phasewise.settings import ModelSettings
+from phasewise.settings.target_modules import BLOCK_ROLES
 
 #: Architectures whose feed-forward part has a gate: three matrices, not two.
 _GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "smollm3")
+
+_ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 
 
 class ModelShape(NamedTuple):
@@ -24,33 +27,37 @@ class ModelShape(NamedTuple):
     inner: int  # width of the feed-forward part
     gated: bool
     tied: bool  # whether the head shares its weights with the embedding
+    heads: int = 0
+    drops_attention: bool = False  # whether attention drops out while the model trains
 
     @property
-    def matrices(self) -> list[tuple[int, int]]:
-        """Inputs and outputs of each linear layer of one block."""
-        inward = 2 if self.gated else 1
-        return [
-            (self.hidden, self.attention),
-            (self.hidden, self.key_value),
-            (self.hidden, self.key_value),
-            (self.attention, self.hidden),
-            *[(self.hidden, self.inner)] * inward,
-            (self.inner, self.hidden),
-        ]
+    def matrices(self) -> dict[str, tuple[int, int]]:
+        """Role to inputs and outputs of each linear layer of one block."""
+        gate = {"gate": (self.hidden, self.inner)} if self.gated else {}
+        return {
+            "query": (self.hidden, self.attention),
+            "key": (self.hidden, self.key_value),
+            "value": (self.hidden, self.key_value),
+            "output": (self.attention, self.hidden),
+            **gate,
+            "up": (self.hidden, self.inner),
+            "down": (self.inner, self.hidden),
+        }
 
     @property
     def linear_weights(self) -> int:
         """Weights in the linear layers of all blocks, which quantization makes small."""
-        return self.layers * sum(left * right for left, right in self.matrices)
+        return self.layers * sum(left * right for left, right in self.matrices.values())
 
     @property
     def weights(self) -> int:
         """All weights, but for biases, norms and positions: less than 2 in 100."""
         return self.linear_weights + (1 if self.tied else 2) * self.vocabulary * self.hidden
 
-    def adapter_weights(self, rank: int) -> int:
-        """Weights of low-rank adapters on all linear layers of all blocks."""
-        return self.layers * rank * sum(left + right for left, right in self.matrices)
+    def adapter_weights(self, rank: int, roles: Sequence[str] = BLOCK_ROLES) -> int:
+        """Weights of low-rank adapters on the layers of these roles in all blocks."""
+        sizes = [size for role, size in self.matrices.items() if role in roles]
+        return self.layers * rank * sum(left + right for left, right in sizes)
 
 
 def read_shape(model: ModelSettings) -> ModelShape | None:
@@ -85,6 +92,8 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
         inner=_first(config, ("intermediate_size", "n_inner", "hidden_dim")) or 4 * hidden,
         gated=config.get("model_type") in _GATED,
         tied=is_encoder or bool(config.get("tie_word_embeddings", True)),
+        heads=heads,
+        drops_attention=any(config.get(key) for key in _ATTENTION_DROPOUTS),
     )
 
 

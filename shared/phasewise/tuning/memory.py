@@ -4,10 +4,8 @@
 
 c (base weights, libraries) and k (activations) are fitted to the peaks measured so far; 16 bytes
 are weight, gradient and AdamW's two moments in float32. Before runs of two sizes have been measured
-k comes from the model's shape: 34 bytes x hidden size x layers in 16 bits (Korthikanti et al. 2022,
-arXiv 2205.05198, eq. 2, without the attention matrix, which today's kernels do not keep), twice
-that in 32, and 12 bytes per word of the vocabulary for a language model's logits; at most all that
-the measured run leaves beside its weights.
+k comes from the model's shape (``memory_estimate``, in 32 bits); at most all that the measured run
+leaves beside its weights.
 """
 
 from collections.abc import Sequence
@@ -17,13 +15,10 @@ import numpy as np
 
 from phasewise.methods.model_shape import read_shape
 from phasewise.records import RunRecord
-from phasewise.settings import Hyperparameters, ModelSettings
+from phasewise.settings import Hyperparameters
+from phasewise.tuning.memory_estimate import BYTES_A_TRAINED_WEIGHT, token_bytes
 from phasewise.tuning.units import Unit
 
-#: Weight, gradient and two moments, float32.
-BYTES_A_TRAINED_WEIGHT = 16
-ACTIVATION_BYTES = 2 * 34
-LOGIT_BYTES = 12
 _GB = 1e9
 
 
@@ -110,29 +105,15 @@ def build_memory_model(unit: Unit, defaults: Sequence[RunRecord]) -> MemoryModel
     """
     settings, task = unit.study.settings, unit.study.tasks[unit.task]
     limited = settings.search.memory_constraint_gb is not None
-    language_model = task.traits.generates
+    shape = read_shape(settings.model) if limited else None
     model = MemoryModel(
-        read_token_bytes(settings.model, language_model=language_model) if limited else None,
+        token_bytes(shape, is_language_model=task.traits.generates) if shape else None,
         max_length=task.max_length,
         micro_batch_size=settings.training.micro_batch_size,
     )
     for record in defaults:
         model.learn(record)
     return model
-
-
-def read_token_bytes(model: ModelSettings, *, language_model: bool) -> float | None:
-    """Returns the activations of one token, bytes; None where the model's shape is not at hand.
-
-    Args:
-        model: The base model; ``layers`` counts.
-        language_model: Whether logits over the vocabulary are computed for every token.
-    """
-    shape = read_shape(model)
-    if shape is None:
-        return None
-    logits = LOGIT_BYTES * shape.vocabulary if language_model else 0
-    return float(ACTIVATION_BYTES * shape.hidden * shape.layers + logits)
 
 
 def _trained_gb(weights: float) -> float:

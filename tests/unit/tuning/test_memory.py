@@ -1,6 +1,5 @@
 """Predicted peaks, against worlds whose memory is known."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,7 @@ import pytest
 from fake_pool import build_record, write_tuning_study
 from phasewise.records import RunCost, RunRecord
 from phasewise.runs import build_seeds
-from phasewise.settings import ModelSettings
-from phasewise.tuning.memory import MemoryModel, read_token_bytes
+from phasewise.tuning.memory import MemoryModel
 from phasewise.tuning.units import Unit
 
 LENGTH = 100
@@ -85,15 +83,3 @@ def test_micro_batches_bound_the_tokens(measured: Any) -> None:
     assert model.predict_gb(measured(8, 64).config.hyperparameters) == pytest.approx(
         FIXED_GB + 0.128 + TOKEN_GB * 400
     )
-
-
-def test_token_bytes_follow_the_config_of_the_model(tmp_path: Path) -> None:
-    shape = {"model_type": "llama", "hidden_size": 10, "num_hidden_layers": 4, "vocab_size": 100}
-    (tmp_path / "config.json").write_text(json.dumps(shape))
-    whole = ModelSettings(source=str(tmp_path))
-    assert read_token_bytes(whole, language_model=False) == 68 * 10 * 4
-    assert read_token_bytes(whole, language_model=True) == 68 * 10 * 4 + 1200
-    cut = ModelSettings(source=str(tmp_path), layers=1)
-    assert read_token_bytes(cut, language_model=False) == 680
-    missing = ModelSettings(source="package:no_such_package")
-    assert read_token_bytes(missing, language_model=False) is None

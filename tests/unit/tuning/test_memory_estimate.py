@@ -1,6 +1,8 @@
 """What a run's memory is taken to be before anything has been measured."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +10,14 @@ import pytest
 
 from phasewise.methods.model_shape import ModelShape, read_shape, shape_of
 from phasewise.settings import ModelSettings, Study
-from phasewise.tuning.memory_estimate import describe_unit_memory, estimate_peak_gb
+from phasewise.tuning.cards import CARDS, METHODS, MODELS, list_cards
+from phasewise.tuning.memory_estimate import (
+    Training,
+    describe_unit_memory,
+    estimate_memory,
+    estimate_peak_gb,
+    token_bytes,
+)
 from synthetic import UnitWriter
 
 #: Sums by hand: 10 layers of 4 x 100 x 100 + 2 x 100 x 400 weights, a head of its own.
@@ -49,7 +58,7 @@ def test_methods_differ_by_what_trains_and_how_the_rest_is_held(
         estimate_peak_gb(SHAPE, study.methods[name], **sizes) - 1
         for name in ("full_finetune", "lora", "qlora")
     )
-    activations = 1000 * (34 * 100 * 10 + 12 * 1000)
+    activations = 1000 * (2 * 10 * (8 * 100 + 2 * 400) + 12 * 1000)
     adapters = 16 * 144_000
     assert full * 1e9 == pytest.approx(16 * 1_400_000 + 2 * 1_200_000 + activations)
     assert lora * 1e9 == pytest.approx(2 * 1_400_000 + adapters + activations)
@@ -63,9 +72,48 @@ def test_a_plan_shows_what_was_measured_once_it_was(
     config = {"hidden_size": 100, "num_hidden_layers": 10, "vocab_size": 1000}
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
     study = write_study(model={"source": str(tmp_path / "model")})
-    assert describe_unit_memory(study, "rotten_tomatoes", "lora") == "~1.0"
+    assert describe_unit_memory(study, "rotten_tomatoes", "lora") == "~0.6"
     unknown = write_study(model={"source": "org/not-here"})
     assert describe_unit_memory(unknown, "rotten_tomatoes", "lora") == "-"
     study = write_study()
     UnitWriter(study, "rotten_tomatoes", "lora").phase0([0.6], [0.6])
     assert describe_unit_memory(study, "rotten_tomatoes", "lora") == "0.5"
+
+
+def test_what_saves_memory_lowers_the_estimate_by_its_own_sum() -> None:
+    plain = Training(trained=None, tokens=10, length=10)
+    need = estimate_memory(SHAPE, plain)
+    divided = estimate_memory(SHAPE, plain._replace(devices=4))
+    assert (divided.trained, divided.activations) == (need.trained / 4, need.activations)
+    few = estimate_memory(SHAPE, plain._replace(few_bits=True))
+    assert need.trained - few.trained == 6 * SHAPE.weights
+    again = estimate_memory(SHAPE, plain._replace(checkpointing=True))
+    assert again.activations == 10 * 2 * (10 * 100 + 1600)
+    on_cpu = plain._replace(device="cpu", in_half=False)
+    assert estimate_memory(SHAPE, on_cpu).held == 4 * SHAPE.weights  # the base of further runs
+    drops = SHAPE._replace(heads=4, drops_attention=True)
+    more = estimate_memory(drops, on_cpu).total - estimate_memory(SHAPE, on_cpu).total
+    assert more == 10 * 4 * 10 * 4 * 4 * 10  # tokens, bytes, blocks, matrices, heads, length
+    assert token_bytes(SHAPE, is_language_model=True) == 4 * 10 * 1600 + 12 * 1000
+
+
+def test_larger_cards_and_smaller_ways_hold_more() -> None:
+    order: list[str | None] = [None, *MODELS]
+    rows = list_cards(512)
+    assert [row.card_gb for row in rows] == list(CARDS)
+    for way in METHODS:
+        sizes = [order.index(row.largest[way]) for row in rows]
+        assert sizes == sorted(sizes)
+    for row in rows:
+        full, lora, qlora = (order.index(row.largest[way]) for way in METHODS)
+        assert full <= lora <= qlora
+    assert rows[CARDS.index(24)].largest["QLoRA"] == "Qwen/Qwen2.5-14B"
+
+
+def test_the_estimate_is_near_what_a_run_takes() -> None:
+    """A coarse check; ``python -m benchmarks.memory`` has all models."""
+    command = [sys.executable, "-m", "benchmarks.memory", "--alone", "minilm-lora"]
+    root = Path(__file__).parents[3]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["estimated"] == pytest.approx(found["measured"], rel=0.2)

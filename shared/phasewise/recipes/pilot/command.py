@@ -21,6 +21,7 @@ def plan(
     study: StudyOption = DEFAULT_STUDY,
     vm: ShardOption = ALL_SHARD,
     difference: inspect.DifferenceOption = 0.01,
+    cards: inspect.CardsOption = False,
     pilot: Annotated[
         bool, typer.Option("--pilot", help="Measure short runs: time, memory and disk to expect.")
     ] = False,
@@ -29,7 +30,7 @@ def plan(
     """Print how many runs a shard needs, what trains them, how long, and what it can detect."""
     if pilot and as_json:
         raise ConfigError("--json gives the plan alone; leave out --pilot")
-    inspect.plan(study, vm, difference, as_json)
+    inspect.plan(study, vm, difference, cards, as_json)
     if pilot:
         loaded = load_study(study)
         print_pilots(loaded, loaded.units_of(vm))
