@@ -2,6 +2,7 @@
 
 import json
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +54,8 @@ def _serve(studies: list[Path], listener: socket.socket, *, show: bool) -> None:
     typer.echo(f"{url}  (Ctrl-C ends it; from elsewhere: ssh -L {port}:127.0.0.1:{port} HOST)")
     if show:
         typer.launch(url)
-    server.run(sockets=[listener])
+    with suppress(KeyboardInterrupt):  # the way to end it; uvicorn has closed its connections
+        server.run(sockets=[listener])
 
 
 def _bind(port: int) -> socket.socket:
@@ -61,6 +63,7 @@ def _bind(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
+        listener.listen()  # a page that is opened at once waits for its answer
     except OSError as error:
         listener.close()
         raise ConfigError(
