@@ -38,7 +38,7 @@ def carry_out(study: Study, plan: MergePlan, say: Say) -> None:
         for source, task in plan.tasks:
             _bring_task(study, source, task)
         for step in plan.units:
-            if step.action in ("new", "updated"):
+            if step.action in ("new", "updated", "joined"):
                 paths = UnitPaths(study, step.copy.task, step.copy.method)
                 refuse_links(paths.root.parent, paths.root)
                 with hold_lock(paths.lock, say, stop) as lease:
@@ -64,7 +64,8 @@ def _bring_unit(step: UnitStep, stop: StopFlag, lease: Lease) -> None:
     for file in sorted(copy.files, key=lambda file: _rank(copy, file)):
         stop.check()
         lease.check()
-        copy_file(copy.root / file, Path(file), known=copy.digests[file])
+        if step.action != "joined" or not Path(file).exists():
+            copy_file(copy.root / file, Path(file), known=copy.digests[file])
 
 
 def _rank(copy: UnitCopy, file: str) -> tuple[int, str]:

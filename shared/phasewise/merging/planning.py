@@ -1,6 +1,6 @@
 """What a merge will do, worked out and checked before anything is written."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,8 +18,9 @@ from phasewise.summaries import TaskBaselines, read_task_baselines
 
 HERE = "here"
 
-#: new: not here before. updated: goes on where the one here ends. same, older: nothing to do.
-Action = Literal["new", "updated", "same", "older"]
+#: new: not here before. updated: goes on where the one here ends. joined: adds what other machines
+#: that shared the unit's runs have not. same, older: nothing to do.
+Action = Literal["new", "updated", "joined", "same", "older"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def plan_merge(study: Study, sources: Sequence[Source]) -> MergePlan:
     problems += _compare_data(kept)
     problems += _compare_baselines(study, tasks)
     run = {copy.label for copy in kept}
+    through = {copy.label for copy in kept if copy.paths.summary("phase2").is_file()}
     units = [f"{task}/{method}" for task in study.tasks for method in study.methods]
     return MergePlan(
         units=tuple(steps),
@@ -72,7 +74,7 @@ def plan_merge(study: Study, sources: Sequence[Source]) -> MergePlan:
         warnings=tuple(_describe_mixture(kept)),
         problems=tuple(problems),
         missing=tuple(unit for unit in units if unit not in run),
-        unfinished=tuple(c.label for c in kept if not c.paths.summary("phase2").is_file()),
+        unfinished=tuple(dict.fromkeys(c.label for c in kept if c.label not in through)),
     )
 
 
@@ -87,28 +89,32 @@ def _list_here(study: Study) -> list[UnitCopy]:
 def _choose(
     here: Sequence[UnitCopy], found: Sequence[UnitCopy], problems: list[str]
 ) -> tuple[list[UnitStep], list[UnitCopy]]:
-    """Returns what becomes of each copy, and the one of each unit that will be here."""
-    own = {copy.label: copy for copy in here}
-    newest = dict(own)
+    """Returns what becomes of each copy, and those of each unit that will be here together."""
+    chosen: dict[str, list[UnitCopy]] = {copy.label: [copy] for copy in here}
     for copy in found:
-        rival = newest.get(copy.label)
-        if rival is None:
-            newest[copy.label] = copy
-            continue
-        relation, file = relate(rival, copy)
-        if relation == "conflict":
-            problems.append(_describe_conflict(rival, copy, file))
-        elif relation == "newer":
-            newest[copy.label] = copy
-    steps = [UnitStep(copy, _name_action(copy, own.get(copy.label), newest)) for copy in found]
-    return steps, list(newest.values())
+        rivals = chosen.setdefault(copy.label, [])
+        relations = [relate(rival, copy) for rival in rivals]
+        for rival, (relation, file) in zip(rivals, relations, strict=True):
+            if relation == "conflict":
+                problems.append(_describe_conflict(rival, copy, file))
+        if all(relation in ("newer", "joined") for relation, _ in relations):
+            pairs = zip(rivals, relations, strict=True)
+            kept = [rival for rival, (relation, _) in pairs if relation == "joined"]
+            chosen[copy.label] = [*kept, copy]
+    own = {copy.label: copy for copy in here}
+    steps = [
+        UnitStep(copy, _name_action(copy, own.get(copy.label), chosen[copy.label]))
+        for copy in found
+    ]
+    return steps, [copy for copies in chosen.values() for copy in copies]
 
 
-def _name_action(copy: UnitCopy, own: UnitCopy | None, newest: Mapping[str, UnitCopy]) -> Action:
-    chosen = newest[copy.label]
-    if chosen is copy:
+def _name_action(copy: UnitCopy, own: UnitCopy | None, chosen: Sequence[UnitCopy]) -> Action:
+    if any(each is copy for each in chosen):
+        if chosen[0] is not copy:
+            return "joined"
         return "new" if own is None else "updated"
-    return "same" if relate(copy, chosen)[0] == "same" else "older"
+    return "same" if any(relate(copy, each)[0] == "same" for each in chosen) else "older"
 
 
 def _describe_conflict(rival: UnitCopy, copy: UnitCopy, file: str) -> str:

@@ -20,9 +20,13 @@ PHASES: tuple[Phase, ...] = ("phase0", "phase1", "phase2")
 #: Of one machine's mirror; the records that it mirrors are what counts.
 _MARKER = "wandb.json"
 
-#: older, newer: one holds all that the other does, and more. conflict: each has what is not in the
-#: other, or they say different things.
-Relation = Literal["same", "older", "newer", "conflict"]
+#: Notes of attempts that did not count: each machine's own.
+_ATTEMPTS = ("record.failed", "record.late", "error.txt", "live.jsonl")
+
+#: older, newer: one holds all that the other does, and more. joined: each has what the other has
+#: not, and controllers of both shared the runs through the study's ``storage``. conflict: each has
+#: what the other has not, without that; or they say different things.
+Relation = Literal["same", "older", "newer", "joined", "conflict"]
 
 
 def at(study: Study, root: Path) -> Study:
@@ -105,7 +109,10 @@ def relate(first: UnitCopy, second: UnitCopy) -> tuple[Relation, str]:
     """
     against, back = _find_lost(first, second), _find_lost(second, first)
     if against and back:
-        return "conflict", against
+        if first.study.settings.storage is None:
+            return "conflict", against
+        differs = _find_difference(first, second)
+        return ("conflict", differs) if differs else ("joined", "")
     if against:
         return "older", ""
     if back:
@@ -127,6 +134,22 @@ def _find_lost(older: UnitCopy, newer: UnitCopy) -> str:
         if os.path.dirname(file) in redone or (other and _is_derived(older, file)):
             continue
         if other and file == _journal(older) and _is_prefix(older.root / file, newer.root / file):
+            continue
+        return file
+    return ""
+
+
+def _find_difference(first: UnitCopy, second: UnitCopy) -> str:
+    """Returns a file that both have with other content, but for notes; empty if none."""
+    for file in first.files:
+        theirs = second.digests.get(file)
+        if theirs in (None, first.digests[file]) or file.endswith(f"/{_MARKER}"):
+            continue
+        if file == _running(first) or os.path.basename(file).startswith(_ATTEMPTS):
+            continue
+        if _is_derived(first, file) and (
+            _read_derived(first.root / file) == _read_derived(second.root / file)
+        ):
             continue
         return file
     return ""

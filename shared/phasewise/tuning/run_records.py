@@ -1,5 +1,6 @@
 """The record in a run's folder: found, or made way for another. None is overwritten."""
 
+import shutil
 from pathlib import Path
 
 from phasewise.records import (
@@ -61,4 +62,9 @@ def set_late_record_aside(folder: Path, say: Say) -> None:
     if (folder / RECORD_FILE).exists():
         late = free_name(folder / "record.late.json")
         (folder / RECORD_FILE).rename(late)
+        for each in folder.iterdir():  # predictions and weights: the other machine has those
+            if each.is_dir():
+                shutil.rmtree(each)
+            elif not each.name.startswith("record."):
+                each.unlink()
         say(f"{folder.name}: another controller's record counts; the one from here is {late.name}")

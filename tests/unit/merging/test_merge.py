@@ -196,3 +196,40 @@ def test_other_versions_devices_and_commits_are_told(
     assert done.exit_code == 0
     assert f"warning: {name} differs: " in done.output
     assert f"{value} for {TASK}/full_finetune (vm2)" in done.output
+
+
+def _share(root: Path, *, odd: bool) -> Path:
+    """A clone as ``storage`` leaves it: every record, but what else its own runs have left."""
+    for record in root.rglob("record.json"):
+        if int(record.parent.name[-1]) % 2 == odd:
+            (record.parent / "predictions.jsonl").write_text(record.parent.name)
+    (root / "experiments/small" / TASK / "lora/phase1/journal.log").unlink(missing_ok=True)
+    return root
+
+
+def test_clones_that_shared_a_units_runs_are_joined(
+    write_study: Callable[..., Study], clone: MakeClone, merge: Merge
+) -> None:
+    first = _share(clone("vm1").run("lora").root, odd=True)
+    second = _share(clone("vm1").run("lora").root, odd=False)
+    assert "have each run it" in str(merge(first, second).exception)  # without a storage
+    write_study(storage="postgresql:///?service=x")
+    done = merge(first, second)
+    assert done.exit_code == 0, done.exception
+    assert f"{TASK}/lora: new, " in done.output
+    assert f"{TASK}/lora: joined, " in done.output
+    runs = [path.parent for path in Path("experiments").rglob("record.json")]
+    assert len(runs) > 6
+    assert all((run / "predictions.jsonl").read_text() == run.name for run in runs)
+    before = snapshot()
+    assert merge(second, first).output.count(f"{TASK}/lora: older") == 2
+    assert snapshot() == before
+
+
+def test_shared_runs_that_contradict_each_other_are_refused(
+    write_study: Callable[..., Study], clone: MakeClone, merge: Merge
+) -> None:
+    write_study(storage="postgresql:///?service=x")
+    first = _share(clone("vm1").run("lora").root, odd=True)
+    second = _share(clone("vm2").run("lora").root, odd=False)
+    assert "record.json differs" in str(merge(first, second).exception)

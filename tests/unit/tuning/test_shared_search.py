@@ -226,7 +226,10 @@ def test_the_server_restarts_in_mid_search(machine: Callable[..., Study], server
     first, second = machine("vm1"), machine("vm2")
 
     def restart() -> None:
-        while len(server.sql("SELECT DISTINCT owner FROM phasewise_runs")) < 2:
+        count = "SELECT count(DISTINCT owner) FROM phasewise_runs"
+        while server.sql("SELECT to_regclass('phasewise_runs')") == [[""]]:
+            threading.Event().wait(0.1)
+        while server.sql(count) != [["2"]]:
             threading.Event().wait(0.1)
         for mode in ("fast", "immediate"):
             threading.Event().wait(0.5)
