@@ -22,6 +22,7 @@ LAYERS = [
     "provenance",
     "runs",
     "records",
+    "checkpoints",
     "live",
     "summaries",
     "unit_runs",

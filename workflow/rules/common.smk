@@ -50,9 +50,17 @@ STUDY_WORD, VM_WORD = as_word(STUDY_FILE), as_word(VM)
 # Jobs find the `phasewise` of the environment that snakemake itself runs in.
 COMMAND_PATH = f"export PATH={quote(str(Path(sys.executable).parent))}:$PATH"
 # A cluster's time limit kills a job's inner snakemake and leaves the controller no time: it gets
-# its own SIGTERM a minute before (of short limits: halfway), tells what ran, and the retry goes on.
-LIMITED = "timeout --signal=TERM --kill-after=45 $(( m > 2 ? m * 60 - 60 : m * 30 ))"
-WITHIN_MINUTES = f'm=$1; shift; exec {LIMITED if workflow.remote_exec else ""} "$@"'
+# its own SIGTERM a minute before (of short limits: halfway), and saves what runs.
+LIMIT = "$(( m > 2 ? m * 60 - 60 : m * 30 ))"
+LIMITED = f"timeout --signal=TERM --kill-after=45 --preserve-status {LIMIT}"
+# Exit code 75: there was progress, or another controller works on the unit. SLURM then queues the
+# same job again, which snakemake sees as one that waits; no retry is used up.
+REQUEUE = 'j=$(printenv SLURM_JOB_ID) && scontrol requeue "$j" && sleep 300'
+AGAIN = f"c=$?; if test $c = 75; then {REQUEUE}; fi; exit $c"
+# While it waits for another controller a job holds an allocation; a dead one's lease ends sooner.
+AS_JOB = f'export PHASEWISE_WAIT_MINUTES=1.5; {LIMITED} "$@" || ( {AGAIN} )'
+HERE = 'exec "$@"'
+WITHIN_MINUTES = f"m=$1; shift; {AS_JOB if workflow.remote_exec else HERE}"
 shell.prefix(f"{COMMAND_PATH}; within_minutes() ( {WITHIN_MINUTES} ); ")
 
 

@@ -15,6 +15,7 @@ from phasewise.cli import (
     EXIT_INTERRUPTED,
     INTERRUPTED,
     checking,
+    cleaning,
     dashboard,
     doctor,
     evaluation,
@@ -32,6 +33,7 @@ from phasewise.cli import (
 from phasewise.cli.options import LOOK_PANEL, RUN_PANEL, START_PANEL, USE_PANEL
 from phasewise.errors import ConfigError, DataError, PhasewiseError
 from phasewise.extensions import recipe_modules
+from phasewise.tuning.stopping import BusyError, StoppedError
 
 app = typer.Typer(
     name="phasewise",
@@ -56,7 +58,7 @@ def _program(
     """Fine-tuning studies: baselines, search, multi-seed validation, report.
 
     Exit codes: 0 done, 1 a run failed or a file could not be written, 2 wrong settings, data or
-    options, 130 interrupted.
+    options, 75 stopped after some progress (the same command goes on), 130 interrupted.
     """
 
 
@@ -77,6 +79,7 @@ app.command(rich_help_panel=LOOK_PANEL)(checking.check)
 app.command(rich_help_panel=LOOK_PANEL)(inspect.plan)
 app.command(rich_help_panel=LOOK_PANEL)(status.status)
 app.command(rich_help_panel=LOOK_PANEL)(dashboard.dashboard)
+app.command(rich_help_panel=LOOK_PANEL)(cleaning.gc)
 app.command(rich_help_panel=USE_PANEL)(models.train)
 app.command("merge-adapter", rich_help_panel=USE_PANEL)(models.merge_adapter)
 app.command(rich_help_panel=USE_PANEL)(models.predict)
@@ -88,6 +91,8 @@ for command in recipe_modules("command"):  # one of a core command's name takes 
 
 #: Exit codes beside 0: a run that failed, wrong input (settings, data, options).
 EXIT_FAILURE, EXIT_INPUT = 1, 2
+#: The same command goes on (EX_TEMPFAIL of sysexits.h): a cluster's job is put back in the queue.
+EXIT_AGAIN = 75
 
 
 def main() -> None:
@@ -99,6 +104,10 @@ def main() -> None:
         _exit(_describe_usage(error), EXIT_INPUT)
     except (ConfigError, DataError) as error:
         _exit(error, EXIT_INPUT)
+    except StoppedError as error:
+        _exit(error, EXIT_AGAIN if error.made_progress else EXIT_FAILURE)
+    except BusyError as error:
+        _exit(error, EXIT_AGAIN)
     except PhasewiseError as error:
         _exit(error, EXIT_FAILURE)
     except BrokenPipeError:  # whoever reads the output, such as `head`, has enough

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from phasewise.cli.cleaning import describe_checkpoints
 from phasewise.cli.options import (
     DEFAULT_STUDY,
     JsonOption,
@@ -87,6 +88,7 @@ def plan(
     notes = [
         *_describe_lacks(loaded),
         *_describe_idle(loaded, units),
+        *describe_checkpoints(loaded, units),
         *_describe_detections(loaded, units, difference),
     ]
     if as_json:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from phasewise.checkpoints import CHECKPOINTS_FOLDER, free_checkpoints, newest_whole
 from phasewise.errors import ConfigError, PhasewiseError
 from phasewise.inference.card import CardFacts, write_card
 from phasewise.inference.given import read_final_optimum
@@ -18,7 +19,8 @@ from phasewise.settings import ModelSettings, Study, TaskSettings
 from phasewise.statistics import find_bounds, mean_interval
 from phasewise.summaries import Optimum, read_phase_summary
 from phasewise.tasks.data import load_splits
-from phasewise.training.interface import Decision, Progress, RunJob
+from phasewise.training.interface import Decision, Progress, Resumption, RunJob
+from phasewise.training.saving import saving_on_term
 from phasewise.training.trainer_engine import TrainerEngine
 from phasewise.training.training_run import MODEL_FOLDER
 from phasewise.tuning.phases import chosen_hyperparameters
@@ -88,7 +90,8 @@ def train_final(
             say(f"{folder}: trained already")
             continue
         engine = engine or TrainerEngine(study.settings.machine)
-        _train_one(engine, plan, job, folder, say)
+        with saving_on_term(engine.end):
+            _train_one(engine, plan, job, folder, say)
     return folders
 
 
@@ -140,14 +143,18 @@ def _train_one(engine: TrainerEngine, plan: _Plan, job: RunJob, folder: Path, sa
     name, metric = job.config.name, plan.unit.metric
     set_name = "rows it trains on" if job.config.unit_config.data.all_data else "the search set"
 
-    def report(progress: Progress) -> Decision:
+    def report(progress: Progress | Resumption) -> Decision:
+        if isinstance(progress, Resumption):
+            for line in progress.describe():
+                say(line)
+            return "continue"
         score = progress.evaluation.metrics.get(metric)
         shown = "none" if score is None else f"{score:.3f}"
         say(f"{name} · epoch {progress.evaluation.epoch:.2f} · {metric} {shown} on {set_name}")
         return "continue"
 
     say(f"{name} starts on {plan.train_rows:,} rows")
-    shutil.rmtree(job.folder, ignore_errors=True)  # of a call that was killed
+    _keep_checkpoints(job.folder)  # of a call that was killed
     try:
         (record,) = engine.train([job], report)
         if record.status != "finished":
@@ -157,9 +164,22 @@ def _train_one(engine: TrainerEngine, plan: _Plan, job: RunJob, folder: Path, sa
         if folder.is_dir():
             folder.rmdir()
         (job.folder / MODEL_FOLDER).rename(folder)
+        free_checkpoints(job.folder)
     finally:
-        shutil.rmtree(job.folder, ignore_errors=True)
+        _keep_checkpoints(job.folder)
     say(f"{name}: wrote {folder}")
+
+
+def _keep_checkpoints(folder: Path) -> None:
+    """Removes a run's folder, but for checkpoints that the next call goes on from."""
+    if not newest_whole(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for path in folder.iterdir():
+        if path.is_dir() and path.name != CHECKPOINTS_FOLDER:
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != CHECKPOINTS_FOLDER:
+            path.unlink()
 
 
 def _complete(plan: _Plan, record: RunRecord, folder: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
+from phasewise.checkpoints import CHECKPOINTS_FOLDER
 from phasewise.errors import ConfigError
 from phasewise.records import LIVE_FILE
 from phasewise.runs import UnitPaths, ledger_path, task_baselines_path
@@ -21,7 +22,7 @@ _MOST_TEXT_BYTES = 64_000_000
 #: A study of 100 units with 100 runs has some 30,000 files.
 _MOST_FILES = 500_000
 #: Of a machine that works, or worked: they say nothing about a result.
-_LEFT_OUT = {"controller.lock", "workers.log", LIVE_FILE}
+_LEFT_OUT = {"controller.lock", "workers.log", LIVE_FILE, CHECKPOINTS_FOLDER}
 
 
 class Entry(NamedTuple):

@@ -123,11 +123,7 @@ def save_model(model: Any, folder: Path, state: dict[str, Any] | None = None) ->
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        if isinstance(model, PeftModel):
-            # The default asks the hub whether the vocabulary has grown; ours never does.
-            model.save_pretrained(temporary, save_embedding_layers=False, state_dict=state)
-        else:
-            model.save_pretrained(temporary, state_dict=state)
+        write_model(model, temporary, state)
         for file in temporary.iterdir():
             file.chmod(0o644)  # safetensors writes 0600
         shutil.rmtree(folder, ignore_errors=True)
@@ -145,6 +141,15 @@ def _find_optimizer(
     from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
 
     return (AdamW8bit if kind == "adamw_8bit" else PagedAdamW8bit), {}
+
+
+def write_model(model: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
+    """Writes the files of the adapter with its head, or of the whole model; see ``save_model``."""
+    if isinstance(model, PeftModel):
+        # The default asks the hub whether the vocabulary has grown; ours never does.
+        model.save_pretrained(folder, save_embedding_layers=False, state_dict=state)
+    else:
+        model.save_pretrained(folder, state_dict=state)
 
 
 def _check_fits(base: BaseModel, method: MethodSettings, auto_class: str) -> None:

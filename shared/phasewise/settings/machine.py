@@ -48,6 +48,13 @@ class MachineSettings(Section):
         description="Compiled kernels for packed steps on one CPU thread, if a C++ compiler is "
         "there; false: PyTorch computes the same, slower.",
     )
+    checkpoint_minutes: float | None = Field(
+        10,
+        gt=0,
+        description="A run is saved after so many minutes of training each, and before its process "
+        "ends if more than a tenth of them would be lost; its next attempt goes on from there. Two "
+        "checkpoints are kept at most, until it has ended. null: never saved.",
+    )
 
     @property
     def cores(self) -> int:

@@ -11,6 +11,7 @@ from phasewise.training.failures import describe_failure
 from phasewise.training.interface import UNPACKED_KEY, Feed, Reporter, RunJob
 from phasewise.training.packed.engine import PackedEngine, UnpackedRun
 from phasewise.training.packed.queue import JobQueue
+from phasewise.training.saving import EndRequest
 from phasewise.training.trainer_engine import TrainerEngine
 from phasewise.training.warm import prepare_machine
 
@@ -31,6 +32,11 @@ class AutoEngine:
         self._trainer = TrainerEngine(machine, self._warm)
         self._packed = PackedEngine(machine, self._warm)
         self._packs = False  # whether what trains now is a pack
+
+    @property
+    def end(self) -> EndRequest:
+        """What asks it to save the runs under way, and to raise SystemExit."""
+        return self._warm.end
 
     @property
     def slots(self) -> int:

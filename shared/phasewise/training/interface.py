@@ -41,6 +41,25 @@ class Progress(NamedTuple):
     """Whether the run's training is over, so that no answer is waited for."""
 
 
+class Resumption(NamedTuple):
+    """What an engine tells of a run that has checkpoints, before it trains."""
+
+    run: str
+    step: int
+    """Optimizer steps that it need not make again; 0: it starts anew."""
+    evaluations: tuple[Evaluation, ...] = ()
+    """Those up to that step, all of them reported before."""
+    notes: tuple[str, ...] = ()
+    """What was wrong with checkpoints that were passed over."""
+
+    def describe(self) -> list[str]:
+        """Returns it in words, a line each."""
+        lines = [f"{self.run}: {note}" for note in self.notes]
+        if self.step:
+            lines.append(f"{self.run} goes on from its checkpoint of step {self.step}")
+        return lines
+
+
 class Slots(NamedTuple):
     """How many runs an engine would train at the same time, those under way included."""
 
@@ -58,8 +77,9 @@ class ControllerGoneError(Exception):
     """Nobody listens any more: whatever trains may end."""
 
 
-#: Called by the engine for each Progress; of the last of a run the answer does not matter.
-Reporter = Callable[[Progress], Decision]
+#: Called by the engine for each Progress; of a run's last and of a Resumption the answer does not
+#: matter.
+Reporter = Callable[[Progress | Resumption], Decision]
 #: Where an engine takes its runs from, whenever it has a free slot. A list will do. An endless
 #: source gives None while there is no further run but some are under way, and ends when none will
 #: come.
@@ -80,7 +100,9 @@ class Engine(Protocol):
         Out-of-memory, divergence, pruning and an error of one run end in a record.
 
         Raises:
-            ControllerGoneError: From ``report`` or the feed; all runs under way are dropped.
+            ControllerGoneError: From ``report`` or the feed; all runs under way are dropped, the
+                long ones with a checkpoint.
+            SystemExit: Likewise, if the process was asked to end.
             torch.AcceleratorError: The device is lost to this process.
         """
         ...

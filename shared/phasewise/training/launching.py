@@ -16,7 +16,7 @@ from typing import NamedTuple
 from phasewise.errors import WorkerError
 from phasewise.records import RunRecord
 from phasewise.settings import MachineSettings
-from phasewise.training.interface import Decision, Feed, Progress, Reporter, RunJob
+from phasewise.training.interface import Decision, Feed, Progress, Reporter, Resumption, RunJob
 from phasewise.training.ranks import (
     PEER_LOST_EXIT,
     RankTask,
@@ -66,9 +66,10 @@ class LaunchingEngine:
         """Trains with ever smaller forward passes until memory suffices; the batch stays."""
         reported, most_rows = 0, None
 
-        def note(progress: Progress) -> Decision:
+        def note(progress: Progress | Resumption) -> Decision:
             nonlocal reported
-            reported = progress.evaluation.step
+            if isinstance(progress, Progress):
+                reported = progress.evaluation.step
             return report(progress)
 
         while True:

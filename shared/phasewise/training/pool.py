@@ -11,7 +11,6 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Thread
 from time import monotonic
-from types import TracebackType
 from typing import NamedTuple
 
 from phasewise.errors import WorkerError
@@ -20,7 +19,7 @@ from phasewise.runs import UnitConfig
 from phasewise.settings import MachineSettings
 from phasewise.training.assignment import WorkerLoad, choose, measure_work
 from phasewise.training.hardware import find_gpu_groups
-from phasewise.training.interface import Answer, Decision, Progress, RunJob, Slots
+from phasewise.training.interface import Answer, Decision, Progress, Resumption, RunJob, Slots
 from phasewise.training.worker_process import (
     WORKER_COMMAND,
     WorkerProcess,
@@ -31,13 +30,16 @@ from phasewise.training.worker_process import (
 
 #: A worker that was asked to end has this long before it is killed.
 _GRACE_SECONDS = 5.0
+#: One at work may have a step to end and a checkpoint to write; a time limit kills after 45 s.
+_SAVING_SECONDS = 35.0
 
 
 class PoolEvent(NamedTuple):
-    """What happened to a job; one of the last three is given."""
+    """What happened to a job; one of the others is given."""
 
     job: RunJob
     progress: Progress | None = None
+    resumption: Resumption | None = None
     record: RunRecord | None = None
     death: str | None = None
 
@@ -179,9 +181,10 @@ class WorkerPool:
         for worker in self._workers:
             if worker.jobs:
                 worker.process.terminate()
-        deadline = monotonic() + _GRACE_SECONDS
+        start = monotonic()
         for worker in self._workers:
-            seconds = max(0.1, deadline - monotonic())
+            grace = _SAVING_SECONDS if worker.jobs else _GRACE_SECONDS
+            seconds = max(0.1, start + grace - monotonic())
             if worker.jobs or worker.gpu is not None:
                 reap(worker.process, seconds)
             else:
@@ -191,12 +194,7 @@ class WorkerPool:
     def __enter__(self) -> "WorkerPool":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _dispatch(self) -> None:
@@ -268,8 +266,7 @@ class WorkerPool:
     def _next_gpu(self) -> str | None:
         if not self._gpus:
             return None
-        used = [worker.gpu for worker in self._workers]
-        return min(self._gpus, key=used.count)
+        return min(self._gpus, key=[worker.gpu for worker in self._workers].count)
 
     def _receive(self, worker: _Worker) -> list[PoolEvent]:
         try:
@@ -282,7 +279,10 @@ class WorkerPool:
             return []
         if isinstance(message, RunRecord):
             return [PoolEvent(worker.jobs.pop(message.config.name), record=message)]
-        return [PoolEvent(worker.jobs[message.run], progress=message)]
+        job = worker.jobs[message.run]
+        if isinstance(message, Resumption):
+            return [PoolEvent(job, resumption=message)]
+        return [PoolEvent(job, progress=message)]
 
     def _remove(self, worker: _Worker) -> str:
         """Forgets a dead worker; returns how it died."""

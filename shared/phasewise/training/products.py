@@ -20,6 +20,7 @@ from phasewise.training.kernels.products import (
     PROBE_ROWS,
     PROBE_SIZE,
     are_products_fast,
+    draw_probe,
     make_ordered,
     multiply_ordered,
     time_product,
@@ -142,7 +143,7 @@ def is_onednn_faster(threads: int) -> bool:
 
 
 def _time_onednn() -> bool:
-    rows, weight = torch.randn(PROBE_ROWS, PROBE_SIZE), torch.randn(PROBE_SIZE, PROBE_SIZE)
+    rows, weight = draw_probe(PROBE_ROWS), draw_probe(PROBE_SIZE)
     plain = time_product(lambda: F.linear(rows, weight))
     return plain > _WORTH_IT * time_product(lambda: multiply(rows, weight))
 

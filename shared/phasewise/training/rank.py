@@ -12,7 +12,7 @@ from threading import Thread
 from phasewise.provenance import describe_environment
 from phasewise.settings import MachineSettings
 from phasewise.training.choice import needs_bitsandbytes
-from phasewise.training.interface import ControllerGoneError, Decision, Progress
+from phasewise.training.interface import ControllerGoneError, Decision, Progress, Resumption
 from phasewise.training.ranks import PEER_LOST_EXIT, Ranks, RankTask
 from phasewise.training.worker import end_with_parent, leave_out_bitsandbytes
 
@@ -28,7 +28,7 @@ class _Launcher:
     def __init__(self, pipe: Connection, rank: int) -> None:
         self._pipe, self._rank = pipe, rank
 
-    def report(self, progress: Progress) -> Decision:
+    def report(self, progress: Progress | Resumption) -> Decision:
         """Returns the decision on an evaluation, of which the first rank tells for all."""
         from torch.distributed import broadcast_object_list
 

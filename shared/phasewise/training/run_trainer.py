@@ -1,9 +1,11 @@
 """transformers' Trainer with what a run needs: exact batches, its own order, no silent NaN."""
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from math import ceil, isfinite
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -12,60 +14,20 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import (
     PrinterCallback,
     Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
 )
 
+from phasewise.checkpoints import Checkpoint
 from phasewise.errors import InfeasibleRunError
-from phasewise.methods.adapt import build_optimizer
+from phasewise.methods.adapt import build_optimizer, write_model
 from phasewise.tasks.instruction import IGNORED
 from phasewise.training.batching import order_rows
 from phasewise.training.ranks import Ranks
 from phasewise.training.responses import measure_targets
-from phasewise.training.shares import (
-    IS_OWN,
-    WHOLE,
-    choose_strategy,
-    let_cpus_shard,
-    share_batches,
-)
+from phasewise.training.run_callback import RunCallback
+from phasewise.training.shares import IS_OWN, WHOLE, share_batches
+from phasewise.training.trainer_arguments import build_arguments
 from phasewise.training.training_run import TrainingRun
 from phasewise.training.warm import WarmParts
-
-
-class RunCallback(TrainerCallback):  # type: ignore[misc]
-    """Tells a run of the Trainer's steps, and stops the Trainer where the run ends.
-
-    Args:
-        run: What is trained.
-    """
-
-    def __init__(self, run: TrainingRun) -> None:
-        self._run = run
-        self._loss = self._learning_rate = 0.0
-
-    def add_loss(self, loss: float) -> None:
-        """Takes a micro-batch's share of the effective batch's mean loss."""
-        self._loss += loss
-
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
-    ) -> None:
-        """Notes the learning rate, before the schedule moves on."""
-        self._learning_rate = float(parts["optimizer"].param_groups[0]["lr"])
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
-    ) -> None:
-        """Scores the run if the step is one of its evaluations."""
-        step, watch = int(state.global_step), self._run.watch
-        watch.note_step(step, self._loss, self._learning_rate)
-        self._loss = 0.0
-        if watch.is_due(step):
-            self._run.evaluate(step, float(state.epoch))
-            control.should_training_stop = control.should_training_stop or watch.pruned
 
 
 class RunTrainer(Trainer):  # type: ignore[misc]
@@ -84,7 +46,7 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         order: Sampler[int],
         context: Callable[[], AbstractContextManager[None]],
         callback: RunCallback,
-        class_weights: dict[int, float] | None,
+        run: TrainingRun,
         ranks: Ranks,
         optimizer: torch.optim.Optimizer,
         **arguments: Any,
@@ -99,9 +61,10 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         self._order = order
         self._callback = callback
         self._context = context
-        self._class_weights = class_weights
+        self._run, self._class_weights = run, run.class_weights
         self._targets = 0
-        self._tokens: torch.Tensor | int = 0
+        self._tokens: torch.Tensor | int = run.train_tokens
+        self._clock, self._seconds_before = perf_counter(), run.train_seconds
 
     @property
     def train_tokens(self) -> int:
@@ -167,7 +130,7 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         if self._ranks.devices > 1:  # all learn of a loss that is not finite
             loss = self.accelerator.reduce(loss, reduction="mean")
         value = loss.item()
-        if not math.isfinite(value):
+        if not isfinite(value):
             raise InfeasibleRunError(
                 f"the training loss became {value} at step {self.state.global_step + 1}"
             )
@@ -182,8 +145,34 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         self._tokens = self._tokens + sum(tokens for _, tokens in counts)
         return batches, None
 
+    def count(self) -> None:
+        """Tells the run what it has taken so far."""
+        self._run.train_seconds = self._seconds_before + perf_counter() - self._clock
+        self._run.train_tokens = self.train_tokens
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self._order
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Has the Trainer write its checkpoint where the run's saver keeps them."""
+        self.count()
+        state = {
+            "micro_batch_size": self._run.micro_batch_size,
+            "is_due": self._callback.is_due,
+            "epoch": float(self.state.epoch),
+        }
+        seconds = perf_counter() - self._clock
+        self._run.save(self.state.global_step, seconds, state, self._write)
+
+    def _write(self, folder: Path) -> None:
+        """Writes what ``train`` reads; the folder bears the name that the Trainer gives it."""
+        self.args.output_dir = str(folder.parent)
+        super()._save_checkpoint(self.model, None)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Writes the weights alone: Trainer's own also writes its arguments, as a pickle."""
+        assert output_dir is not None
+        write_model(self.model, Path(output_dir))
 
 
 def _count(batch: dict[str, torch.Tensor]) -> tuple[int, torch.Tensor]:
@@ -209,16 +198,55 @@ def _pop_tokens(batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return batch["attention_mask"].sum()
 
 
-def build_trainer(run: TrainingRun, warm: WarmParts) -> RunTrainer:
-    """Returns a run's trainer; it neither prints, nor logs, nor evaluates, nor writes by itself."""
+def train_run(run: TrainingRun, warm: WarmParts) -> None:
+    """Trains a run, from its checkpoint if it has one.
+
+    Raises:
+        InfeasibleRunError: A loss or a score is not finite.
+        ControllerGoneError: Nobody listens any more; a run that is worth it has been saved.
+        SystemExit: The process was asked to end; likewise.
+    """
+    callback = RunCallback(run, warm.end)
+    trainer = build_trainer(run, warm, callback)
+    try:
+        _train_from(run.saver.found, trainer, callback, run)
+    finally:
+        trainer.count()
+    if callback.cut_off is not None:
+        raise callback.cut_off
+
+
+def _train_from(
+    found: Checkpoint | None, trainer: RunTrainer, callback: RunCallback, run: TrainingRun
+) -> None:
+    """Trains what is left; an evaluation that nobody heard of is made again first."""
+    if found is None:
+        trainer.train()
+        run.collect_state = trainer.state_collector
+        return
+    folder, callback.is_due = str(found.folder), found.state["is_due"]
+    if callback.is_due:
+        trainer._load_from_checkpoint(folder)
+        callback.score(found.step, found.state["epoch"])
+    if callback.cut_off is None and not run.watch.pruned and found.step < run.watch.last_step:
+        trainer.train(resume_from_checkpoint=folder)
+
+
+def build_trainer(run: TrainingRun, warm: WarmParts, callback: RunCallback) -> RunTrainer:
+    """Returns a run's trainer; it neither prints, nor logs, nor evaluates by itself."""
     config = run.job.config
+    order = order_rows(config, run.data.train)
+    if run.saver.found is not None:  # the Trainer passes over the batches of the last epoch only
+        steps_per_epoch = ceil(len(run.data.train) / config.hyperparameters.batch_size)
+        for _ in range(run.saver.found.step // steps_per_epoch):
+            list(order)
     return RunTrainer(
-        order=order_rows(config, run.data.train),
+        order=order,
         context=warm.context(config.unit_config),
-        callback=RunCallback(run),
-        class_weights=run.class_weights,
+        callback=callback,
+        run=run,
         model=run.model,
-        args=_build_arguments(run, warm),
+        args=build_arguments(run, warm),
         train_dataset=list(run.data.train),
         data_collator=warm.train_collator(config),
         ranks=warm.ranks,
@@ -229,35 +257,3 @@ def build_trainer(run: TrainingRun, warm: WarmParts) -> RunTrainer:
             kind=config.unit_config.training.optimizer,
         ),
     )
-
-
-def _build_arguments(run: TrainingRun, warm: WarmParts) -> TrainingArguments:
-    config, device, training = run.job.config, warm.device, run.job.config.unit_config.training
-    hyperparameters = config.hyperparameters
-    arguments = TrainingArguments(
-        output_dir=str(run.job.folder),
-        num_train_epochs=hyperparameters.epochs,
-        per_device_train_batch_size=run.micro_batch_size,
-        gradient_accumulation_steps=hyperparameters.batch_size // run.micro_batch_size,
-        learning_rate=hyperparameters.learning_rate,
-        warmup_steps=hyperparameters.warmup,  # below 1 it is a share of all steps
-        lr_scheduler_type=hyperparameters.schedule,
-        max_grad_norm=training.max_grad_norm,
-        seed=(config.seeds.init + warm.ranks.rank) % 2**32,  # each rank drops out by its own draws
-        use_cpu=device.type == "cpu",
-        remove_unused_columns=False,
-        dataloader_pin_memory=device.type == "cuda",
-        eval_strategy="no",
-        save_strategy="no",
-        logging_strategy="no",
-        logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-        log_level="error",
-        **choose_strategy(
-            warm.ranks, run.model, checkpoints_activations=training.gradient_checkpointing
-        ),
-    )
-    let_cpus_shard(arguments)
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # a worker has one GPU, whatever else is visible
-    return arguments

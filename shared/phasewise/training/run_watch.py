@@ -1,5 +1,7 @@
 """Watches a run while it trains: its train points, its evaluations and the pruner's decision."""
 
+from typing import Any
+
 from phasewise.live import LiveLog
 from phasewise.records import Evaluation, TrainPoint
 from phasewise.tasks.examples import Scored
@@ -74,7 +76,6 @@ class RunWatch:
             search: The search set's.
             train: The train sample's, at the last step.
         """
-        self.last_scored = search
         evaluation = Evaluation(
             step=step,
             epoch=epoch,
@@ -82,13 +83,34 @@ class RunWatch:
             metrics=search.metrics,
             train_metrics=train.metrics if train else {},
         )
-        self._losses.clear()
-        self.evaluations.append(evaluation)
         if self._live is not None:
             self._live.note("evaluation", evaluation)
-        if step <= self.reported_until:
-            return
-        self.reported_until = step
         is_last = step == self.last_step
-        decision = self._report(Progress(self._run, evaluation, is_last))
-        self.pruned = decision == "prune" and not is_last
+        if step > self.reported_until:  # if nobody listens any more, the step is still due
+            decision = self._report(Progress(self._run, evaluation, is_last))
+            self.reported_until = step
+            self.pruned = decision == "prune" and not is_last
+        self.last_scored = search
+        self._losses.clear()
+        self.evaluations.append(evaluation)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what ``restore`` takes, JSON."""
+        return {
+            "evaluations": [each.model_dump(mode="json") for each in self.evaluations],
+            "train_points": [each.model_dump(mode="json") for each in self.train_points],
+            "losses": list(self._losses),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes note of all that a checkpoint's run has seen; its evaluations were reported."""
+        self.evaluations = [Evaluation.model_validate(each) for each in state["evaluations"]]
+        self.train_points = [TrainPoint.model_validate(each) for each in state["train_points"]]
+        self._losses = list(state["losses"])
+        known = (each.step for each in self.evaluations)
+        self.reported_until = max(self.reported_until, *known, 0)
+        if self._live is not None:
+            for point in self.train_points:
+                self._live.note("train", point)
+            for evaluation in self.evaluations:
+                self._live.note("evaluation", evaluation)

@@ -16,8 +16,12 @@ from phasewise.training.device import (
 )
 from phasewise.training.failures import describe_failure
 from phasewise.training.interface import Feed, Reporter, RunJob
+from phasewise.training.saving import EndRequest, RunSaver
 from phasewise.training.training_run import TrainingRun, find_micro_batch_size
 from phasewise.training.warm import WarmParts, prepare_machine
+
+#: Its name in records and checkpoints.
+ENGINE = "trainer"
 
 
 class TrainerEngine:
@@ -30,6 +34,11 @@ class TrainerEngine:
 
     def __init__(self, machine: MachineSettings, warm: WarmParts | None = None) -> None:
         self._warm = warm or prepare_machine(machine)
+
+    @property
+    def end(self) -> EndRequest:
+        """What asks it to save the run under way, and to raise SystemExit."""
+        return self._warm.end
 
     @property
     def slots(self) -> int:
@@ -62,19 +71,28 @@ class TrainerEngine:
         """
         started, clock = datetime.now(UTC), perf_counter()
         reset_peak_memory(self._warm.device)
+        saver = self._warm.saver(job, ENGINE)
+        self._warm.end.enter(saver)
         try:
-            run = self._train_fitting(job, report, reported_until, most_rows)
+            run = self._train_fitting(job, report, saver, reported_until, most_rows)
             if run.status == "finished":
                 run.finish()
-            record = run.describe("trainer", started, perf_counter() - clock)
+            record = run.describe(ENGINE, perf_counter() - clock)
             run.model = None
         except Exception as error:
             record = describe_failure(job, error, started)
+        finally:
+            self._warm.end.leave(saver)
         release_memory(self._warm.device)
         return record
 
     def _train_fitting(
-        self, job: RunJob, report: Reporter, reported_until: int, most_rows: int | None
+        self,
+        job: RunJob,
+        report: Reporter,
+        saver: RunSaver,
+        reported_until: int,
+        most_rows: int | None,
     ) -> TrainingRun:
         """Trains with ever smaller micro-batches until memory suffices; the batch stays.
 
@@ -82,9 +100,16 @@ class TrainerEngine:
         """
         ranks = self._warm.ranks.devices
         size = find_micro_batch_size(job.config, ranks, most_rows)
+        if saver.found is not None:
+            size = min(size, saver.found.state["micro_batch_size"])
         while True:
             run = TrainingRun(
-                job, self._warm, report, micro_batch_size=size, reported_until=reported_until
+                job,
+                self._warm,
+                report,
+                saver=saver,
+                micro_batch_size=size,
+                reported_until=reported_until,
             )
             try:
                 run.build_model()
@@ -101,15 +126,9 @@ class TrainerEngine:
             size = largest_micro_batch(job.config.hyperparameters.batch_size, size // 2)
             run.model = None
             release_memory(self._warm.device)
+            saver.look_again()
 
     def _train(self, run: TrainingRun) -> None:
-        from phasewise.training.run_trainer import build_trainer  # brings datasets and pandas
+        from phasewise.training.run_trainer import train_run  # brings datasets and pandas
 
-        trainer = build_trainer(run, self._warm)
-        clock = perf_counter()
-        try:
-            trainer.train()
-            run.collect_state = trainer.state_collector
-        finally:
-            run.train_seconds = perf_counter() - clock
-            run.train_tokens = trainer.train_tokens
+        train_run(run, self._warm)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Any
 
+from phasewise.checkpoints import WriteFiles
 from phasewise.errors import InfeasibleRunError
 from phasewise.live import LiveLog
 from phasewise.methods.adapt import ModelSize, measure_weights, save_model
@@ -21,9 +22,10 @@ from phasewise.training.batching import (
     weigh_classes,
 )
 from phasewise.training.device import describe_device, peak_memory_mb
-from phasewise.training.interface import Reporter, RunJob
+from phasewise.training.interface import Reporter, Resumption, RunJob
 from phasewise.training.ranks import RANKS_KEY
 from phasewise.training.run_watch import RunWatch
+from phasewise.training.saving import RunSaver
 from phasewise.training.warm import WarmParts
 
 #: Files in a run's folder, beside the record.
@@ -54,11 +56,14 @@ class TrainingRun:
         job: The run.
         warm: What stays loaded between runs.
         report: Receives every evaluation; its answer is obeyed.
+        saver: Saves it on its way, and knows what it goes on from.
         predict: Puts an evaluation set through the model; None: the model by itself.
         micro_batch_size: Rows of a forward pass, on all devices of the run together.
         reported_until: Step up to which an earlier attempt has been reported already.
 
     Attributes:
+        started: When it first began.
+        seconds_before: What earlier processes have spent for it.
         watch: Takes note of its steps and scores.
         data: What it trains on and is scored with.
         class_weights: Weight of a row's loss by its class; None: all 1.
@@ -74,6 +79,7 @@ class TrainingRun:
         warm: WarmParts,
         report: Reporter,
         *,
+        saver: RunSaver,
         micro_batch_size: int,
         predict: Predict | None = None,
         reported_until: int = 0,
@@ -82,6 +88,9 @@ class TrainingRun:
         self.status: RunStatus = "finished"
         self.message = ""
         self.train_tokens, self.train_seconds = 0, 0.0
+        self.started, self.seconds_before = datetime.now(UTC), 0.0
+        self.saver = saver
+        self._peak_before: float = 0.0
         self._warm, self._predict = warm, predict or warm.predict
         self._report_scores: Scored | None = None
         self.data, self.train_eval = warm.data(job.config)
@@ -103,6 +112,39 @@ class TrainingRun:
             live=LiveLog(job.folder, job.config, max(steps)) if warm.ranks.writes else None,
             reported_until=reported_until,
         )
+        self._take_up(report)
+
+    def _take_up(self, report: Reporter) -> None:
+        """Restores what the checkpoint knows beside the tensors, and tells that it goes on."""
+        found, name = self.saver.found, self.job.config.name
+        if found is not None:
+            state = found.state["run"]
+            self.train_tokens, self.train_seconds = state["tokens"], state["train_seconds"]
+            self.started = datetime.fromisoformat(state["started"])
+            self.seconds_before, self._peak_before = state["seconds"], state["peak_memory_mb"] or 0
+            self.watch.restore(state["watch"])
+            report(Resumption(name, found.step, tuple(self.watch.evaluations), self.saver.notes))
+        elif self.saver.notes:
+            report(Resumption(name, 0, notes=self.saver.notes))
+
+    def save(self, step: int, seconds: float, state: dict[str, Any], write: WriteFiles) -> None:
+        """Saves the run as it is.
+
+        Args:
+            step: Optimizer steps done.
+            seconds: Spent for this run by this process.
+            state: What else is no tensor; JSON.
+            write: Writes the tensors.
+        """
+        run = {
+            "watch": self.watch.describe(),
+            "tokens": int(self.train_tokens),
+            "train_seconds": self.train_seconds,
+            "started": self.started.isoformat(timespec="seconds"),
+            "seconds": self.seconds_before + seconds,
+            "peak_memory_mb": self._peak_mb(),
+        }
+        self.saver.save(step, {**state, "run": run}, write)
 
     def build_model(self) -> None:
         """Makes the model, as the run's seeds say.
@@ -148,13 +190,12 @@ class TrainingRun:
             if self._warm.ranks.writes:
                 save_model(self.model, self.job.folder / MODEL_FOLDER, state)
 
-    def describe(self, engine: str, started: datetime, seconds: float) -> RunRecord:
-        """Returns the record.
+    def describe(self, engine: str, seconds: float) -> RunRecord:
+        """Returns the record; the run ends now.
 
         Args:
             engine: What trained it.
-            started: When it first began; it ends now.
-            seconds: Spent for this run.
+            seconds: Spent for this run by this process.
         """
         scored, report = self.watch.last_scored, self._report_scores
         if self.status not in ("finished", "pruned"):
@@ -171,14 +212,14 @@ class TrainingRun:
             threshold=scored.threshold if scored else None,
             report_metrics=report.metrics if report else {},
             report_rows=len(report.predictions) if report else 0,
-            cost=self._measure_cost(seconds),
+            cost=self._measure_cost(self.seconds_before + seconds),
             environment={
                 **describe_environment(),
                 "device": describe_device(self._warm.device),
                 "engine": engine,
                 **({RANKS_KEY: divided} if (divided := self._warm.ranks.describe()) else {}),
             },
-            started=started.isoformat(timespec="seconds"),
+            started=self.started.isoformat(timespec="seconds"),
             ended=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
@@ -211,10 +252,13 @@ class TrainingRun:
         return RunCost(
             train_seconds=self.train_seconds,
             total_seconds=seconds,
-            peak_memory_mb=peak_memory_mb(self._warm.device),
+            peak_memory_mb=self._peak_mb(),
             train_tokens=self.train_tokens,
             trainable_parameters=self._size.trainable_parameters,
             total_parameters=self._size.total_parameters,
             adapter_bytes=self._size.trainable_bytes,
             micro_batch_size=ceil(self.micro_batch_size / self._warm.ranks.devices),
         )
+
+    def _peak_mb(self) -> float:
+        return max(peak_memory_mb(self._warm.device), self._peak_before)

@@ -25,10 +25,12 @@ from phasewise.training.device import (
     release_memory,
     seed_draws,
 )
+from phasewise.training.interface import RunJob
 from phasewise.training.prediction import Collate
 from phasewise.training.products import use_fastest_products
 from phasewise.training.ranks import Ranks
 from phasewise.training.responses import run_eval_set
+from phasewise.training.saving import EndRequest, RunSaver, name_owner
 
 #: Rows of the train sample that are scored at the end of a run: a sign of overfitting, no result.
 TRAIN_EVAL_ROWS = 50
@@ -43,14 +45,26 @@ class WarmParts:
     Args:
         device: Where base models whose weights never train are held.
         ranks: The processes that train a run together with this one.
+        checkpoint_minutes: See ``MachineSettings``.
+
+    Attributes:
+        end: What the process was asked to do.
     """
 
     device: torch.device
     ranks: Ranks = field(default_factory=Ranks)
+    checkpoint_minutes: float | None = None
+    end: EndRequest = field(default_factory=EndRequest)
     _tokenizers: dict[str, Any] = field(default_factory=dict)
     _bases: dict[str, BaseModel] = field(default_factory=dict)
     _data: dict[str, tuple[TaskData, EvalSet]] = field(default_factory=dict)
     _templates: AdapterTemplates = field(default_factory=AdapterTemplates)
+
+    def saver(self, job: RunJob, engine: str) -> RunSaver:
+        """Returns what saves a run that an engine trains here; a run of several ranks is not."""
+        where = f"{self.device.type} {self.ranks.describe()}".strip()
+        minutes = self.checkpoint_minutes if self.ranks.devices == 1 else None
+        return RunSaver(job, minutes, name_owner(job, engine, where))
 
     def tokenizer(self, unit: UnitConfig) -> Any:
         """Returns the tokenizer of a unit's model."""
@@ -163,4 +177,4 @@ def prepare_machine(machine: MachineSettings, ranks: Ranks | None = None) -> War
     """Sets this process's threads; returns what its engines share on the device."""
     torch.set_num_threads(machine.threads)
     ranks = ranks or Ranks()
-    return WarmParts(choose_device(machine, ranks.rank), ranks)
+    return WarmParts(choose_device(machine, ranks.rank), ranks, machine.checkpoint_minutes)

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from threading import Thread
 from types import FrameType
@@ -25,6 +26,7 @@ from phasewise.training.interface import (
     Decision,
     Engine,
     Progress,
+    Resumption,
     RunJob,
     Slots,
 )
@@ -73,29 +75,30 @@ class WorkerChannel:
                 self._open[job.config.name] = job
             yield job
 
-    def report(self, progress: Progress) -> Decision:
+    def report(self, progress: Progress | Resumption) -> Decision:
         """Passes on an evaluation; waits for the answer if the run may still be pruned."""
         self._send(progress)
-        if progress.is_last:
+        if isinstance(progress, Resumption) or progress.is_last:
             return "continue"
         while progress.run not in self._answers:
             self._receive()
         return self._answers.pop(progress.run)
 
     def end(self, record: RunRecord) -> None:
-        """Writes a run's record and passes it on."""
+        """Writes a run's record and passes it on; the engine hears of it if nobody listens."""
         job = self._open.pop(record.config.name)
         job.require_lease()
         write_record(job.folder, record)
-        self._tell_slots()
-        self._send(record)
+        with suppress(ControllerGoneError):
+            self._tell_slots()
+            self._send(record)
 
     def _tell_slots(self) -> None:
         if self._slots() != self._told_slots:
             self._told_slots = self._slots()
             self._send(Slots(self._told_slots))
 
-    def _send(self, message: Progress | RunRecord | Slots) -> None:
+    def _send(self, message: Progress | Resumption | RunRecord | Slots) -> None:
         try:
             self._connection.send(message)
         except OSError as error:
@@ -186,10 +189,13 @@ def main() -> None:
     leave_out_bitsandbytes(needed=needs_bitsandbytes(unit.method, unit.training))  # before PEFT
     gc.disable()  # looking for garbage among new modules takes a seventh of their import
     from phasewise.training.auto_engine import AutoEngine
+    from phasewise.training.saving import saving_on_term
 
     gc.enable()
     gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
-    serve(connection, AutoEngine(machine), [first])
+    engine = AutoEngine(machine)
+    with saving_on_term(engine.end):
+        serve(connection, engine, [first])
     sys.stdout.flush()
     os._exit(0)  # taking torch's modules apart would cost half a second, and frees nothing more
 

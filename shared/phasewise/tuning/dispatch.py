@@ -4,15 +4,15 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
+from phasewise.checkpoints import free_checkpoints, newest_whole
 from phasewise.provenance import describe_environment
 from phasewise.records import Evaluation, RunRecord, write_record
 from phasewise.runs import RunConfig
 from phasewise.settings import MachineSettings
 from phasewise.training.assignment import measure_work
-from phasewise.training.interface import UNPACKED_KEY, Decision, RunJob
+from phasewise.training.interface import UNPACKED_KEY, Decision, Progress, RunJob
 from phasewise.tuning.locking import Lease
 from phasewise.tuning.stopping import StopFlag
 
@@ -58,6 +58,8 @@ PoolFactory = Callable[[], Pool]
 #: Gives the next job; None while there is none to be started (now, if others still run).
 Source = Callable[[], RunJob | None]
 OnEnded = Callable[[RunJob, RunRecord], None]
+#: Called with the evaluations up to a run's checkpoint.
+OnResumed = Callable[[RunJob, Sequence[Evaluation]], None]
 OnEvaluation = Callable[[RunJob, Evaluation], Decision]
 
 
@@ -107,17 +109,20 @@ class Dispatcher:
         self._explained = {explained}
         self._lease = lease
         self._open = ExitStack()
+        self._ended = 0
+        self._saved: dict[Path, str] = {}  # of runs under way: the newest checkpoint at the start
 
     def __enter__(self) -> "Dispatcher":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._open.close()
+
+    @property
+    def made_progress(self) -> bool:
+        """Whether a run has ended or been saved since the start."""
+        saved = any(newest_whole(folder) != before for folder, before in self._saved.items())
+        return saved or self._ended > 0
 
     def dismiss(self) -> None:
         """Has the workers end, beside what is left to do; no job comes any more."""
@@ -143,6 +148,7 @@ class Dispatcher:
         evaluated: OnEvaluation,
         started: Callable[[RunJob], None] = lambda _: None,
         restarted: Callable[[RunJob], None] = lambda _: None,
+        resumed: OnResumed = lambda *_: None,
         is_known: Callable[[], bool] = lambda: False,
         waits: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -157,6 +163,8 @@ class Dispatcher:
             ended: Called with each record, which lies in the job's folder already.
             evaluated: Called with each evaluation; decides whether the run goes on.
             restarted: Called before a run whose worker died starts again.
+            resumed: Called if a run, whichever attempt it is, goes on from a checkpoint: with the
+                evaluations of which an earlier attempt has reported.
             waits: Whether the source, which has none now, may have more once others have ended
                 theirs.
 
@@ -186,12 +194,30 @@ class Dispatcher:
                     self._survive(job, event.death, attempts, ended, restarted)
                 elif event.record is not None:
                     del attempts[job.config.name]
-                    self._explain_engine(event.record)
-                    ended(job, event.record)
+                    self._end(job, event.record, ended)
+                elif event.resumption is not None:
+                    self._say_all(event.resumption.describe())
+                    resumed(job, event.resumption.evaluations)
                 elif event.progress is not None:
-                    decision = evaluated(job, event.progress.evaluation)
-                    if not event.progress.is_last:
-                        self._pool.answer(job, decision)
+                    self._answer(job, event.progress, evaluated)
+
+    def _answer(self, job: RunJob, progress: Progress, evaluated: OnEvaluation) -> None:
+        decision = evaluated(job, progress.evaluation)
+        if not progress.is_last:
+            assert self._pool is not None
+            self._pool.answer(job, decision)
+
+    def _end(self, job: RunJob, record: RunRecord, ended: OnEnded) -> None:
+        self._explain_engine(record)
+        ended(job, record)
+        self._ended += 1
+        del self._saved[job.folder]
+        if record.status != "failed":  # one that failed is tried again
+            free_checkpoints(job.folder)
+
+    def _say_all(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._say(line)
 
     def _explain_engine(self, record: RunRecord) -> None:
         """Says once for each reason why runs did not train together."""
@@ -232,6 +258,7 @@ class Dispatcher:
                 return
             waiting.remove(job)
             attempts[job.config.name] = 1
+            self._saved[job.folder] = newest_whole(job.folder)
             self._begun(job)
             started(job)
 
@@ -254,6 +281,7 @@ class Dispatcher:
         del attempts[name]
         record = failed_record(job.config, f"worker died {self._retries + 1} times, last: {death}")
         write_record(job.folder, record)
+        del self._saved[job.folder]
         ended(job, record)
 
 

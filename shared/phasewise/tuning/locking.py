@@ -21,7 +21,7 @@ from typing import IO
 
 from phasewise.errors import RecordError
 from phasewise.records import is_there, open_unlinked
-from phasewise.tuning.stopping import StopFlag
+from phasewise.tuning.stopping import Checked
 
 _POLL_SECONDS = 0.2
 #: How often a holder touches its lease.
@@ -78,7 +78,7 @@ class Lease:
 
 
 @contextmanager
-def hold_lock(path: Path, say: Say, stop: StopFlag) -> Iterator[Lease]:
+def hold_lock(path: Path, say: Say, stop: Checked) -> Iterator[Lease]:
     """Holds a unit's lock and lease; while another process has them, says once who and waits.
 
     The files stay, with the pid and host of their last holder.
@@ -106,7 +106,7 @@ def hold_lock(path: Path, say: Say, stop: StopFlag) -> Iterator[Lease]:
             yield lease
 
 
-def _lock(stream: IO[str], path: Path, say: Say, stop: StopFlag) -> bool:
+def _lock(stream: IO[str], path: Path, say: Say, stop: Checked) -> bool:
     """Waits for the lock; returns False where there are none."""
     said = False
     while True:
@@ -130,7 +130,7 @@ def _say_who(path: Path, say: Say) -> None:
     say(f"waiting: {holder} works on this unit and holds {path}")
 
 
-def _take_lease(path: Path, holder: str, say: Say, stop: StopFlag, *, at_once: bool) -> Lease:
+def _take_lease(path: Path, holder: str, say: Say, stop: Checked, *, at_once: bool) -> Lease:
     """Creates the next lease; ``at_once``: whoever had the last one has lost the lock."""
     while True:
         number, last = max(_list_leases(path), default=(0, None))
@@ -156,7 +156,7 @@ def _list_leases(path: Path) -> list[tuple[int, Path]]:
     return [(int(number), each) for number, each in found if number.isdecimal()]
 
 
-def _await_end(lease: Path, say: Say, stop: StopFlag) -> None:
+def _await_end(lease: Path, say: Say, stop: Checked) -> None:
     """Returns once a lease was given back, was taken, or has not been touched for long enough."""
     said, seen, since = False, _look(lease), time.monotonic()
     while seen not in (None, _RELEASED) and time.monotonic() - since < _LEASE_SECONDS:

@@ -10,7 +10,7 @@ at which all learning-rate schedules stand alike.
 import copy
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import optuna
 from optuna.pruners import BasePruner
@@ -68,6 +68,20 @@ class TrialPruner:
         if self._losses:
             self._losses.forget(number)
 
+    def remember(
+        self,
+        trial: optuna.Trial | FrozenTrial,
+        evaluations: Sequence[Evaluation],
+        epochs: float,
+    ) -> None:
+        """Takes the scores up to a trial's checkpoint; they were judged when they were made."""
+        if isinstance(trial, FrozenTrial):
+            return
+        for evaluation in evaluations:
+            if self._take(trial, evaluation, epochs) is not None and self._losses:
+                share = evaluation.epoch / epochs
+                self._losses.judge(trial.number, evaluation, share, loses=False)
+
     def decide(
         self, trial: optuna.Trial | FrozenTrial, evaluation: Evaluation, epochs: float
     ) -> Decision:
@@ -79,17 +93,22 @@ class TrialPruner:
         """
         if isinstance(trial, FrozenTrial):
             return _repeat_decision(trial, stage_of(evaluation.epoch, epochs))
+        score = self._take(trial, evaluation, epochs)
+        if score is None:
+            return "continue"
+        loses = self._loses(self._frozen(trial.number, self._reports[trial.number]))
+        stops = self._stops_on_losses(trial.number, evaluation, epochs, score)
+        return "prune" if loses or stops else "continue"
+
+    def _take(self, trial: optuna.Trial, evaluation: Evaluation, epochs: float) -> float | None:
+        """Reports an evaluation; returns its score, None if that is not to be judged."""
         score = self._score(evaluation.metrics)
         stage = stage_of(evaluation.epoch, epochs)
         reports = self._reports.setdefault(trial.number, {})
         if score is None or not math.isfinite(score) or stage < 1 or stage in reports:
-            return "continue"
+            return None
         self._report(trial, reports, stage, score)
-        if stage == STAGES:
-            return "continue"
-        loses = self._loses(self._frozen(trial.number, reports))
-        stops = self._stops_on_losses(trial.number, evaluation, epochs, score)
-        return "prune" if loses or stops else "continue"
+        return None if stage == STAGES else score
 
     def _loses(self, trial: FrozenTrial) -> bool:
         with warnings.catch_warnings():  # Wilcoxon warns of stages that the best trial skipped

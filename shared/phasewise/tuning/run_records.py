@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from phasewise.checkpoints import free_checkpoints
 from phasewise.records import (
     RECORD_FILE,
     RunRecord,
@@ -30,6 +31,7 @@ def find_record(job: RunJob, say: Say) -> RunRecord | None:
     """
     record = read_matching_record(job.folder, job.config)
     if record is not None and record.status != "failed":
+        free_checkpoints(job.folder)  # its controller died before it could
         return record
     if record is not None:
         times = 1 + len(list(job.folder.glob("record.failed-*.json")))

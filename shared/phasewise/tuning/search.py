@@ -4,7 +4,7 @@ Whatever kills this process, calling ``search_unit`` again goes on from the last
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -29,6 +29,7 @@ from phasewise.tuning.progress import Clock, describe_outcome, describe_retries
 from phasewise.tuning.pruners import TrialPruner
 from phasewise.tuning.run_records import adopt_record, find_record, set_late_record_aside
 from phasewise.tuning.spaces import place_first
+from phasewise.tuning.stopping import StoppedError
 from phasewise.tuning.trials import OpenTrial, TrialStore
 from phasewise.tuning.unit_space import check_space
 from phasewise.tuning.units import Session, Unit, open_session
@@ -115,24 +116,28 @@ class _Search:
     def run_trials(self) -> None:
         """Runs trials until as many have ended as the study asks for, or time is up."""
         self._announce()
-        self._session.dispatcher.run(
-            self._next_job,
-            ended=self._end_job,
-            evaluated=self._evaluate,
-            started=lambda job: self._show_start(self._open[job.config.name]),
-            restarted=lambda job: self._pruner.forget(job.config.index),
-            is_known=self._store.is_next_known,
-            waits=lambda: self._store.waits(draws=not self._is_late()),
-        )
+        try:
+            self._session.dispatcher.run(
+                self._next_job,
+                ended=self._end_job,
+                evaluated=self._evaluate,
+                started=self._show_start,
+                restarted=lambda job: self._pruner.forget(job.config.index),
+                resumed=self._remember,
+                is_known=self._store.is_next_known,
+                waits=lambda: self._store.waits(draws=not self._is_late()),
+            )
+        except StoppedError:
+            self._store.save_seconds(self._clock.seconds)
+            raise
         self._catch_up()
 
     def _announce(self) -> None:
         ended, budget = len(self._store.ended()), self._store.budget
         self._say(f"searching: {ended} of {budget} trials have ended")
         if budget < self._settings.trials:
-            self._say(
-                f"the grid has {budget} points only, fewer than trials={self._settings.trials}"
-            )
+            trials = self._settings.trials
+            self._say(f"the grid has {budget} points only, fewer than trials={trials}")
         study = self._unit.study
         for note in study.space.notes_on(study.methods[self._unit.method]):
             self._say(note, style="yellow")
@@ -185,6 +190,10 @@ class _Search:
         trial = self._open[job.config.name].trial
         return self._pruner.decide(trial, evaluation, job.config.hyperparameters.epochs)
 
+    def _remember(self, job: RunJob, evaluations: Sequence[Evaluation]) -> None:
+        epochs = job.config.hyperparameters.epochs
+        self._pruner.remember(self._open[job.config.name].trial, evaluations, epochs)
+
     def _end_job(self, job: RunJob, record: RunRecord) -> None:
         opened = self._open.pop(job.config.name)
         if not self._store.tell(opened.trial, record, self._clock.seconds):
@@ -202,9 +211,9 @@ class _Search:
             write_optimum(self._unit.paths.running_optimum, optimum)
         self._show(record, ended, best, where)
 
-    def _show_start(self, opened: OpenTrial) -> None:
+    def _show_start(self, job: RunJob) -> None:
+        opened, config = self._open[job.config.name], job.config
         drawn = ", ".join(f"{k} {_short(v)}" for k, v in opened.trial.params.items())
-        config = opened.job.config
         self._say(f"trial {config.index} starts ({config.origin}) · {drawn}", style="dim")
 
     def _show(

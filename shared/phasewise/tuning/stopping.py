@@ -1,18 +1,78 @@
 """Stopping on SIGTERM (SLURM's time limit, spot VMs) or Ctrl-C without losing anything."""
 
+import os
 import signal
 import threading
 import time
 from types import FrameType, TracebackType
+from typing import Protocol
 
-from phasewise.errors import PhasewiseError
+from phasewise.errors import ConfigError, PhasewiseError
+
+#: Minutes after which a job gives up waiting for another controller; not set: it waits.
+WAIT_VARIABLE = "PHASEWISE_WAIT_MINUTES"
 
 #: How long a signal may go unnoticed while nothing else is to do.
 _POLL_SECONDS = 0.2
 
 
 class StoppedError(PhasewiseError):
-    """The process was asked to stop; what ran is taken up by the next call."""
+    """The process was asked to stop; what ran is taken up by the next call.
+
+    Attributes:
+        made_progress: Whether a run ended or was saved, so that the next call comes further.
+    """
+
+    made_progress = False
+
+
+class BusyError(PhasewiseError):
+    """Another controller works on the unit, and this one is not to wait any longer."""
+
+
+class Checked(Protocol):
+    """What ends a wait."""
+
+    def check(self) -> None:
+        """Raises if the wait is to end."""
+
+
+class WaitLimit:
+    """Ends a wait for another controller, where the environment says how long it may be.
+
+    A job on a cluster holds an allocation while it waits. It gives that back and comes again later.
+
+    Args:
+        stop: Checked too.
+        minutes: How long; None: as the environment says.
+    """
+
+    def __init__(self, stop: Checked, minutes: float | None = None) -> None:
+        self._stop = stop
+        self._minutes = _read_minutes() if minutes is None else minutes
+        self._start = time.monotonic()
+
+    def check(self) -> None:
+        """Raises if a stop was asked for, or the wait is over.
+
+        Raises:
+            StoppedError: See ``StopFlag``.
+            BusyError: The time is over.
+        """
+        self._stop.check()
+        if self._minutes is not None and time.monotonic() - self._start > self._minutes * 60:
+            raise BusyError(
+                f"gave up after {self._minutes:g} minutes ({WAIT_VARIABLE}): another controller "
+                "works on this unit; run the same command later"
+            )
+
+
+def _read_minutes() -> float | None:
+    text = os.environ.get(WAIT_VARIABLE, "")
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise ConfigError(f"{WAIT_VARIABLE}: expected minutes, got {text!r}") from None
 
 
 class StopFlag:

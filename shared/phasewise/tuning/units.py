@@ -35,7 +35,7 @@ from phasewise.tuning.locking import Lease, Say, hold_lock
 from phasewise.tuning.narrowing import Refinement, narrow_ranges
 from phasewise.tuning.progress import ProgressLog
 from phasewise.tuning.spaces import Space
-from phasewise.tuning.stopping import StopFlag
+from phasewise.tuning.stopping import StopFlag, StoppedError, WaitLimit
 from phasewise.unit_runs import describe_search
 
 if TYPE_CHECKING:
@@ -199,8 +199,9 @@ def open_session(
     workers_log = log.with_suffix(".workers.log") if log else unit.paths.root / "workers.log"
     factory = pool_factory or worker_pool_factory(settings.machine, workers_log)
     with (
+        _noting_progress() as noted,
         StopFlag() as stop,
-        hold_lock(unit.paths.lock, progress.write, stop) as lease,
+        hold_lock(unit.paths.lock, progress.write, WaitLimit(stop)) as lease,
         _share(unit, progress.write, stop, shares) as shared,
         RunHook(listener, progress.write) as hook,
         Dispatcher(
@@ -213,6 +214,7 @@ def open_session(
             begun=lambda job: hook.begin(job.folder),
         ) as dispatcher,
     ):
+        noted.append(dispatcher)
         if unit.study.settings.training.engine == "auto" and unit.engine.obstacle:
             progress.write(f"runs train one by one: {unit.engine.obstacle}", style="dim")
         if pool_factory is None and (crowding := describe_crowding(settings.machine)):
@@ -231,6 +233,17 @@ def _share(
 
     owner = f"{platform.node()}:{unit.paths.root.resolve()}"
     return SharedRuns(Database(url, Patience(say, stop)), unit.study_name, owner)
+
+
+@contextmanager
+def _noting_progress() -> Iterator[list[Dispatcher]]:
+    """Notes in the error of a stop whether anything was won; its runs have been saved by then."""
+    dispatchers: list[Dispatcher] = []
+    try:
+        yield dispatchers
+    except StoppedError as error:
+        error.made_progress = any(dispatcher.made_progress for dispatcher in dispatchers)
+        raise
 
 
 def _check_engine(unit: Unit) -> None:

@@ -78,6 +78,53 @@ def test_killed_runs_leave_only_how_far_they_were_and_their_repetition_equals_an
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("engine", ["trainer", "packed"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_run_goes_on_in_another_process_bit_for_bit(
+    job: RunJob, tmp_path: Path, number: signal.Signals, engine: str
+) -> None:
+    machine = _MACHINE.model_copy(update={"checkpoint_minutes": 1e-6})
+    job = _alter(job, engine, epochs=3)
+    with WorkerPool(machine, tmp_path / "log") as pool:
+        pool.submit(job)
+        event = next_that(pool, lambda event: event.progress is not None)
+        assert event.progress is not None
+        before = event.progress.evaluation
+        if number == signal.SIGKILL:  # else it waits for the answer, and is saved after that
+            os.kill(pool._workers[0].process.pid, number)
+        else:
+            os.kill(pool._workers[0].process.pid, number)
+            pool.answer(job, "continue")
+        next_that(pool, lambda event: event.death is not None)
+        pool.submit(job)
+        resumed = next_that(pool, lambda event: event.resumption is not None).resumption
+        record = next_that(pool, lambda event: event.record is not None).record
+    assert resumed is not None
+    assert record is not None
+    if number == signal.SIGTERM:
+        assert (resumed.step, resumed.evaluations) == (before.step, (before,))
+    else:  # the evaluation came after the step that was saved last
+        assert (resumed.step, resumed.evaluations) == (before.step - 1, ())
+    whole = RunJob(job.config, tmp_path / "whole", job.ledger)
+    with WorkerPool(_MACHINE, tmp_path / "log") as pool:
+        pool.submit(whole)
+        expected = next_that(pool, lambda event: event.record is not None).record
+    assert expected is not None
+    assert record.environment["engine"] == engine
+    assert len(expected.train_points) > 4
+    assert record.train_points == expected.train_points
+    assert record.evaluations == expected.evaluations
+
+
+def _alter(job: RunJob, engine: str, **hyperparameters: object) -> RunJob:
+    config = job.config
+    training = config.unit_config.training.model_copy(update={"engine": engine})
+    unit = config.unit_config.model_copy(update={"training": training})
+    chosen = config.hyperparameters.model_copy(update=hyperparameters)
+    changed = config.model_copy(update={"unit_config": unit, "hyperparameters": chosen})
+    return job._replace(config=changed)
+
+
 def test_a_worker_of_an_unquantized_unit_starts_without_what_only_others_need() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _START], capture_output=True, text=True, check=True

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from fake_pool import FakePool, write_tuning_study
-from phasewise.records import RunRecord
+from fake_pool import FakePool, build_record, write_tuning_study
+from phasewise.checkpoints import list_checkpoints, write_checkpoint
+from phasewise.records import RunRecord, write_record
 from phasewise.runs import build_seeds
-from phasewise.training.interface import UNPACKED_KEY, RunJob
+from phasewise.training.interface import UNPACKED_KEY, Resumption, RunJob
 from phasewise.training.pool import PoolEvent
 from phasewise.tuning.dispatch import Dispatcher
+from phasewise.tuning.run_records import find_record
 from phasewise.tuning.stopping import StopFlag
 from phasewise.tuning.units import Unit
 
@@ -104,3 +106,50 @@ def test_why_runs_trained_alone_is_said_once(jobs: list[RunJob]) -> None:
     (line,) = [line for line in said if "starts" not in line]
     expected = "long trained alone, through the trainer engine: its attention is its own"
     assert line == expected
+
+
+def test_checkpoints_are_freed_once_the_run_has_been_told_unless_it_failed(
+    jobs: list[RunJob],
+) -> None:
+    names = ["long", "same"]
+    chosen = [job for job in jobs if job.config.name in names]
+    for job in chosen:
+        write_checkpoint(job.folder, 4, "owner", {}, lambda folder: None)
+    seen: dict[str, int] = {}
+
+    def end(job: RunJob, record: RunRecord) -> None:
+        seen[job.config.name] = len(list_checkpoints(job.folder))
+
+    class ResumingPool(FakePool):
+        def wait(self, timeout: float | None = None) -> list[PoolEvent]:
+            events = super().wait(timeout)
+            if not resumed and events[0].progress is not None:
+                told = Resumption("long", 4, (events[0].progress.evaluation,), ("a note",))
+                return [PoolEvent(events[0].job, resumption=told), *events]
+            return events
+
+    said: list[str] = []
+    resumed: list[tuple[str, int]] = []
+    pool = ResumingPool(fate=lambda config: "failed" if config.name == "same" else "finished")
+    waiting = iter(chosen)
+    with Dispatcher(lambda: pool, retries=1, stop=StopFlag(), say=said.append) as dispatcher:
+        dispatcher.run(
+            lambda: next(waiting, None),
+            ended=end,
+            evaluated=lambda job, evaluation: "continue",
+            resumed=lambda job, known: resumed.append((job.config.name, len(known))),
+        )
+    assert said == ["long: a note", "long goes on from its checkpoint of step 4"]
+    assert resumed == [("long", 1)]
+    assert seen == {"long": 1, "same": 1}  # still there while the record is told
+    left = {job.config.name: len(list_checkpoints(job.folder)) for job in chosen}
+    assert left == {"long": 0, "same": 1}
+
+
+def test_a_run_found_on_record_keeps_no_checkpoint(jobs: list[RunJob]) -> None:
+    """Its controller died between the record and the telling."""
+    job = jobs[0]
+    write_checkpoint(job.folder, 4, "owner", {}, lambda folder: None)
+    write_record(job.folder, build_record(job.config, "finished"))
+    assert find_record(job, print) is not None
+    assert not list_checkpoints(job.folder)

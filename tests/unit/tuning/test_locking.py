@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fake_pool import FakePool, build_record, write_tuning_study
-from phasewise.errors import RecordError
+from phasewise.errors import ConfigError, RecordError
 from phasewise.records import RECORD_FILE
 from phasewise.training.interface import ControllerGoneError, RunJob
 from phasewise.training.pool import PoolEvent
@@ -20,7 +20,7 @@ from phasewise.training.worker import WorkerChannel
 from phasewise.tuning import locking
 from phasewise.tuning.locking import hold_lock
 from phasewise.tuning.search import search_unit
-from phasewise.tuning.stopping import StopFlag, StoppedError
+from phasewise.tuning.stopping import WAIT_VARIABLE, BusyError, StopFlag, StoppedError, WaitLimit
 from phasewise.tuning.units import Unit
 
 HOLDER = """
@@ -58,6 +58,28 @@ def test_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
         with hold_lock(path, lines.append, StopFlag()):
             assert len(lines) <= 2
             assert _leases(path.parent) == ["controller.2.lock"]
+
+
+def test_a_job_gives_up_waiting_when_its_minutes_are_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "unit" / "controller.lock"
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        monkeypatch.setenv(WAIT_VARIABLE, "0.01")
+        since = time.monotonic()
+        gone = pytest.raises(BusyError, match=r"gave up after 0.01 minutes .*same command later")
+        with gone, hold_lock(path, lambda _: None, WaitLimit(StopFlag())):
+            pytest.fail("two holders")
+        assert 0.5 < time.monotonic() - since < 10
+        holder.kill()
+        with hold_lock(path, lambda _: None, WaitLimit(StopFlag())):
+            pass  # a minute that is over does not matter to who need not wait
+    monkeypatch.setenv(WAIT_VARIABLE, "soon")
+    with pytest.raises(ConfigError, match="expected minutes, got 'soon'"):
+        WaitLimit(StopFlag())
 
 
 @pytest.fixture

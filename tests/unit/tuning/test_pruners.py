@@ -49,6 +49,12 @@ def _study(
     return study, TrialPruner(study, search, lambda metrics: metrics.get("accuracy"), said.append)
 
 
+def _again(study: optuna.Study, pruner: Any) -> TrialPruner:
+    """The pruner of a later call."""
+    search = SearchSettings(pruner=pruner)
+    return TrialPruner(study, search, lambda metrics: metrics.get("accuracy"), print)
+
+
 def _finish(study: optuna.Study, trial_pruner: TrialPruner, scores: list[float]) -> None:
     trial = study.ask()
     assert "prune" not in _evaluate(trial_pruner, trial, scores, len(scores))
@@ -160,3 +166,58 @@ def test_a_loss_that_falls_or_a_short_rise_stops_nothing() -> None:
     assert _train(trial_pruner, study.ask(), falling, 0.6) == "continue"
     # Still at a third of its training: a warm-up may be under way.
     assert _train(trial_pruner, study.ask(), [(0.69, 0.69), (0.69, 0.69)], 0.6) == "continue"
+
+
+def test_a_trial_that_goes_on_from_a_checkpoint_is_judged_by_its_whole_history() -> None:
+    """Wilcoxon compares stage by stage: without the first stages it would let the trial go on."""
+    curve = [0.30, 0.31, 0.32, 0.33, 0.34, 0.35]
+
+    def decide(resumes_after: int) -> list[str]:
+        study, trial_pruner = _study("wilcoxon")
+        _finish(study, trial_pruner, [score + 0.5 for score in curve])
+        trial = study.ask()
+        decisions = _evaluate(trial_pruner, trial, curve[:resumes_after], 6)
+        again = _again(study, "wilcoxon")
+        known = [
+            Evaluation(step=e, epoch=e, train_loss=None, metrics={"accuracy": s})
+            for e, s in enumerate(curve[:resumes_after], start=1)
+        ]
+        again.remember(trial, known, 6)
+        for epoch in range(resumes_after + 1, 7):
+            metrics = {"accuracy": curve[epoch - 1]}
+            evaluation = Evaluation(step=epoch, epoch=epoch, train_loss=None, metrics=metrics)
+            decisions.append(again.decide(trial, evaluation, 6))
+        return decisions
+
+    whole = decide(0)
+    assert whole.index("prune") > 2
+    assert all(decide(k) == whole for k in range(1, whole.index("prune")))
+
+
+def test_a_checkpoints_scores_are_not_judged_again() -> None:
+    """Those trials that have ended meanwhile would prune it where it was let go on."""
+    study, trial_pruner = _study("median")
+    trial = study.ask()
+    assert _evaluate(trial_pruner, trial, [0.1], 2) == ["continue"]
+    for _ in range(5):
+        _finish(study, trial_pruner, [0.8, 0.9])
+    again = _again(study, "median")
+    known = Evaluation(step=1, epoch=1, train_loss=None, metrics={"accuracy": 0.1})
+    again.remember(trial, [known], 2)
+    assert study.trials[trial.number].intermediate_values == {6: 0.1}
+    assert _evaluate(again, trial, [0.1], 2) == ["continue"]  # of the same stage
+
+
+def test_losses_up_to_a_checkpoint_count_when_a_trial_goes_on() -> None:
+    said: list[str] = []
+    study, trial_pruner = _study("none", said, stop_on_loss=True)
+    _finish(study, trial_pruner, [0.7])
+    trial = study.ask()
+    known = [
+        Evaluation(step=e, epoch=e, train_loss=loss, metrics={"accuracy": 0.6, "eval_loss": loss})
+        for e, loss in enumerate((0.69, 0.5), start=1)
+    ]
+    trial_pruner.remember(trial, known, 6)
+    worse = Evaluation(step=3, epoch=3, train_loss=0.9, metrics={"accuracy": 0.6, "eval_loss": 0.9})
+    assert trial_pruner.decide(trial, worse, 6) == "prune"
+    assert said == [f"trial {trial.number} is stopped: its training loss rose from 0.5 to 0.9"]

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import yaml
 
 from fake_pool import FakePool, surface, write_phase0
+from phasewise.checkpoints import write_checkpoint
 from phasewise.errors import ConfigError, PhasewiseError
 from phasewise.records import RunRecord, iterate_records, read_record, write_record
 from phasewise.runs import RunConfig, RunSeeds, UnitPaths
@@ -21,6 +23,7 @@ from phasewise.training.interface import RunJob
 from phasewise.training.pool import PoolEvent
 from phasewise.tuning.search import search_unit
 from phasewise.tuning.stopping import StoppedError
+from phasewise.tuning.storage import connect
 from phasewise.tuning.units import Unit
 
 MakeStudy = Callable[..., Study]
@@ -245,6 +248,36 @@ def test_stop_between_events_closes_the_pool(
         search_unit(tuning_study(), "toy", "lora", pool_factory=lambda: pool)
     assert pool.closed
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ("stops", "saves", "progress"),
+    [("trial-000", False, False), ("trial-000", True, True), ("trial-002", False, True)],
+)
+def test_a_stop_says_whether_anything_was_won(
+    tuning_study: MakeStudy, stops: str, saves: bool, progress: bool
+) -> None:
+    """A job that came no further is not put back in the queue."""
+    study = tuning_study()
+    folder = Unit(study, "toy", "lora").paths.run("phase1", stops)
+    write_checkpoint(folder, 3, "owner", {}, lambda new: None)  # of an earlier call
+
+    class SavingPool(FakePool):
+        def close(self) -> None:
+            if saves:  # as a worker does that is asked to end
+                write_checkpoint(folder, 5, "owner", {}, lambda new: None)
+
+    def fate(config: RunConfig) -> str:
+        if config.name == stops:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return "finished"
+
+    with pytest.raises(StoppedError) as stopped:
+        search_unit(study, "toy", "lora", pool_factory=lambda: SavingPool(fate=fate))
+    assert stopped.value.made_progress is progress
+    storage = connect(Unit(study, "toy", "lora").paths.storage)
+    stored = optuna.load_study(study_name="tuned_toy_lora", storage=storage)
+    assert stored.user_attrs["search_seconds"] > 0  # its time is part of the search's
 
 
 def test_minimized_loss_takes_the_lowest(tuning_study: MakeStudy) -> None:

@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -39,6 +39,14 @@ class _Tensor(ctypes.Structure):
         ("group", ctypes.c_long),
         ("steps", ctypes.c_long),
     )
+
+
+class AdamMoments(NamedTuple):
+    """What AdamW knows of a tensor: both of its size, float32."""
+
+    steps: int
+    means: torch.Tensor
+    squares: torch.Tensor
 
 
 class CompiledAdamW:
@@ -78,6 +86,20 @@ class CompiledAdamW:
         self._tensors = (_Tensor * len(tensors))(*tensors)
         self._addresses = ctypes.c_void_p * len(tensors)
         self._values = self._addresses(*[p.data_ptr() for p in self._parameters])
+
+    def moments(self, index: int) -> AdamMoments:
+        """Returns a tensor's moments, of its size; they change with each step."""
+        described, size = self._tensors[index], self._parameters[index].shape
+        start = (described.means - self._moments.data_ptr()) // self._moments.element_size()
+        rows = (row[start : start + described.size].view(size) for row in self._moments)
+        return AdamMoments(described.steps, *rows)
+
+    def put_back(self, index: int, moments: AdamMoments) -> None:
+        """Takes a tensor's moments, and of how many steps they are."""
+        self._tensors[index].steps = moments.steps
+        own = self.moments(index)
+        own.means.copy_(moments.means)
+        own.squares.copy_(moments.squares)
 
     def step(self, grads: Sequence[torch.Tensor | None]) -> None:
         """Makes a step; a tensor without a gradient stays as it is, with its moments.

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, NamedTuple
 
+from phasewise.checkpoints import newest_owner
 from phasewise.methods.models import BaseModel
 from phasewise.records import RunRecord
 from phasewise.runs import RunConfig, UnitConfig
@@ -22,7 +23,7 @@ from phasewise.training.device import (
     used_memory_bytes,
 )
 from phasewise.training.failures import describe_failure, explain_failure
-from phasewise.training.interface import Reporter, RunJob
+from phasewise.training.interface import ControllerGoneError, Reporter, RunJob
 from phasewise.training.kernels.library import use_kernels
 from phasewise.training.packed.layout import CannotPackError
 from phasewise.training.packed.lockstep import OUT_OF_MEMORY, advance, charge
@@ -32,8 +33,12 @@ from phasewise.training.packed.run import PackedRun
 from phasewise.training.packed.scoring import PackScores
 from phasewise.training.packed.slots import MemoryUse, SlotMeter
 from phasewise.training.responses import add_texts
+from phasewise.training.saving import TERMINATED, name_owner
 from phasewise.training.training_run import TrainingRun, find_micro_batch_size
 from phasewise.training.warm import WarmParts
+
+#: Its name in records and checkpoints.
+ENGINE = "packed"
 
 
 class UnpackedRun(NamedTuple):
@@ -96,20 +101,48 @@ class PackedEngine:
         self._memory_before = used_memory_bytes(self._device)
         active: list[PackedRun] = []
         job: RunJob | None = first
-        while job is not None or active:
-            while job is not None:
-                started = self._start(job, packed, report)
-                if isinstance(started, PackedRun):
-                    active.append(started)
-                else:
-                    yield started
+        try:
+            while job is not None or active:
+                while job is not None:
+                    started = self._start(job, packed, report)
+                    if isinstance(started, PackedRun):
+                        active.append(started)
+                    else:
+                        yield started
+                    job = queue.take_like(key) if len(active) < self.slots else None
+                self._evaluate([run for run in active if run.is_due])  # of those that go on
+                advance(packed, [r for r in active if not r.is_ended], self._meter, self._warm)
+                self._evaluate([run for run in active if run.is_due])
+                for run in [run for run in active if run.is_ended]:
+                    active.remove(run)
+                    yield self._end(run)
+                self._save(active)
                 job = queue.take_like(key) if len(active) < self.slots else None
-            advance(packed, active, self._meter, self._warm)
-            self._evaluate([run for run in active if run.is_due])
-            for run in [run for run in active if run.is_ended]:
-                active.remove(run)
-                yield self._end(run)
-            job = queue.take_like(key) if len(active) < self.slots else None
+        except ControllerGoneError:
+            self._save_worthy(active)
+            raise
+        finally:
+            for run in active:
+                self._warm.end.leave(run.training.saver)
+
+    def _save(self, runs: Sequence[PackedRun]) -> None:
+        """Saves all runs once the time of one has come: those that go on from it make up a pack.
+
+        Raises:
+            SystemExit: The process was asked to end.
+        """
+        if self._warm.end.is_made:
+            self._save_worthy(runs)
+            raise SystemExit(TERMINATED)
+        if any(run.training.saver.is_due for run in runs):
+            for run in runs:
+                run.save(self._meter.state)
+
+    def _save_worthy(self, runs: Sequence[PackedRun]) -> None:
+        """Saves those runs of which more would be lost than a short run takes."""
+        for run in runs:
+            if run.training.saver.is_worth_saving:
+                run.save(self._meter.state)
 
     def _pack_model(self, unit: UnitConfig) -> PackedModel | str:
         """Returns the pack's model, or why there is none; asked once for a base model."""
@@ -145,10 +178,13 @@ class PackedEngine:
         Raises:
             CannotPackError: The run needs what the pack does not do.
         """
+        if newest_owner(job.folder) == name_owner(job, "trainer", self._device.type):
+            raise CannotPackError("it has a checkpoint of a run alone")
         training = TrainingRun(
             job,
             self._warm,
             report,
+            saver=self._warm.saver(job, ENGINE),
             micro_batch_size=find_micro_batch_size(job.config),
             predict=self._predict,
         )
@@ -159,7 +195,10 @@ class PackedEngine:
                 raise
             raise CannotPackError(OUT_OF_MEMORY) from error
         run = PackedRun(training, packed)
+        if training.saver.found is not None:
+            self._meter.restore(training.saver.found.state["slots"])
         self._scores.add(training.model, packed, run.member)
+        self._warm.end.enter(training.saver)
         return run
 
     def _evaluate(self, runs: Sequence[PackedRun]) -> None:
@@ -217,11 +256,12 @@ class PackedEngine:
                 run.training.status = "failed"
                 run.training.message = explain_failure(run.job, error)
         seconds = run.own_seconds + perf_counter() - clock
-        record = run.training.describe("packed", run.started, seconds)
+        record = run.training.describe(ENGINE, seconds)
         self._drop(run)
         return record
 
     def _drop(self, run: PackedRun) -> None:
+        self._warm.end.leave(run.training.saver)
         self._scores.drop(run.training.model)
         run.training.model = None
         run.parameters.clear()

@@ -1,21 +1,25 @@
 """One run of a pack: its batches, optimizer and schedule, step by step as transformers' Trainer."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from math import ceil, isfinite
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from transformers import get_scheduler
 
+from phasewise.checkpoints import Checkpoint
 from phasewise.errors import InfeasibleRunError
 from phasewise.methods.adapt import build_optimizer
 from phasewise.seeding import derive_seed
 from phasewise.tasks.examples import Feature
 from phasewise.tasks.instruction import IGNORED
 from phasewise.training.batching import order_rows
+from phasewise.training.packed.layout import CannotPackError
 from phasewise.training.packed.model import PackedModel
 from phasewise.training.packed.run_optimizer import RunOptimizer
+from phasewise.training.packed.run_tensors import read_tensors, write_tensors
+from phasewise.training.packed.slots import SlotState
 from phasewise.training.training_run import TrainingRun
 
 
@@ -81,8 +85,8 @@ class PackedRun:
         member: What it brings into the pack.
         parameters: Its weights that train.
         batch: The next micro-batch.
-        started: When it got its slot.
-        own_seconds: Spent for this run: its share of the steps, and what was done for it alone.
+        own_seconds: Spent for this run by this process: its share of the steps, and what was done
+            for it alone.
         is_due: Whether it waits to be scored, before its next step or its end.
         leaves: Why it must go on alone, outside the pack; empty while it need not.
     """
@@ -94,10 +98,10 @@ class PackedRun:
         self.member = packed.join(training.model, seed)
         self.parameters = [w for w in training.model.parameters() if w.requires_grad]
         self.own_seconds = 0.0
-        self.started = datetime.now(UTC)
         self.leaves = ""
         self.is_due = False
         self._steps, self._steps_made, self._epoch = training.watch.last_step, 0, 0.0
+        self._taken = 0  # micro-batches
         self._loss = 0.0  # mean of the effective batch under way
         self._optimizer = self._build_optimizer()
         self._batches = iterate_micro_batches(
@@ -107,6 +111,53 @@ class PackedRun:
             micro_batch_size=training.micro_batch_size,
         )
         self.batch = next(self._batches)
+        if training.saver.found is not None:
+            self._restore(training.saver.found)
+
+    def save(self, slots: SlotState) -> None:
+        """Writes a checkpoint; one that cannot be written is told of.
+
+        Args:
+            slots: How many runs train with it.
+        """
+        stream = self.member.stream.state
+        state = {
+            "micro_batch_size": self.training.micro_batch_size,
+            "taken": self._taken,
+            "steps": self._steps_made,
+            "epoch": self._epoch,
+            "loss": self._loss,
+            "is_due": self.is_due,
+            "slots": slots,
+            "stream": stream if isinstance(stream, int) else None,
+        }
+        self.training.save(self._steps_made, self.own_seconds, state, self._write_tensors)
+
+    def _write_tensors(self, folder: Path) -> None:
+        stream, saved = self.member.stream.state, self._optimizer.save()
+        write_tensors(folder, self._name_parameters(), saved, stream)
+
+    def _name_parameters(self) -> dict[str, torch.Tensor]:
+        named = self.training.model.named_parameters()
+        return {name: weight for name, weight in named if weight.requires_grad}
+
+    def _restore(self, found: Checkpoint) -> None:
+        """Goes on as the run that was saved.
+
+        Raises:
+            CannotPackError: It was saved with other micro-batches.
+        """
+        state = found.state
+        if state["micro_batch_size"] != self.training.micro_batch_size:
+            size = state["micro_batch_size"]
+            raise CannotPackError(f"{found.folder} is of a run in micro-batches of {size} rows")
+        saved, stream = read_tensors(found.folder, self._name_parameters())
+        self._optimizer.restore(saved)
+        self.member.stream.put_back(state["stream"] if stream is None else stream)
+        for _ in range(state["taken"]):
+            self.batch = next(self._batches)
+        self._taken, self._steps_made = state["taken"], state["steps"]
+        self._epoch, self._loss, self.is_due = state["epoch"], state["loss"], state["is_due"]
 
     def _build_optimizer(self) -> RunOptimizer:
         unit, hyperparameters = self.job.config.unit_config, self.job.config.hyperparameters
@@ -153,6 +204,7 @@ class PackedRun:
             step = self._steps_made + 1
             raise InfeasibleRunError(f"the training loss became {loss} at step {step}")
         self._loss += loss
+        self._taken += 1
         self.training.train_tokens += tokens
         if self.batch.is_last:
             self._step(grads)
@@ -176,7 +228,7 @@ class PackedRun:
         Raises:
             InfeasibleRunError: A score is not finite.
         """
-        self.is_due = False
         self.training.evaluate(self._steps_made, self._epoch)
+        self.is_due = False
         if not self.training.model.training:  # in that mode PEFT may hold old norms
             self.training.model.train()

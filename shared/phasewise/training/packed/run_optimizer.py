@@ -1,11 +1,22 @@
 """The optimizer of a run of a pack: gradients of micro-batches in, steps out."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from phasewise.training.kernels.adamw import compile_adamw
+from phasewise.training.kernels.adamw import AdamMoments, compile_adamw
+
+
+class OptimizerState(NamedTuple):
+    """What a run's next steps depend on, beside its weights."""
+
+    steps: int
+    moments: list[AdamMoments]
+    """Of each parameter."""
+    grads: list[torch.Tensor | None]
+    """Sums of the micro-batches since the last step."""
 
 
 class RunOptimizer:
@@ -62,8 +73,42 @@ class RunOptimizer:
         else:
             self._compiled.step(grads)
         self._steps += 1
+        self._set_rates()
+
+    def save(self) -> OptimizerState:
+        """Returns all that its next steps depend on; the tensors change with them."""
+        find = self._compiled.moments if self._compiled is not None else self._moments
+        moments = [find(index) for index in range(len(self._parameters))]
+        return OptimizerState(self._steps, moments, list(self._grads))
+
+    def restore(self, state: OptimizerState) -> None:
+        """Goes on as the one that was saved; the tensors are copied."""
+        put_back = self._compiled.put_back if self._compiled is not None else self._put_back
+        for index, moments in enumerate(state.moments):
+            put_back(index, moments)
+        self._grads = [None if grad is None else grad.clone() for grad in state.grads]
+        self._steps = state.steps
+        self._set_rates()
+
+    def _set_rates(self) -> None:
         for group, base, factor in self._schedules:
             group["lr"] = base * factor(self._steps)
+
+    def _moments(self, index: int) -> AdamMoments:
+        weight = self._parameters[index]
+        own = self.optimizer.state.get(weight)
+        if not own:  # it has had no gradient yet
+            return AdamMoments(0, torch.zeros_like(weight), torch.zeros_like(weight))
+        return AdamMoments(int(own["step"]), own["exp_avg"], own["exp_avg_sq"])
+
+    def _put_back(self, index: int, moments: AdamMoments) -> None:
+        if moments.steps:
+            weight = self._parameters[index]
+            self.optimizer.state[weight] = {
+                "step": torch.tensor(float(moments.steps), device=weight.device),
+                "exp_avg": torch.empty_like(weight).copy_(moments.means),
+                "exp_avg_sq": torch.empty_like(weight).copy_(moments.squares),
+            }
 
     def _step_by_pytorch(self, grads: Sequence[torch.Tensor | None]) -> None:
         for parameter, grad in zip(self._parameters, grads, strict=True):

@@ -14,6 +14,10 @@ _WORTHWHILE = 1.03
 _MEMORY_SHARE = 0.8
 
 
+#: Of a checkpoint: the slots, and whether more were still being tried.
+SlotState = dict[str, int | bool]
+
+
 class Rate(NamedTuple):
     """One point of the throughput curve."""
 
@@ -69,6 +73,16 @@ class SlotMeter:
     def limit(self, runs: int) -> None:
         """Takes that memory holds this many runs, and no more."""
         self.slots, self._grows = max(1, min(self.slots, runs)), False
+
+    @property
+    def state(self) -> SlotState:
+        """What ``restore`` takes, JSON."""
+        return {"slots": self.slots, "grows": self._grows}
+
+    def restore(self, state: SlotState) -> None:
+        """Goes on with the slots that a run was saved with, if there is no measurement yet."""
+        if self._grows and not self.curve:
+            self.slots, self._grows = int(state["slots"]), bool(state["grows"])
 
     def _decide(self) -> None:
         rate = self._tokens / max(self._seconds, 1e-9)
