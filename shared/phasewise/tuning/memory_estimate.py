@@ -12,8 +12,9 @@ The one place with the sums, which ``plan``, the table of hardware and memory co
 * activations, for each token of a forward pass: per block 8 h + 2 i numbers, of gated blocks
   9 h + 4 k + 4 i, h hidden, i inner width, k that of keys: what autograd keeps (Korthikanti et
   al. 2022, arXiv 2205.05198, section 4.1). Attention matrices are not kept, but on a CPU where the
-  attention drops out: 4 numbers a head for each token of the row. Recomputed: h a block, and all of
-  one block.
+  attention drops out: 4 numbers a head for each token of the row. An adapter that drops out keeps
+  its own float32 copy of each adapted layer's input, and what says which of it was left.
+  Recomputed: h a block, and all of one block.
 * logits: 12 bytes a word of the vocabulary for each token: values, their softmax, their gradient
 
 ``benchmarks/memory.py`` holds it against measured peaks; figures in docs/design/training.md.
@@ -34,6 +35,8 @@ Device = Literal["cpu", "cuda"]
 BYTES_A_TRAINED_WEIGHT, _BYTES_WITH_8_BIT_MOMENTS = 16, 10
 _HELD_BYTES = {"nf4": 0.5 + 4 / 64, "int8": 1.0}
 _LOGIT_BYTES = 12
+#: What a float32 input is after dropout, and what was left of it: a number on a CPU, else a byte.
+_DROPPED_BYTES: dict[Device, int] = {"cpu": 4 + 4, "cuda": 4 + 1}
 #: Scores, their softmax, what dropout leaves of it, a gradient (PyTorch's `math` attention).
 _KEPT_MATRICES = 4
 #: Python, torch, transformers and PEFT with nothing loaded (measured); of a GPU CUDA's context and
@@ -68,6 +71,7 @@ class Training(NamedTuple):
         quantization: Of the frozen base.
         is_language_model: Whether logits over the vocabulary are computed for each token.
         device: Whose memory.
+        dropped: Widths of the inputs of a block's adapted layers together, if adapters drop out.
         checkpointing: ``training.gradient_checkpointing``.
         few_bits: Whether moments are in 8 bits.
         devices: Among which the weights are divided; 1: they are not.
@@ -80,6 +84,7 @@ class Training(NamedTuple):
     quantization: Literal["none", "nf4", "int8"] = "none"
     is_language_model: bool = True
     device: Device = "cuda"
+    dropped: int = 0
     checkpointing: bool = False
     few_bits: bool = False
     devices: int = 1
@@ -98,11 +103,16 @@ def estimate_memory(shape: ModelShape, training: Training) -> MemoryNeed:
         held = linear + width * (shape.weights - shape.linear_weights)
         trained = training.trained
     logits = _LOGIT_BYTES * shape.vocabulary if training.is_language_model else 0
+    blocks = 1 if training.checkpointing else shape.layers
     return MemoryNeed(
         runtime=_RUNTIME_BYTES[training.device],
         held=held / training.devices,
         trained=each * trained / training.devices,
-        activations=training.tokens * width * _count_kept(shape, training),
+        activations=training.tokens
+        * (
+            width * _count_kept(shape, training)
+            + _DROPPED_BYTES[training.device] * blocks * training.dropped
+        ),
         logits=training.tokens * logits,
     )
 
@@ -180,6 +190,7 @@ def estimate_run(
         in_half=dtype == "bfloat16" or (dtype == "auto" and device == "cuda"),
         quantization=rules.quantization,
         is_language_model=study.tasks[task].traits.generates,
+        dropped=_count_dropped(shape, rules, chosen),
         device=device,
         checkpointing=settings.training.gradient_checkpointing,
         few_bits=settings.training.optimizer != "adamw",
@@ -195,6 +206,13 @@ def _count_trained(
     if method.traits.trains_base:
         return None
     return shape.adapter_weights(rank, roles) if method.trains_adapter else 0
+
+
+def _count_dropped(shape: ModelShape, method: MethodSettings, chosen: Hyperparameters) -> int:
+    if not method.trains_adapter or not chosen.lora_dropout:
+        return 0
+    roles = roles_of(chosen.target_modules)
+    return sum(inputs for role, (inputs, _) in shape.matrices.items() if role in roles)
 
 
 def describe_unit_memory(study: Study, task: str, method: str) -> str:

@@ -91,6 +91,8 @@ def test_what_saves_memory_lowers_the_estimate_by_its_own_sum() -> None:
     assert again.activations == 10 * 2 * (10 * 100 + 1600)
     on_cpu = plain._replace(device="cpu", in_half=False)
     assert estimate_memory(SHAPE, on_cpu).held == 4 * SHAPE.weights  # the base of further runs
+    dropped = estimate_memory(SHAPE, plain._replace(dropped=300))
+    assert dropped.activations - need.activations == 10 * 10 * 5 * 300
     drops = SHAPE._replace(heads=4, drops_attention=True)
     more = estimate_memory(drops, on_cpu).total - estimate_memory(SHAPE, on_cpu).total
     assert more == 10 * 4 * 10 * 4 * 4 * 10  # tokens, bytes, blocks, matrices, heads, length
