@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := $(BIN)/snakemake --profile profiles/demo
-SOURCES := shared/phasewise tests benchmarks docs/generate.py docs/hardware.py
+SOURCES := shared/phasewise tests benchmarks docs/generate.py docs/hardware.py docs/newcomer.py
 SNAKEFILES := Snakefile workflow/rules
 # torch in two processes must not start two threads each on two cores.
 export OMP_NUM_THREADS ?= 1
