@@ -21,8 +21,13 @@ ENDS = ("&&", "||", "|", ";", ">")
 
 def read_commands(text: str) -> Iterator[list[str]]:
     """Yields the words of each ``phasewise …`` in fenced blocks, and in code within a line."""
-    blocks = re.findall(r"```(?:bash|console)\n(.*?)```", text, re.DOTALL)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    blocks = re.findall(r"```(bash|console)\n(.*?)```", text, re.DOTALL)
+    lines = [
+        line
+        for kind, block in blocks
+        for line in block.replace("\\\n", " ").splitlines()
+        if kind == "bash" or line.startswith("$ ")  # what follows a prompt's line is output
+    ]
     lines += re.findall(r"`(phasewise [^`\n]+)`", text)
     for line in lines:
         words = shlex.split(line.removeprefix("$ "), comments=True)
@@ -43,7 +48,7 @@ def check_command(words: list[str]) -> None:
     command = GROUP.commands[name]
     options = {each: p for p in command.params for each in (*p.opts, *p.secondary_opts)}
     given = {word.partition("=")[0] for word in rest if re.match(r"--?[a-z]", word)}
-    if command.ignore_unknown_options:
+    if command.context_settings.get("ignore_unknown_options"):
         return
     assert given <= {*options, "--help"}, f"{name}: no option {given - set(options)}"
     needed = [p for p in command.params if p.required and p.param_type_name == "option"]
