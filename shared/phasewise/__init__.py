@@ -1,5 +1,6 @@
 """Fine-tuning studies: baselines, hyperparameter search, multi-seed validation and a report."""
 
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "load"]
 
 __version__ = "0.1.0"
+
+# Peft imports bitsandbytes, which warns of a kernel that 4-bit products on a CPU can do without, in
+# every command; and it says a line per product in int8.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def load(path: "Path | str", vm: str = "all") -> "StudyResults":

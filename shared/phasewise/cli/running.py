@@ -48,7 +48,18 @@ def run(
         *context.args,
     ]
     typer.echo(shlex.join(command), err=True)
+    if _is_locked() and not {"--unlock", "--nolock", "-n", "--dry-run"} & set(context.args):
+        typer.echo(
+            "snakemake has locked files here: it runs, or was killed. If it refuses and none runs: "
+            f"phasewise run {shlex.quote(str(study))} --unlock, then run it again",
+            err=True,
+        )
     os.execv(sys.executable, [sys.executable, "-m", *command])  # signals and exit code are its own
+
+
+def _is_locked() -> bool:
+    locks = Path(".snakemake/locks")
+    return locks.is_dir() and any(locks.iterdir())
 
 
 def _find_profile(name: str) -> Path:

@@ -1,6 +1,5 @@
 """Loads a pretrained model and its tokenizer, quietly, in the form a method needs."""
 
-import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -179,7 +178,6 @@ def _head_names(loader: Any, config: Any) -> list[str]:
 def _quantization_config(
     quantization: Quantization, compute_dtype: torch.dtype, heads: list[str]
 ) -> Any:
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else a line each int8 product
     # bitsandbytes fails on a quantized head with a bare AssertionError; `llm_int8_skip_modules`
     # is what spares it, for 4 bits too (version 0.50).
     if quantization == "int8":

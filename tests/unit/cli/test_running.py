@@ -75,3 +75,15 @@ def test_what_cannot_run_is_refused_in_one_line(
         CliRunner().invoke(app, ["run", *arguments], catch_exceptions=False)
     assert "\n" not in str(caught.value)
     assert not executed
+
+
+def test_after_a_kill_it_says_how_to_unlock(executed: list[list[str]]) -> None:
+    locks = Path(".snakemake/locks")
+    locks.mkdir(parents=True)
+    said = CliRunner().invoke(app, ["run", "test"]).stderr
+    assert "unlock" not in said  # an empty folder locks nothing
+    (locks / "0.input.lock").touch()
+    said = CliRunner().invoke(app, ["run", "test"]).stderr
+    assert said.endswith("phasewise run test --unlock, then run it again\n")
+    assert "--unlock, then" not in CliRunner().invoke(app, ["run", "test", "--unlock"]).stderr
+    assert len(executed) == 3
