@@ -14,7 +14,7 @@ BENCH ?= --quick
 BENCH_BIN := .venv-bench/bin
 BENCH_PEERS := ray[tune]==2.60.0 setfit==1.2.0
 
-.PHONY: run setup test test-avx2 bench lint docs format clean
+.PHONY: run setup test faults test-avx2 bench lint docs format clean
 
 run: setup  ## Run the demo to its end; run it again to resume after a kill.
 	@# Starting snakemake takes seconds: only after a kill is there anything to unlock.
@@ -36,6 +36,9 @@ setup: .venv/installed  ## Make .venv and link the profiles to the root.
 
 test: setup  ## Unit, conformance and workflow tests; no network.
 	$(BIN)/pytest -n 2 --dist loadfile
+
+faults: setup  ## The fault table: FAULTS="--tries 3 'worker killed'" tries less; all of it takes hours.
+	PYTHONPATH=tests $(BIN)/python -m faults $(FAULTS)
 
 test-avx2: setup  ## What asks the processor, as on one with AVX2 and no AVX-512 (x86 only).
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 PHASEWISE_KERNEL_MARCH=x86-64-v3 \

@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 from phasewise.errors import PhasewiseError
 from phasewise.settings import load_study
 from phasewise.steps import REPORT_TABLES, StepKey, Steps
-from phasewise.training.server_process import share_server
+from phasewise.training.server_process import pass_on_term, share_server
 
 STUDY_FILE = config.get("study", "shared/config.yaml")
 VM = config.get("vm")
@@ -67,7 +67,7 @@ shell.prefix(f"{COMMAND_PATH}; within_minutes() ( {WITHIN_MINUTES} ); ")
 onstart:
     # Workers of all local jobs are forked from one process that has imported torch once.
     if workflow.local_exec and workflow.is_main_process:
-        share_server()
+        pass_on_term(share_server())
 
 
 onsuccess:

@@ -4,12 +4,14 @@ Imports the standard library only: a command starts its server before it imports
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from secrets import token_hex
+from types import FrameType
 
 #: Variable that names a server to the commands that may use it.
 SERVER_VARIABLE = "PHASEWISE_WORKER_SERVER"
@@ -54,6 +56,32 @@ def share_server(*ahead: str) -> "subprocess.Popen[bytes] | None":
         )
     _servers.append(process)
     return process
+
+
+def pass_on_term(server: "subprocess.Popen[bytes] | None") -> None:
+    """Has SIGTERM to this process reach its jobs at once, and then do what it did before.
+
+    Snakemake waits for its jobs when it is told to stop; a machine that is about to be taken away
+    tells it alone. Jobs stop in seconds, and the same command continues them.
+
+    Args:
+        server: The worker server; its workers end with their controllers.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        import psutil
+
+        for child in psutil.Process().children():
+            if server is not None and child.pid == server.pid:
+                continue
+            with suppress(psutil.Error):  # it has ended meanwhile
+                for process in [child, *child.children(recursive=True)]:
+                    process.terminate()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 #: Held, so that their standard input stays open as long as this process lives.

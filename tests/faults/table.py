@@ -1,0 +1,59 @@
+"""Every line of the table by its name."""
+
+import signal
+from collections.abc import Callable
+
+from faults import lines, merging, shared
+from faults.lines import Bench, Row, through_many
+
+_KILL, _TERM = signal.SIGKILL, signal.SIGTERM
+
+
+def _under_way(inflict: lines.Inflict, *, alone: bool = False) -> Callable[[Bench], Row]:
+    return lambda bench: through_many(
+        bench,
+        inflict,
+        start=lambda study: study.start(alone=alone),
+        seconds=2 * bench.seconds if alone else None,  # its own imports
+    )
+
+
+def _wild(bench: Bench) -> Row:
+    return through_many(bench, lines.send(_KILL), make=lambda: bench.world.study(space="wild.yaml"))
+
+
+def _snakemake(inflict: lines.Inflict) -> Callable[[Bench], Row]:
+    return lambda bench: through_many(
+        bench,
+        inflict,
+        start=lines.start_snakemake,
+        between=lines.unlock,
+        seconds=6 * bench.seconds,
+    )
+
+
+LINES: dict[str, Callable[[Bench], Row]] = {
+    "controller killed": _under_way(lines.send(_KILL)),
+    "controller TERM": _under_way(lines.send(_TERM)),
+    "worker killed": _under_way(lines.send_worker(_KILL)),
+    "worker TERM": _under_way(lines.send_worker(_TERM)),
+    "worker server killed": _under_way(lines.send_server(_KILL), alone=True),
+    "worker server TERM": _under_way(lines.send_server(_TERM), alone=True),
+    "all processes killed": _under_way(lines.send_all(_KILL), alone=True),
+    "all processes TERM": _under_way(lines.send_all(_TERM), alone=True),
+    "memory limit of a worker": _under_way(lines.limit_memory),
+    "losses of NaN, controller killed": _wild,
+    "disk full": lines.full_disk,
+    "journal with a torn last line": lines.damage_journal("torn"),
+    "journal with a complete last line of garbage": lines.damage_journal("garbage"),
+    "record truncated": lines.damage("truncated"),
+    "record empty": lines.damage("empty"),
+    "record garbled": lines.damage("garbled"),
+    "clock set back": lines.clock_back,
+    "two controllers at once": _under_way(lines.second_controller),
+    "snakemake killed": _snakemake(lines.send(_KILL)),
+    "snakemake killed, unlocked while its jobs live": _snakemake(lines.unlock_while_jobs_live),
+    "snakemake TERM": _snakemake(lines.stop_snakemake),
+    "merge killed": merging.kill_merge,
+    **shared.lines(),
+}
