@@ -8,6 +8,7 @@ Files: those that are not whole. Left: processes that are there 30 s later.
 
 import argparse
 import random
+import subprocess
 import sys
 import time
 
@@ -67,6 +68,9 @@ def _try(name: str, bench: Bench) -> bool:
         return False
     except HungError as error:
         print(f"{name:52} HANGS: {error}", flush=True)
+        return True
+    except (AssertionError, OSError, subprocess.SubprocessError) as error:
+        print(f"{name:52} ERROR: {error!r}", flush=True)
         return True
     print(_format(name, row, time.monotonic() - began), flush=True)
     for text in row.verdict.broken:

@@ -11,16 +11,21 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
 from faults.checker import Verdict
-from faults.world import Try, World
+from faults.world import METHOD, Try, World
 
 ROOT = Path(__file__).parents[2]
 #: A stop that was asked for takes no longer: a spot machine has half a minute left.
 STOP_SECONDS = 15.0
+#: Changes to the study: runs take seconds and write a checkpoint several times a second.
+SAVING: dict[str, Any] = {
+    "methods": {METHOD: {"defaults": {"epochs": 60}}},
+    "machine": {"device": "cpu", "slots": 1, "kernels": False, "checkpoint_minutes": 0.005},
+}
 _WORKER_SERVER = "phasewise.training.worker_server"
 
 
@@ -276,7 +281,7 @@ def clock_back(bench: Bench) -> Row:
     return through_many(bench, inflict, make=make)
 
 
-def full_disk(bench: Bench) -> Row:
+def full_disk(bench: Bench, **changes: Any) -> Row:
     """Fills the disk that records, journal and optimum lie on, and frees it again."""
     if os.geteuid() != 0:
         raise SkippedError("mounting a small disk needs root")
@@ -288,7 +293,7 @@ def full_disk(bench: Bench) -> Row:
         place.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], check=True)
         mounted.append(place)
-        study = bench.world.study(where=place, analysis_dir=str(place / "analysis"))
+        study = bench.world.study(where=place, analysis_dir=str(place / "analysis"), **changes)
         study.optimum = place / "analysis" / study.optimum.name
         return study
 
@@ -304,7 +309,7 @@ def full_disk(bench: Bench) -> Row:
             process.wait(bench.random.uniform(2, 6))
         filler.unlink()
         told = study.output.read_bytes()[size:].decode(errors="replace")
-        for word in ("journal.log", "record.json", "optimal", "lock"):
+        for word in ("journal.log", "record.json", "optimal", "checkpoint", "lock"):
             hits[word] += any("No space" in line and word in line for line in told.splitlines())
         return True
 

@@ -22,6 +22,15 @@ def _wild(bench: Bench) -> Row:
     return through_many(bench, lines.send(_KILL), make=lambda: bench.world.study(space="wild.yaml"))
 
 
+def _saving(bench: Bench) -> Row:
+    return through_many(
+        bench,
+        lines.send(_KILL),
+        make=lambda: bench.world.study(**lines.SAVING),
+        seconds=2 * bench.seconds,
+    )
+
+
 def _snakemake(inflict: lines.Inflict) -> Callable[[Bench], Row]:
     return lambda bench: through_many(
         bench,
@@ -43,7 +52,9 @@ LINES: dict[str, Callable[[Bench], Row]] = {
     "all processes TERM": _under_way(lines.send_all(_TERM), alone=True),
     "memory limit of a worker": _under_way(lines.limit_memory),
     "losses of NaN, controller killed": _wild,
+    "runs that save themselves, controller killed": _saving,
     "disk full": lines.full_disk,
+    "disk full, runs that save themselves": lambda bench: lines.full_disk(bench, **lines.SAVING),
     "journal with a torn last line": lines.damage_journal("torn"),
     "journal with a complete last line of garbage": lines.damage_journal("garbage"),
     "record truncated": lines.damage("truncated"),

@@ -50,7 +50,7 @@ class World:
         (self.base / "toy.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
         space = {"source": "test", "spaces": {METHOD: _SPACE}}
         (self.base / "space.yaml").write_text(yaml.safe_dump(space))
-        wild = {**_SPACE, "learning_rate": {"type": "log_uniform", "min": 1e-4, "max": 1e30}}
+        wild = {**_SPACE, "lora_alpha": {"type": "log_uniform", "min": 1.0, "max": 1e38}}
         space["spaces"] = {METHOD: wild}  # type: ignore[dict-item]
         (self.base / "wild.yaml").write_text(yaml.safe_dump(space))
         self.count = 0
@@ -96,7 +96,7 @@ class World:
         (folder / "study.yaml").write_text(yaml.safe_dump(content))
         made = Try(folder, where or folder, f"{os.getpid()}-{self.count}")
         if space not in self._phase0:
-            made.call("defaults")
+            assert made.call("defaults") == 0, made.output.read_text()
             self._phase0[space] = folder / "kept"
             shutil.copytree(made.unit, self._phase0[space])
         else:
