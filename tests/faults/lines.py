@@ -91,6 +91,7 @@ def through_many(
         left += study.count_left(bench.server)
         verdict += study.check_since(before)
         if study.optimum.exists():
+            study.retry_failed()
             verdict += study.check_end()
             study = None
         else:
@@ -289,7 +290,7 @@ def full_disk(bench: Bench, **changes: Any) -> Row:
     hits: Counter[str] = Counter()
 
     def make() -> Try:
-        place = bench.world.base / f"disk-{len(mounted)}"
+        place = bench.world.base / f"disk-{bench.world.count}"
         place.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], check=True)
         mounted.append(place)

@@ -129,7 +129,7 @@ class Try:
         """
         study = str(self.folder / "study.yaml")
         words = [sys.executable, "-m", "phasewise", command, "--study", study]
-        words += ["--task", TASK, "--method", METHOD]
+        words += ["--task", TASK, "--method", METHOD, "--log", str(self.folder / "run.log")]
         return self.spawn([*self.prefix, *words], alone=alone)
 
     def spawn(self, words: list[str], *, alone: bool = False) -> subprocess.Popen[bytes]:
@@ -160,6 +160,14 @@ class Try:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise HungError(f"no end within {seconds:.0f} s; see {self.output}") from None
+
+    def retry_failed(self) -> None:
+        """Calls the search again while it has runs that failed, as its last line says to do."""
+        for _ in range(3):
+            records = [json.loads(p.read_bytes()) for p in self.unit.glob("phase1/*/record.json")]
+            if all(record["status"] != "failed" for record in records):
+                return
+            self.call()
 
     def finished(self) -> dict[str, str]:
         """Returns the runs that have ended for good."""
