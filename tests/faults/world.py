@@ -63,6 +63,8 @@ class World:
 
     def study(self, *, space: str = "space.yaml", where: Path | None = None, **more: Any) -> "Try":
         """Gives a fresh study, Phase 0 done."""
+        if more.get("storage") and space not in self._phase0:
+            self.study(space=space)  # where the database cannot be reached from here
         self.count += 1
         folder = self.base / f"try-{self.count:04d}"
         folder.mkdir()
