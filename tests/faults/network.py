@@ -6,8 +6,10 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: Of the network namespaces; short, since names of links are too.
-_DATABASE, _MACHINES = "pwdb", ("pwvm1", "pwvm2")
+#: Of the network namespaces; other tests on this machine may have theirs.
+_DATABASE = f"phasewise-{os.getpid()}-db"
+_MACHINES = f"phasewise-{os.getpid()}-vm1", f"phasewise-{os.getpid()}-vm2"
+_PROBE = f"phasewise-{os.getpid()}-probe"
 HOST = "10.99.7.1"
 
 
@@ -15,9 +17,9 @@ def is_possible() -> bool:
     """Whether this machine lets one make network namespaces."""
     if shutil.which("ip") is None or os.geteuid() != 0:
         return False
-    made = subprocess.run(["ip", "netns", "add", "pwprobe"], capture_output=True).returncode == 0
+    made = subprocess.run(["ip", "netns", "add", _PROBE], capture_output=True).returncode == 0
     if made:
-        subprocess.run(["ip", "netns", "del", "pwprobe"], capture_output=True)
+        subprocess.run(["ip", "netns", "del", _PROBE], capture_output=True)
     return made
 
 
