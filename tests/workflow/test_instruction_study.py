@@ -75,5 +75,5 @@ def test_a_study_of_a_loss_goes_from_baseline_to_report(study: Study) -> None:
     assert "zero-shot" in text
     assert "best-worst gap above 5 % of the default's eval_loss" in text
     assert f"strongest cheap baseline, zero-shot ({untuned:.2f})" in text
-    assert f"gains +{untuned - validated.report.mean:.4f} [" in text
+    assert f"gains +{untuned - validated.report.mean:.3f} [" in text
     assert "the best was trained again with 2 fresh seeds" in text

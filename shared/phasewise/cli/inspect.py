@@ -143,11 +143,12 @@ def _plan_unit(study: Study, task: str, method: str) -> _UnitPlan:
 
 
 def _plan_table(planned: list[_UnitPlan], vm: str) -> Table:
-    table = Table("task", "method", "engine", *_PHASES, "hours", "GB", title=vm)
+    columns = ("unit", "engine", "runs", "hours", "GB")
+    table = Table(*columns, title=vm, caption=f"runs: {' + '.join(_PHASES)}")
     for unit in planned:
         hours = "-" if unit.hours is None else f"{unit.hours:.2f}"
-        counts = map(str, unit.runs.values())
-        table.add_row(unit.task, unit.method, unit.engine, *counts, hours, unit.memory_gb)
+        counts = " + ".join(map(str, unit.runs.values()))
+        table.add_row(f"{unit.task}/{unit.method}", unit.engine, counts, hours, unit.memory_gb)
     return table
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 
 from phasewise.cli.options import (
     DEFAULT_STUDY,
@@ -135,7 +135,8 @@ def _status_table(found: "list[UnitStatus]") -> Table:
     judged = ["learned"] if any(unit.learned is not None for unit in found) else []
     unknown = all(unit.seconds_left is None for unit in found)
     table = Table(
-        *("unit", "phase", "done", "best", *judged, "now", "left"),
+        Column("unit", overflow="fold"),  # a name that is cut says nothing
+        *("phase", "done", "best", *judged, "now", "left"),
         caption=f"{_PHASES}. {_UNKNOWN}" if unknown else _PHASES,
         caption_justify="left",
     )

@@ -173,7 +173,12 @@ def create_tables(engine: "Engine") -> None:
 
 def find_outage(error: BaseException) -> str | None:
     """Returns in a line why the database did not answer; None if the error is another."""
-    from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+    from sqlalchemy.exc import (
+        DBAPIError,
+        InterfaceError,
+        OperationalError,
+        PendingRollbackError,
+    )
 
     cause: BaseException | None = error  # Optuna wraps what SQLAlchemy raises
     while cause is not None:
@@ -182,5 +187,7 @@ def find_outage(error: BaseException) -> str | None:
         ):
             lines = str(cause.orig).strip().splitlines() or [type(cause.orig).__name__]
             return lines[0]
+        if isinstance(cause, PendingRollbackError):  # the connection went while it was at work
+            return "the connection was lost within a transaction"
         cause = cause.__cause__
     return None

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import PendingRollbackError
 
 from fake_pool import FakePool, write_phase0, write_tuning_study
 from phasewise.errors import ConfigError
@@ -16,6 +18,7 @@ from phasewise.runs import RunConfig
 from phasewise.settings import Study, load_study
 from phasewise.summaries import read_optimum
 from phasewise.tuning import sharing
+from phasewise.tuning.database import find_outage
 from phasewise.tuning.search import search_unit
 from phasewise.tuning.units import Unit
 from postgres import Postgres, run_postgres
@@ -299,3 +302,12 @@ def test_passwords_are_found_where_libpq_looks_and_written_nowhere(
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or server.password.encode() not in path.read_bytes(), path
     assert not server.sql(f"SELECT 1 FROM phasewise_runs WHERE record LIKE '%{server.password}%'")
+
+
+def test_a_connection_lost_within_a_transaction_is_an_outage() -> None:
+    lost = StorageInternalError("An exception is raised during the commit.")
+    lost.__cause__ = PendingRollbackError(
+        "Can't reconnect until invalid transaction is rolled back"
+    )
+    assert find_outage(lost) is not None
+    assert find_outage(StorageInternalError("too long")) is None
