@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from faults.checker import Verdict
-from faults.world import METHOD, Try, World
+from faults.world import METHOD, HungError, Try, World
 
 ROOT = Path(__file__).parents[2]
 #: A stop that was asked for takes no longer: a spot machine has half a minute left.
@@ -77,9 +77,11 @@ def through_many(
         between: Done before it goes on.
         seconds: What a study takes undisturbed.
     """
-    verdict, left, done = Verdict(), 0, 0
+    verdict, left, done, starts = Verdict(), 0, 0, 0
     study: Try | None = None
     while done < bench.tries or study is not None:
+        if (starts := starts + 1) > 10 * (bench.tries + 1):
+            raise HungError(f"the fault could be inflicted {done} times in {starts} starts")
         if study is None:
             study = make() if make else bench.world.study()
         before = study.finished()

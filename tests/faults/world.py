@@ -137,7 +137,8 @@ class Try:
     def spawn(self, words: list[str], *, alone: bool = False) -> subprocess.Popen[bytes]:
         """Starts a program; see ``start``."""
         environment = {**os.environ, **self.environment}
-        if alone:  # the shared server would refuse another environment
+        environment.pop("PYTEST_CURRENT_TEST", None)  # another in each test: refused, see below
+        if alone:  # the shared server refuses another environment
             environment[_MARK] = self.mark
             environment.pop("PHASEWISE_WORKER_SERVER", None)
         with self.output.open("ab") as log:
