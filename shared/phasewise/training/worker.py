@@ -8,11 +8,11 @@ import gc
 import os
 import signal
 import sys
+from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from threading import Thread
 from types import FrameType
 
 from phasewise.errors import WorkerError
@@ -184,7 +184,8 @@ def main() -> None:
     if machine.gpus_per_run > 1:
         _launch(connection, machine, first)
     # Asking git takes 50 ms or more, and every record names the commit: done beside the imports.
-    Thread(target=describe_environment, daemon=True).start()
+    # Thread.start would wait for ever if memory did not suffice for the thread's first line.
+    start_new_thread(describe_environment, ())
     unit = first.config.unit_config
     leave_out_bitsandbytes(needed=needs_bitsandbytes(unit.method, unit.training))  # before PEFT
     gc.disable()  # looking for garbage among new modules takes a seventh of their import
