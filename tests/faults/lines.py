@@ -1,31 +1,23 @@
 """The lines of the table: each tries one fault many times, at random moments."""
 
-import os
 import random
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psutil
 
 from faults.checker import Verdict
-from faults.world import METHOD, HungError, Try, World
+from faults.world import HungError, Try, World
 
 ROOT = Path(__file__).parents[2]
 #: A stop that was asked for takes no longer: a spot machine has half a minute left.
 STOP_SECONDS = 15.0
-#: Changes to the study: runs take seconds and write a checkpoint several times a second.
-SAVING: dict[str, Any] = {
-    "methods": {METHOD: {"defaults": {"epochs": 60}}},
-    "machine": {"device": "cpu", "slots": 1, "kernels": False, "checkpoint_minutes": 0.005},
-}
 _WORKER_SERVER = "phasewise.training.worker_server"
 
 
@@ -282,47 +274,6 @@ def clock_back(bench: Bench) -> Row:
         return True
 
     return through_many(bench, inflict, make=make)
-
-
-def full_disk(bench: Bench, **changes: Any) -> Row:
-    """Fills the disk that records, journal and optimum lie on, and frees it again."""
-    if os.geteuid() != 0:
-        raise SkippedError("mounting a small disk needs root")
-    mounted: list[Path] = []
-    hits: Counter[str] = Counter()
-
-    def make() -> Try:
-        place = bench.world.base / f"disk-{bench.world.count}"
-        place.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], check=True)
-        mounted.append(place)
-        study = bench.world.study(where=place, analysis_dir=str(place / "analysis"), **changes)
-        study.optimum = place / "analysis" / study.optimum.name
-        return study
-
-    def inflict(bench: Bench, study: Try, process: "subprocess.Popen[bytes]") -> bool:
-        if process.poll() is not None:
-            return False
-        size, filler = study.output.stat().st_size, mounted[-1] / "filler"
-        space = os.statvfs(mounted[-1])
-        kept = bench.random.choice([0, 0, 1, 2, 4])
-        with filler.open("wb") as stream:
-            stream.write(bytes(max(0, space.f_bavail - kept) * space.f_frsize))
-        with suppress(subprocess.TimeoutExpired):  # it may do with what is left
-            process.wait(bench.random.uniform(2, 6))
-        filler.unlink()
-        told = study.output.read_bytes()[size:].decode(errors="replace")
-        for word in ("journal.log", "record.json", "optimal", "checkpoint", "lock"):
-            hits[word] += any("No space" in line and word in line for line in told.splitlines())
-        return True
-
-    try:
-        row = through_many(bench, inflict, make=make)
-    finally:
-        for place in mounted:
-            subprocess.run(["umount", "-l", place], check=True)
-    told = ", ".join(f"{word} {count}" for word, count in hits.items() if count)
-    return row._replace(note=f"failed writes: {told}")
 
 
 def start_snakemake(study: Try) -> "subprocess.Popen[bytes]":

@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable
 
-from faults import lines, merging, shared
+from faults import disks, lines, merging, shared
 from faults.lines import Bench, Row, through_many
 
 _KILL, _TERM = signal.SIGKILL, signal.SIGTERM
@@ -26,7 +26,7 @@ def _saving(bench: Bench) -> Row:
     return through_many(
         bench,
         lines.send(_KILL),
-        make=lambda: bench.world.study(**lines.SAVING),
+        make=lambda: bench.world.study(**disks.SAVING),
         seconds=2 * bench.seconds,
     )
 
@@ -53,8 +53,12 @@ LINES: dict[str, Callable[[Bench], Row]] = {
     "memory limit of a worker": _under_way(lines.limit_memory),
     "losses of NaN, controller killed": _wild,
     "runs that save themselves, controller killed": _saving,
-    "disk full": lines.full_disk,
-    "disk full, runs that save themselves": lambda bench: lines.full_disk(bench, **lines.SAVING),
+    "disk full": disks.fill_all,
+    "disk full, runs that save themselves": lambda bench: disks.fill_all(bench, **disks.SAVING),
+    "disk full at a record": disks.fill_record,
+    "disk full at a checkpoint": lambda bench: disks.fill_record(bench, **disks.SAVING),
+    "disk full at the optimum": disks.fill_optimum,
+    "disk full at the journal": disks.fill_journal,
     "journal with a torn last line": lines.damage_journal("torn"),
     "journal with a complete last line of garbage": lines.damage_journal("garbage"),
     "record truncated": lines.damage("truncated"),
