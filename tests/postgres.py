@@ -54,7 +54,7 @@ class Postgres:
         assert programs is not None
         self.folder, self.host, self._programs, self._prefix = folder, host, programs, prefix
         self.password = secrets.token_hex(12)
-        self.port = 5432 if prefix else _free_port()
+        self.port = 5432 if prefix else free_port()
         password_file = folder / "password"
         password_file.write_text(self.password)
         password_file.chmod(0o644)
@@ -138,7 +138,7 @@ def _user() -> pwd.struct_passwd:
     return known.get("postgres") or known["nobody"]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

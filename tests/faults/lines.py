@@ -278,13 +278,14 @@ def clock_back(bench: Bench) -> Row:
 
 def start_snakemake(study: Try) -> "subprocess.Popen[bytes]":
     """Runs the study to the end of Phase 1 through Snakemake."""
-    return study.spawn([*_snakemake(study), "phase1"], alone=True)
+    return study.spawn([*call_snakemake(study), "phase1"], alone=True)
 
 
-def _snakemake(study: Try, *more: str) -> list[str]:
+def call_snakemake(study: Try, *more: str, profile: str = "test") -> list[str]:
+    """Returns the words of a call; targets may follow."""
     return [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
-        *("--directory", str(study.folder), "--profile", str(ROOT / "profiles" / "test")),
+        *("--directory", str(study.folder), "--profile", str(ROOT / "profiles" / profile)),
         *more,
         *("--config", f"study={study.folder / 'study.yaml'}", "vm=all", "--"),
     ]
@@ -296,7 +297,7 @@ def unlock_while_jobs_live(bench: Bench, study: Try, process: "subprocess.Popen[
         return False
     process.kill()
     process.wait()
-    unlock = [word for word in _snakemake(study, "--unlock") if word != "--"]
+    unlock = [word for word in call_snakemake(study, "--unlock") if word != "--"]
     study.wait(study.spawn(unlock, alone=True))
     study.wait(start_snakemake(study))
     return True
@@ -313,5 +314,5 @@ def stop_snakemake(bench: Bench, study: Try, process: "subprocess.Popen[bytes]")
 
 def unlock(study: Try) -> None:
     """What a user does after a kill."""
-    words = [word for word in _snakemake(study, "--unlock") if word != "--"]
+    words = [word for word in call_snakemake(study, "--unlock") if word != "--"]
     study.wait(study.spawn(words, alone=True))

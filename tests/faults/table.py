@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable
 
-from faults import disks, lines, merging, shared
+from faults import disks, lines, merging, shared, slurm
 from faults.lines import Bench, Row, through_many
 
 _KILL, _TERM = signal.SIGKILL, signal.SIGTERM
@@ -71,4 +71,5 @@ LINES: dict[str, Callable[[Bench], Row]] = {
     "snakemake TERM": _snakemake(lines.stop_snakemake),
     "merge killed": merging.kill_merge,
     **shared.lines(),
+    **slurm.lines(),
 }

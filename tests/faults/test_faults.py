@@ -49,6 +49,7 @@ def ended(bench: Bench) -> Try:
         "record garbled",
         "snakemake TERM",
         "PostgreSQL: link cut for 5 s",
+        "SLURM: job requeued",
     ],
 )
 def test_a_line_of_the_table(bench: Bench, line: str) -> None:
