@@ -163,14 +163,14 @@ def _call(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _plan(folder: Path) -> Jobs:
-    done = _call(folder, "--dry-run")
+def _plan(folder: Path, target: str = "all") -> Jobs:
+    done = _call(folder, "--dry-run", target)
     assert done.returncode == 0, done.stdout
     found = set()
     for block in re.findall(r"rule \w+:\n(?: .*\n)+", done.stdout):
         method = re.search(r"method=(\w+)", block)
         found.add((block.split()[1].rstrip(":"), method[1] if method else ""))
-    return frozenset(found - {("all", "")})
+    return frozenset(found - {("all", ""), ("phase2", "")})
 
 
 def _interrupt(folder: Path) -> Jobs:
@@ -211,6 +211,30 @@ def test_exactly_what_changed_is_planned(
     change, expected = EDITS[edit]
     change(folder)
     assert _plan(folder) == expected | unfinished
+
+
+@pytest.mark.parametrize(
+    ("outdated", "rule"),
+    [
+        ("checked_all.json", "check_data"),
+        (f"{TASK}/baselines.json", "compute_baselines"),
+        (f"{TASK}/lora/phase0.json", "run_defaults"),
+    ],
+)
+def test_what_is_missing_is_planned_beside_an_earlier_step(
+    finished: Path, tmp_path: Path, outdated: str, rule: str
+) -> None:
+    """What stands between the two is up to date and must not cut the plan short."""
+    folder = tmp_path / "study"
+    shutil.copytree(finished, folder, symlinks=True)
+    _interrupt(folder)
+    path = folder / "experiments" / "edits" / outdated
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, "settings_hash": "0" * 16}), encoding="utf-8")
+    earlier = (rule, "lora" if rule == "run_defaults" else "")
+    for target, after in (("all", REPORT), ("phase2", frozenset())):
+        validation = _units("validate", methods=("lora",))
+        assert _plan(folder, target) == {earlier} | validation | after
 
 
 def test_one_call_after_a_check_brings_everything_up_to_date(

@@ -100,6 +100,9 @@ def needed_by(step, *patterns):
 
     The hashes in the steps' files say which do (phasewise.steps): a copied study has other times,
     and after an edit a file may be newer than what it should be made from.
+
+    A rule names the files of all steps before it, not of the last ones alone: Snakemake leaves out
+    what hangs on a job that runs only through one that does not.
     """
 
     def choose(wildcards):

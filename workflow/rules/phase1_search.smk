@@ -1,6 +1,7 @@
 """Phase 1: one hyperparameter search for each task and method.
 
-REQUIRED INPUTS: experiments/{study}/{task}/{method}/phase0.json, experiments/{study}/{task}/baselines.json
+REQUIRED INPUTS: experiments/{study}/checked_{vm}.json, experiments/{study}/{task}/baselines.json,
+    experiments/{study}/{task}/{method}/phase0.json
 OUTPUTS: analysis/{task}_{method}_optimal.yaml, once it is final. Study storage, records and the
     running optimum lie beside the records and are no outputs: Snakemake deletes those on failure.
 """
@@ -10,6 +11,7 @@ rule search:
     """Search a unit's hyperparameters and confirm the best on fresh seeds."""
     input:
         settings=needed_by("search", SETTINGS),
+        checked=needed_by("search", DATA_CHECK),
         baseline=needed_by("search", PHASE0_SUMMARY),
         floor=needed_by("search", TASK_BASELINES),
     output:

@@ -1,6 +1,6 @@
 """Phase 2: the optimum of each unit over many fresh seeds, scored on the report set.
 
-REQUIRED INPUTS: analysis/{task}_{method}_optimal.yaml
+REQUIRED INPUTS: analysis/{task}_{method}_optimal.yaml, and what Phase 1 requires
 OUTPUTS: experiments/{study}/{task}/{method}/phase2.json
 """
 
@@ -9,6 +9,7 @@ rule validate:
     """Train a unit's optimum over many seeds and score each on the report set."""
     input:
         settings=needed_by("validate", SETTINGS),
+        before=needed_by("validate", DATA_CHECK, PHASE0_SUMMARY, TASK_BASELINES),
         optimum=needed_by("validate", OPTIMUM),
     output:
         PHASE2_SUMMARY,

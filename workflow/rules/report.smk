@@ -1,6 +1,6 @@
 """The report over this machine's units; `snakemake --report FILE` bundles what is marked here.
 
-REQUIRED INPUTS: baselines, optima and Phase 2 summaries of the units
+REQUIRED INPUTS: the check of the data, baselines, optima and Phase 2 summaries of the units
 OUTPUTS: analysis/report.html, analysis/RESULTS.md, analysis/tables/*.csv, analysis/tables/*.tex
 """
 
@@ -11,6 +11,7 @@ rule write_report:
         settings=needed_by("report", SETTINGS),
         results=needed_by(
             "report",
+            DATA_CHECK,
             *task_files(TASK_BASELINES),
             *unit_files(PHASE0_SUMMARY),
             *unit_files(OPTIMUM),
