@@ -8,13 +8,14 @@ from typing import Any
 import scipy
 
 from phasewise.formatting import show_count, show_interval, show_score
-from phasewise.statistics import LEVEL, Interval
+from phasewise.statistics import LEVEL, Interval, accuracy_standard_error
 from phasewise.summaries import Baseline, TaskBaselines
 
 #: A mean of equal scores may differ from them by this much.
 _ROUNDING = 1e-9
-#: What is proposed where nothing was learned: so many times the rows, steps and learning rate.
-_MORE_ROWS, _MORE_STEPS, _HIGHER_RATE = 4, 4, 3
+#: What is proposed where nothing was learned: so many times the rows, steps and learning rate; of a
+#: rate at which some seeds collapse, a third.
+_MORE_ROWS, _MORE_STEPS, _RATE_FACTOR = 4, 4, 3
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Effort:
     epochs: float | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
+    unstable: bool = False  # single runs learned; others with the same settings did not
 
     @property
     def steps(self) -> int | None:
@@ -115,13 +117,18 @@ def judge_seeds(
     shown = " ".join(filter(None, [show_score(mean), show_interval(interval)]))
     learned = gain > _ROUNDING
     constant = "" if learned else find_constant()
+    unstable = maximize and _stands_out(
+        max(scores) - floor.report_score,
+        _error_at(floor.report_score, baselines.report_rows),
+        len(scores),
+    )
     return Learning(
         *unit,
         learned=learned,
         found=f"{baselines.metric} {shown} over {seeds}",
         floor=floor.note or "the majority class",
         floor_score=floor.report_score,
-        effort=_find_effort(baselines, hyperparameters),
+        effort=_find_effort(baselines, hyperparameters, unstable=unstable),
         constant=f"Every run answers '{constant}' to every example." if constant else "",
     )
 
@@ -151,9 +158,13 @@ def judge_search(
     if floor is None or floor.search_score is None or not known:
         return None
     looks = max(1, found.trials) if found.confirmed is None else 1
-    noise = float(scipy.stats.norm.isf((1 - LEVEL) / 2 / looks)) * math.hypot(*known)
+    noise = _noise(math.hypot(*known), looks)
     reached = found.value if found.confirmed is None else found.confirmed
-    gain = (reached - floor.search_score) * (1 if maximize else -1)
+    sign = 1 if maximize else -1
+    gain = (reached - floor.search_score) * sign
+    unstable = found.confirmed is not None and _stands_out(
+        (found.value - floor.search_score) * sign, found.sampling_error, found.trials
+    )
     words = f"{baselines.metric} {show_score(found.value)} of the best trial on the search set"
     if found.confirmed is not None:
         words += f" ({show_score(found.confirmed)} on {found.confirmed_seeds} fresh seeds)"
@@ -164,7 +175,7 @@ def judge_search(
         found=words,
         floor=floor.note or "the majority class",
         floor_score=floor.search_score,
-        effort=_find_effort(baselines, hyperparameters),
+        effort=_find_effort(baselines, hyperparameters, unstable=unstable),
         noise=noise,
         constant="It scores exactly what one class for every example scores." if same else "",
     )
@@ -172,21 +183,42 @@ def judge_search(
 
 def describe_remedies(effort: Effort) -> str:
     """Returns what to change, with the numbers that were and those to try."""
-    ways = [f"more training rows ({_MORE_ROWS * effort.train_rows}, now {effort.train_rows})"]
-    steps, rate = effort.steps, effort.learning_rate
-    if steps is not None and effort.epochs is not None:
+    rows = f"more training rows ({_MORE_ROWS * effort.train_rows}, now {effort.train_rows})"
+    if effort.unstable:
+        return (
+            "Single runs beat it, others with the same settings did not: training is unstable. "
+            f"Try {_describe_rate(effort, 'lower', 1 / _RATE_FACTOR)}, a longer warmup or {rows}."
+        )
+    steps = "more steps"
+    if effort.steps is not None and effort.epochs is not None:
         epochs = f"{_MORE_STEPS * effort.epochs:g} epochs, now {effort.epochs:g}"
-        ways.append(f"more steps ({epochs}, which are {show_count(steps)} steps)")
-    else:
-        ways.append("more steps")
-    if rate is None:
-        ways.append("a higher learning rate")
-    else:
-        ways.append(f"a higher learning rate ({_HIGHER_RATE * rate:.2g}, now {rate:.2g})")
-    return f"Try {', '.join(ways[:-1])} or {ways[-1]}."
+        steps += f" ({epochs}, which are {show_count(effort.steps)} steps)"
+    return f"Try {rows}, {steps} or {_describe_rate(effort, 'higher', _RATE_FACTOR)}."
 
 
-def _find_effort(baselines: TaskBaselines, hyperparameters: Mapping[str, Any]) -> Effort:
+def _describe_rate(effort: Effort, way: str, factor: float) -> str:
+    rate, words = effort.learning_rate, f"a {way} learning rate"
+    return words if rate is None else f"{words} ({factor * rate:.2g}, now {rate:.2g})"
+
+
+def _noise(error: float, looks: int) -> float:
+    """Returns what the best of so many scores without any gain stays below in 97.5 % of cases."""
+    return float(scipy.stats.norm.isf((1 - LEVEL) / 2 / looks)) * error
+
+
+def _stands_out(gain: float, error: float | None, looks: int) -> bool:
+    """Whether the best of so many runs has learned, by the sampling error of its score."""
+    return error is not None and gain > _noise(error, max(1, looks))
+
+
+def _error_at(score: float, rows: int) -> float | None:
+    """Returns the sampling error of a share; a guide for F1, nothing for what is no share."""
+    return accuracy_standard_error(score, rows) if 0 <= score <= 1 else None
+
+
+def _find_effort(
+    baselines: TaskBaselines, hyperparameters: Mapping[str, Any], *, unstable: bool
+) -> Effort:
     def number(name: str) -> float | None:
         value = hyperparameters.get(name)
         return float(value) if isinstance(value, int | float) else None
@@ -197,4 +229,5 @@ def _find_effort(baselines: TaskBaselines, hyperparameters: Mapping[str, Any]) -
         epochs=number("epochs"),
         batch_size=None if batch is None else int(batch),
         learning_rate=number("learning_rate"),
+        unstable=unstable,
     )

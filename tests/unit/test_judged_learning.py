@@ -46,13 +46,13 @@ def _search(found: SearchOutcome, baselines: TaskBaselines | None = None) -> Lea
 
 def test_a_confirmed_search_must_gain_twice_its_error() -> None:
     # 1.96 * sqrt(0.05^2 + 0.01^2) = 0.0999
-    low, high = _search(_outcome(0.66, 0.599)), _search(_outcome(0.66, 0.601))
+    low, high = _search(_outcome(0.63, 0.599)), _search(_outcome(0.63, 0.601))
     assert low is not None
     assert high is not None
     assert (low.learned, high.learned) == (False, True)
     assert low.noise == pytest.approx(0.0999, abs=1e-4)
     assert low.describe() == (
-        "rte: lora has not learned: accuracy 0.660 of the best trial on the search set (0.599 on 3 "
+        "rte: lora has not learned: accuracy 0.630 of the best trial on the search set (0.599 on 3 "
         "fresh seeds) does not beat the majority class (0.500) by more than noise (0.0999). Try "
         "more training rows (128, now 32), more steps (12 epochs, now 3, which are 6 steps) or a "
         "higher learning rate (0.0012, now 0.0004)."
@@ -63,6 +63,35 @@ def test_the_best_of_ten_unconfirmed_trials_is_held_against_ten_times_the_chance
     # the normal's 99.75 % point: 2.807 * 0.05099 = 0.1431
     assert _search(_outcome(0.642)).learned is False  # type: ignore[union-attr]
     assert _search(_outcome(0.644)).learned is True  # type: ignore[union-attr]
+
+
+def test_a_rate_at_which_some_seeds_collapse_is_lowered_not_raised() -> None:
+    # Seen in a study of MiniLM: the best trial .72, its fresh seeds .55; then .60 .59 .64 .50.
+    search = _search(_outcome(0.72, 0.55))
+    assert search is not None
+    assert search.describe().endswith(
+        "by more than noise (0.0999). Single runs beat it, others with the same settings did not: "
+        "training is unstable. Try a lower learning rate (0.00013, now 0.0004), a longer warmup or "
+        "more training rows (128, now 32)."
+    )
+    scores = [0.60, 0.59, 0.64, 0.50]
+    large = _baselines().model_copy(update={"report_rows": 500})
+    for rows, advice in (
+        (large, "a lower learning rate"),
+        (_baselines(), "a higher learning rate"),
+    ):
+        seeds = judge_seeds(
+            UNIT,
+            rows,
+            scores,
+            find_score_interval("accuracy", scores, [])[0],
+            maximize=True,
+            hyperparameters=TUNED,
+            find_constant=lambda: "",
+        )
+        assert seeds is not None
+        assert not seeds.learned
+        assert advice in seeds.describe()
 
 
 def test_a_search_that_scores_as_one_class_does_is_named() -> None:
