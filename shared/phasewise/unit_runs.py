@@ -102,8 +102,6 @@ class PresentUnit:
 
     def __init__(self, study: Study, task: str, method: str) -> None:
         self._study, self._task, self._method = study, task, method
-        #: As this machine has it; None where it lacks the data or the model.
-        self.built = self._build()
 
     def made(self, record: RunRecord) -> bool:
         """Whether a record was made under these settings."""
@@ -139,11 +137,13 @@ class PresentUnit:
         except (RecordError, ConfigError, ValidationError):
             return None
 
-    def _build(self) -> UnitConfig | None:
+    @cached_property
+    def built(self) -> UnitConfig | None:
+        """As this machine has it; None where it lacks the data or the model."""
         try:
             return build_unit(self._study, self._task, self._method)
         except (ConfigError, DataError):
-            return None  # neither data nor model are here
+            return None
 
     def like(self, then: UnitConfig) -> UnitConfig:
         """Returns the unit as it is now; what this machine cannot tell is as it was then."""

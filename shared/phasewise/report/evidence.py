@@ -177,7 +177,15 @@ def _gather_task(study: Study, task: str, methods: Sequence[str]) -> TaskEvidenc
 def _gather_unit(study: Study, task: str, method: str) -> UnitEvidence:
     paths, notes = UnitPaths(study, task, method), list[str]()
     records = {phase: _read_records(study, task, method, phase, notes) for phase in PHASES}
-    now = present_unit(study, task, method, [r for each in records.values() for r in each])
+    optimum = _try(lambda: read_optimum(paths.optimum), notes)
+    running = _try(lambda: read_optimum(paths.running_optimum), notes)
+    phase0, phase2 = (
+        _try(lambda phase=phase: read_phase_summary(paths.summary(phase)), notes)  # type: ignore[misc]
+        for phase in ("phase0", "phase2")
+    )
+    now = None  # nothing to compare with it: asking for data and model takes a while
+    if any((optimum, running, phase0, phase2)):
+        now = present_unit(study, task, method, [r for each in records.values() for r in each])
 
     def keep(found: _S | None, phase: Phase, file: Path) -> _S | None:
         """A summary of other settings is named and not used."""
@@ -189,12 +197,6 @@ def _gather_unit(study: Study, task: str, method: str) -> UnitEvidence:
         notes.append(f"{file.name} is of other settings; run: {command}")
         return None
 
-    optimum = _try(lambda: read_optimum(paths.optimum), notes)
-    running = _try(lambda: read_optimum(paths.running_optimum), notes)
-    phase0, phase2 = (
-        _try(lambda phase=phase: read_phase_summary(paths.summary(phase)), notes)  # type: ignore[misc]
-        for phase in ("phase0", "phase2")
-    )
     optimum = keep(optimum, "phase1", paths.optimum)
     return UnitEvidence(
         task=task,
@@ -215,8 +217,10 @@ def _read_baselines(
 ) -> TaskBaselines | None:
     path = task_baselines_path(study, task)
     found = _try(lambda: read_task_baselines(path), notes)
+    if found is None:
+        return None
     now = present_unit(study, task, method, records)
-    if found is None or now is None or found.settings_hash == task_hash(study, task, now):
+    if now is None or found.settings_hash == task_hash(study, task, now):
         return found
     command = name_command(study, "baselines", task)
     notes.append(f"{task}: {path.name} is of other settings; run: {command}")

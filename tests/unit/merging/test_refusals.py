@@ -137,7 +137,7 @@ def test_other_data_on_a_machine_without_them(
 ) -> None:
     sources = [clone("vm1").run("lora"), clone("vm2").run("full_finetune")]
     _alter_units(sources[1], data_fingerprint="sha256:other")
-    monkeypatch.setattr("phasewise.unit_runs.PresentUnit._build", lambda self: None)
+    monkeypatch.setattr("phasewise.unit_runs.PresentUnit.built", None)
     for name in ("phase0.json", "phase2.json"):
         (sources[1].unit("full_finetune") / name).unlink()
     sources[1].study.settings.analysis_path.joinpath(f"{TASK}_full_finetune_optimal.yaml").unlink()

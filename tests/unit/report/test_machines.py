@@ -119,6 +119,6 @@ def test_status_needs_neither_data_nor_model(
 ) -> None:
     study = write_study()
     _run(study, "lora", host="vm1")
-    monkeypatch.setattr("phasewise.unit_runs.PresentUnit._build", lambda self: None)
+    monkeypatch.setattr("phasewise.unit_runs.PresentUnit.built", None)
     (status,) = collect_status(study, [(TASK, "lora")])
     assert (status.phase, status.hosts, status.stale) == ("done", ("vm1",), ())

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -87,3 +90,15 @@ def test_seeds_that_are_not_worth_it_and_examples_that_no_seed_replaces() -> Non
     assert estimate_seeds_needed(
         0.002, seed_variance=1e-5, example_variance=1e-6, seeds=5
     ).needs_examples
+
+
+def test_a_plan_does_not_wait_for_scipy_stats() -> None:
+    """Once Phase 0 has measured the noise of seeds too."""
+    code = (
+        "import sys\n"
+        "from phasewise.statistics import estimate_seeds_needed\n"
+        "estimate_seeds_needed(0.02, seed_variance=1e-5, example_variance=1e-5, seeds=5)\n"
+        "print(sorted({'scipy.special', 'scipy.stats', 'scipy.optimize'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "['scipy.special']\n", done.stderr
