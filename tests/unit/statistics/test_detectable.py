@@ -93,7 +93,7 @@ def test_seeds_that_are_not_worth_it_and_examples_that_no_seed_replaces() -> Non
 
 
 def test_a_plan_does_not_wait_for_scipy_stats() -> None:
-    """Once Phase 0 has measured the noise of seeds too."""
+    """Once Phase 0 has measured the noise of seeds."""
     code = (
         "import sys\n"
         "from phasewise.statistics import estimate_seeds_needed\n"
