@@ -94,4 +94,5 @@ def test_plan_answers_for_the_difference_asked(write_study: Writer) -> None:
     text = " ".join(done.output.split())
     assert "10 seeds and 40 report examples detect a difference of 0.251" in text
     assert "assuming a score of 0.80 and no noise from seeds, which Phase 0 will measure" in text
-    assert "a difference of 0.025 needs 4021 report examples at 10 seeds" in text
+    # (1.95996 + 0.84162)^2 * 2 * 0.8 * 0.2 / 0.025^2 = 4018.6
+    assert "a difference of 0.025 needs 4019 report examples at 10 seeds" in text
