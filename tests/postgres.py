@@ -4,7 +4,6 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import warnings
@@ -14,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from phasewise.training.ranks import find_port
 
 _CONFIG = """
 listen_addresses = '{host}'
@@ -54,7 +55,7 @@ class Postgres:
         assert programs is not None
         self.folder, self.host, self._programs, self._prefix = folder, host, programs, prefix
         self.password = secrets.token_hex(12)
-        self.port = 5432 if prefix else free_port()
+        self.port = 5432 if prefix else find_port()
         password_file = folder / "password"
         password_file.write_text(self.password)
         password_file.chmod(0o644)
@@ -136,9 +137,3 @@ def run_postgres(host: str = "127.0.0.1", prefix: tuple[str, ...] = ()) -> Itera
 def _user() -> pwd.struct_passwd:
     known = {entry.pw_name: entry for entry in pwd.getpwall()}
     return known.get("postgres") or known["nobody"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

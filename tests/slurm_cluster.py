@@ -12,12 +12,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
-from postgres import free_port, skip_loudly
+from phasewise.training.ranks import find_port
+from postgres import skip_loudly
 
 #: A node that is not heard of for so long (seconds) is down, and its job goes to another.
 DOWN_SECONDS = 10
@@ -29,6 +30,9 @@ _START_SECONDS = 30.0
 _DAEMONS = ("munged", "slurmctld", "slurmd")
 #: Snakemake's plugin drops SLURM_CONF from its environment: each of these sets it again.
 _COMMANDS = ("sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
+_PATH = f"{os.environ['PATH']}:/usr/sbin"
+#: Runs a command as the first process of a machine of its own, by its processes and its name.
+_SPACE = ("unshare", "--pid", "--uts", "--mount", "--fork", "--kill-child", "--mount-proc")
 _CONFIG = """
 ClusterName=phasewise
 SlurmctldHost={host}(127.0.0.1)
@@ -74,7 +78,6 @@ class Cluster:
         self.folder = folder
         folder.chmod(0o755)  # munged wants its socket to be reachable
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._programs = f"{os.environ['PATH']}:/usr/sbin"
         self._config = folder / "slurm.conf"
         self._write_config()
         self.environment = {"PATH": f"{self._write_commands()}:{os.environ['PATH']}"}
@@ -104,8 +107,7 @@ class Cluster:
 
     def start_node(self, name: str) -> None:
         """Switches a node on."""
-        space = ["unshare", "--pid", "--uts", "--mount", "--fork", "--kill-child", "--mount-proc"]
-        self._spawn(name, [*space, "bash", "-c", _NODE, "node", name, str(self._config)])
+        self._spawn(name, [*_SPACE, "bash", "-c", _NODE, "node", name, str(self._config)])
 
     def kill_node(self, name: str) -> None:
         """Cuts the power: all its processes are gone at once."""
@@ -141,7 +143,7 @@ class Cluster:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PATH": self._programs},
+                env={**os.environ, "PATH": _PATH},
                 start_new_session=True,
             )
 
@@ -156,14 +158,14 @@ class Cluster:
     def _write_config(self) -> None:
         host = socket.gethostname().split(".")[0]
         nodes = "\n".join(
-            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()}"
+            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={find_port()}"
             for name in self.nodes
         )
         (self.folder / "state").mkdir()
         self._config.write_text(
             _CONFIG.format(
                 host=host,
-                port=free_port(),
+                port=find_port(),
                 folder=self.folder,
                 nodes=nodes,
                 credential=_CREDENTIAL_SECONDS,
@@ -195,21 +197,17 @@ def _await(is_there: Callable[[], bool]) -> None:
 @contextmanager
 def run_slurm() -> Iterator[Cluster]:
     """Gives a cluster; skips the test, loudly, where its programs or rights are missing."""
-    path = f"{os.environ['PATH']}:/usr/sbin"
-    missing = [name for name in (*_DAEMONS, *_COMMANDS) if shutil.which(name, path=path) is None]
+    programs = (*_DAEMONS, *_COMMANDS)
+    missing = [name for name in programs if shutil.which(name, path=_PATH) is None]
     if missing:
         skip_loudly(f"no {', '.join(missing)}; Debian: apt-get install slurm-wlm munge")
-    if os.geteuid() != 0 or subprocess.run(_PROBE, capture_output=True).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run([*_SPACE, "hostname", "n1"], capture_output=True).returncode
+    ):
         skip_loudly("a SLURM cluster of namespaces needs root and the right to make them")
-    folder = Path(tempfile.mkdtemp(prefix="phasewise-slurm-"))
-    try:
-        cluster = Cluster(folder)
-        try:
-            yield cluster
-        finally:
-            cluster.close()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-_PROBE = ["unshare", "--pid", "--uts", "--mount", "--fork", "--mount-proc", "hostname", "n1"]
+    with (
+        tempfile.TemporaryDirectory(prefix="phasewise-slurm-", ignore_cleanup_errors=True) as name,
+        closing(Cluster(Path(name))) as cluster,
+    ):
+        yield cluster

@@ -8,7 +8,7 @@ from typing import Any
 import scipy
 
 from phasewise.formatting import show_count, show_interval, show_score
-from phasewise.statistics import LEVEL, Interval, accuracy_standard_error
+from phasewise.statistics import LEVEL, Interval, share_standard_error
 from phasewise.summaries import Baseline, TaskBaselines
 
 #: A mean of equal scores may differ from them by this much.
@@ -26,7 +26,6 @@ class Effort:
     epochs: float | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
-    unstable: bool = False  # single runs learned; others with the same settings did not
 
     @property
     def steps(self) -> int | None:
@@ -48,6 +47,7 @@ class Learning:
     floor_score: float
     effort: Effort
     noise: float | None = None  # that the gain had to exceed; None: the interval holds it
+    unstable: bool = False  # single runs beat the floor, others with the same settings did not
     constant: str = ""  # the only class it ever answers, or that it answers like one
 
     def describe(self) -> str:
@@ -60,7 +60,7 @@ class Learning:
         constant = f" {self.constant}" if self.constant else ""
         return (
             f"{found}not learned: {self.found} does not beat {floor}{by}.{constant} "
-            f"{describe_remedies(self.effort)}"
+            f"{describe_remedies(self.effort, unstable=self.unstable)}"
         )
 
 
@@ -117,18 +117,16 @@ def judge_seeds(
     shown = " ".join(filter(None, [show_score(mean), show_interval(interval)]))
     learned = gain > _ROUNDING
     constant = "" if learned else find_constant()
-    unstable = maximize and _stands_out(
-        max(scores) - floor.report_score,
-        _error_at(floor.report_score, baselines.report_rows),
-        len(scores),
-    )
+    error = share_standard_error(floor.report_score, baselines.report_rows) if maximize else None
+    best = max(scores) - floor.report_score
     return Learning(
         *unit,
         learned=learned,
         found=f"{baselines.metric} {shown} over {seeds}",
         floor=floor.note or "the majority class",
         floor_score=floor.report_score,
-        effort=_find_effort(baselines, hyperparameters, unstable=unstable),
+        effort=_find_effort(baselines, hyperparameters),
+        unstable=not learned and _stands_out(best, error, len(scores)),
         constant=f"Every run answers '{constant}' to every example." if constant else "",
     )
 
@@ -157,34 +155,34 @@ def judge_search(
     known = [error for error in errors if error is not None]
     if floor is None or floor.search_score is None or not known:
         return None
-    looks = max(1, found.trials) if found.confirmed is None else 1
+    looks = found.trials if found.confirmed is None else 1
     noise = _noise(math.hypot(*known), looks)
     reached = found.value if found.confirmed is None else found.confirmed
     sign = 1 if maximize else -1
     gain = (reached - floor.search_score) * sign
-    unstable = found.confirmed is not None and _stands_out(
-        (found.value - floor.search_score) * sign, found.sampling_error, found.trials
-    )
+    learned, best = gain > noise, (found.value - floor.search_score) * sign
+    repeated = found.confirmed is not None
     words = f"{baselines.metric} {show_score(found.value)} of the best trial on the search set"
     if found.confirmed is not None:
         words += f" ({show_score(found.confirmed)} on {found.confirmed_seeds} fresh seeds)"
     same = maximize and abs(gain) < _ROUNDING and floor.name == "majority"
     return Learning(
         *unit,
-        learned=gain > noise,
+        learned=learned,
         found=words,
         floor=floor.note or "the majority class",
         floor_score=floor.search_score,
-        effort=_find_effort(baselines, hyperparameters, unstable=unstable),
+        effort=_find_effort(baselines, hyperparameters),
+        unstable=not learned and repeated and _stands_out(best, found.sampling_error, found.trials),
         noise=noise,
         constant="It scores exactly what one class for every example scores." if same else "",
     )
 
 
-def describe_remedies(effort: Effort) -> str:
+def describe_remedies(effort: Effort, *, unstable: bool = False) -> str:
     """Returns what to change, with the numbers that were and those to try."""
     rows = f"more training rows ({_MORE_ROWS * effort.train_rows}, now {effort.train_rows})"
-    if effort.unstable:
+    if unstable:
         return (
             "Single runs beat it, others with the same settings did not: training is unstable. "
             f"Try {_describe_rate(effort, 'lower', 1 / _RATE_FACTOR)}, a longer warmup or {rows}."
@@ -203,22 +201,15 @@ def _describe_rate(effort: Effort, way: str, factor: float) -> str:
 
 def _noise(error: float, looks: int) -> float:
     """Returns what the best of so many scores without any gain stays below in 97.5 % of cases."""
-    return float(scipy.stats.norm.isf((1 - LEVEL) / 2 / looks)) * error
+    return float(scipy.stats.norm.isf((1 - LEVEL) / 2 / max(1, looks))) * error
 
 
 def _stands_out(gain: float, error: float | None, looks: int) -> bool:
     """Whether the best of so many runs has learned, by the sampling error of its score."""
-    return error is not None and gain > _noise(error, max(1, looks))
+    return error is not None and gain > _noise(error, looks)
 
 
-def _error_at(score: float, rows: int) -> float | None:
-    """Returns the sampling error of a share; a guide for F1, nothing for what is no share."""
-    return accuracy_standard_error(score, rows) if 0 <= score <= 1 else None
-
-
-def _find_effort(
-    baselines: TaskBaselines, hyperparameters: Mapping[str, Any], *, unstable: bool
-) -> Effort:
+def _find_effort(baselines: TaskBaselines, hyperparameters: Mapping[str, Any]) -> Effort:
     def number(name: str) -> float | None:
         value = hyperparameters.get(name)
         return float(value) if isinstance(value, int | float) else None
@@ -229,5 +220,4 @@ def _find_effort(
         epochs=number("epochs"),
         batch_size=None if batch is None else int(batch),
         learning_rate=number("learning_rate"),
-        unstable=unstable,
     )

@@ -297,8 +297,7 @@ def unlock_while_jobs_live(bench: Bench, study: Try, process: "subprocess.Popen[
         return False
     process.kill()
     process.wait()
-    unlock = [word for word in call_snakemake(study, "--unlock") if word != "--"]
-    study.wait(study.spawn(unlock, alone=True))
+    unlock(study)
     study.wait(start_snakemake(study))
     return True
 

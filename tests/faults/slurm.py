@@ -84,10 +84,13 @@ class Scene(NamedTuple):
         seconds = _STARTS_SECONDS + self.bench.seconds * 4
         time.sleep(self.bench.random.uniform(0, seconds))
 
-    def hits(self, job: Job) -> bool:
-        """Waits for a random moment; returns whether the job is still under way then."""
+    def hit_job(self) -> Job | None:
+        """Waits for a random moment of a job; None: it had ended by then."""
+        job = self.await_job()
+        if job is None:
+            return None
         self.pause()
-        return job in self.jobs()
+        return job if job in self.jobs() else None
 
 
 #: Does something to a study under way; returns what had ended by then, None if it came too late.
@@ -167,24 +170,23 @@ def _read_log(study: Try) -> str:
     return (study.folder / f"logs/phase1_optuna/all/{TASK}_{METHOD}.log").read_text()
 
 
-def cancel(scene: Scene) -> "dict[str, str] | None":
-    """Cancels the job: it must not be submitted again."""
-    job = scene.await_job()
-    if job is None or not scene.hits(job):
-        return None
-    ended = scene.study.finished()
-    scene.cluster.call("scancel", job.number)
-    return ended
+def tell(*words: str) -> Inflict:
+    """Returns what gives a command of SLURM the number of the job under way."""
+
+    def inflict(scene: Scene) -> "dict[str, str] | None":
+        if (job := scene.hit_job()) is None:
+            return None
+        ended = scene.study.finished()
+        scene.cluster.call(*words, job.number)
+        return ended
+
+    return inflict
 
 
-def requeue(scene: Scene) -> "dict[str, str] | None":
-    """Puts the job back into the queue, as preemption does."""
-    job = scene.await_job()
-    if job is None or not scene.hits(job):
-        return None
-    ended = scene.study.finished()
-    scene.cluster.call("scontrol", "requeue", job.number)
-    return ended
+#: The job must not be submitted again.
+_CANCEL = tell("scancel")
+#: As preemption does.
+_REQUEUE = tell("scontrol", "requeue")
 
 
 def time_out(scene: Scene) -> "dict[str, str] | None":
@@ -198,8 +200,7 @@ def time_out(scene: Scene) -> "dict[str, str] | None":
 
 def kill_node(scene: Scene) -> "dict[str, str] | None":
     """Cuts the power of the job's node, which comes back once the job runs elsewhere."""
-    job = scene.await_job()
-    if job is None or not scene.hits(job):
+    if (job := scene.hit_job()) is None:
         return None
     ended = scene.study.finished()
     scene.cluster.kill_node(job.node)
@@ -214,8 +215,7 @@ def hang_node(scene: Scene) -> "dict[str, str] | None":
     In half of the tries the node loses its locks meanwhile, as a client of a network file system
     does that is not heard of: then the next owner does not wait for it.
     """
-    job = scene.await_job()
-    if job is None or not scene.hits(job):
+    if (job := scene.hit_job()) is None:
         return None
     stopped = _stop(scene.cluster.processes(job.node))
     if scene.bench.random.random() < 0.5:
@@ -260,8 +260,8 @@ def _take_locks(process: psutil.Process) -> None:
 def lines() -> dict[str, Callable[[Bench], Row]]:
     """Returns the lines by their names."""
     return {
-        "SLURM: job canceled": lambda bench: on_cluster(bench, cancel, fails=True),
-        "SLURM: job requeued": lambda bench: on_cluster(bench, requeue),
+        "SLURM: job canceled": lambda bench: on_cluster(bench, _CANCEL, fails=True),
+        "SLURM: job requeued": lambda bench: on_cluster(bench, _REQUEUE),
         "SLURM: job timed out": lambda bench: on_cluster(bench, time_out, **_LONGER),
         "SLURM: node killed": lambda bench: on_cluster(bench, kill_node),
         "SLURM: node hung and returned": lambda bench: on_cluster(bench, hang_node),

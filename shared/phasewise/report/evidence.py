@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from phasewise.example_values import (
     read_example_values,
 )
 from phasewise.records import RunRecord
-from phasewise.runs import Phase, UnitPaths, phase_hash, task_baselines_path, task_hash
+from phasewise.runs import Phase, UnitConfig, UnitPaths, phase_hash, task_baselines_path, task_hash
 from phasewise.settings import Study
 from phasewise.statistics import Interval, summarize_scores
 from phasewise.steps import StepName, name_command
@@ -183,13 +183,14 @@ def _gather_unit(study: Study, task: str, method: str) -> UnitEvidence:
         _try(lambda phase=phase: read_phase_summary(paths.summary(phase)), notes)  # type: ignore[misc]
         for phase in ("phase0", "phase2")
     )
-    now = None  # nothing to compare with it: asking for data and model takes a while
-    if any((optimum, running, phase0, phase2)):
-        now = present_unit(study, task, method, [r for each in records.values() for r in each])
+
+    @cache  # reading data and model takes a while: only if there is something to compare
+    def present() -> UnitConfig | None:
+        return present_unit(study, task, method, [r for each in records.values() for r in each])
 
     def keep(found: _S | None, phase: Phase, file: Path) -> _S | None:
         """A summary of other settings is named and not used."""
-        if found is None or now is None:
+        if found is None or (now := present()) is None:
             return found
         if found.settings_hash == phase_hash(study, phase, task, method, now):
             return found

@@ -9,10 +9,10 @@ from phasewise.report.evidence import TaskEvidence
 from phasewise.report.traces import name_task
 from phasewise.settings import METRICS, Study
 from phasewise.statistics import (
-    accuracy_standard_error,
     expected_gap,
     find_bounds,
     pooled_sd,
+    share_standard_error,
     smallest_detectable_difference,
 )
 
@@ -143,8 +143,7 @@ def _share_error(metric: str, scores: Sequence[float], rows: int | None) -> floa
     """The binomial error at the mean score; None for metrics that are no share, or without rows."""
     if not METRICS[metric].share or not scores or not rows:
         return None
-    mean = sum(scores) / len(scores)
-    return accuracy_standard_error(mean, rows) if 0 <= mean <= 1 else None
+    return share_standard_error(sum(scores) / len(scores), rows)
 
 
 def _is_nothing(value: float | None) -> bool:

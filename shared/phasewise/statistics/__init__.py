@@ -47,6 +47,7 @@ from phasewise.statistics.power import (
     accuracy_standard_error,
     expected_gap,
     seeds_needed,
+    share_standard_error,
     smallest_detectable_difference,
     welch_power,
 )
@@ -107,6 +108,7 @@ __all__ = [
     "prob_superiority_interval",
     "seeds_needed",
     "seeds_to_resolve",
+    "share_standard_error",
     "smallest_design",
     "smallest_detectable_difference",
     "split_linearly",

@@ -95,6 +95,16 @@ def accuracy_standard_error(accuracy: float, examples: int) -> float | None:
     return math.sqrt(accuracy * (1 - accuracy) / examples) if examples > 0 else None
 
 
+def share_standard_error(score: float, examples: int) -> float | None:
+    """Returns that error of a score read as a share: exact for an accuracy, a guide for F1.
+
+    Args:
+        score: Of any metric that is to be high; None for one that lies not between 0 and 1.
+        examples: Independent examples that were scored; None without any.
+    """
+    return accuracy_standard_error(score, examples) if 0 <= score <= 1 else None
+
+
 def expected_gap(configurations: int, sd: float) -> float:
     """Returns the mean best-worst gap of k configurations that differ by noise alone.
 

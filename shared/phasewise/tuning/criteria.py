@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from phasewise.settings import METRICS
-from phasewise.statistics import accuracy_standard_error, expected_gap
+from phasewise.statistics import expected_gap, share_standard_error
 from phasewise.summaries import Criterion
 from phasewise.tuning.candidates import Candidate
 
@@ -49,9 +49,9 @@ def measure_noise(
         search_rows: n; 0 if unknown.
         seed_sd: From Phase 0; None with fewer than two scores.
     """
-    share = score is not None and 0 <= score <= 1 and METRICS[metric].direction == "maximize"
-    error = accuracy_standard_error(score, search_rows) if share and score is not None else None
-    return Noise(error, seed_sd)
+    if score is None or METRICS[metric].direction == "minimize":
+        return Noise(None, seed_sd)
+    return Noise(share_standard_error(score, search_rows), seed_sd)
 
 
 def check_criteria(state: SearchState) -> tuple[Criterion, ...]:
