@@ -78,9 +78,7 @@ def phasewise(terms: Terms) -> list[str]:
         "--label-column", "label", "--num-trials", "1000", "--device", "cpu",
         "--time-budget-hours", str(SEARCH_SHARE * terms.seconds / 3600),
     )  # fmt: skip
-    (optimal,) = out.rglob("*_optimal.yaml")
-    study = ("--study", str(out / "study.yaml"), "--optimal", str(optimal))
-    call("train", *study, "--all-data", "--output", "final")
+    call("train", "--study", str(out / "study.yaml"), "--all-data", "--output", "final")
     call("predict", "--model", "final", "--input", "test.csv", "--output", "predicted.csv")
     return list(pd.read_csv(folder / "predicted.csv")["prediction"])
 

@@ -39,7 +39,9 @@ class PhaseSummary(Section):
     failed: tuple[str, ...] = Field((), description="Runs without a score, with their reasons.")
 
 
-BaselineName = Literal["majority", "tfidf_logistic_regression", "frozen_encoder_probe", "zero_shot"]
+#: Baselines that can be kept as a model.
+LinearName = Literal["tfidf_logistic_regression", "frozen_encoder_probe"]
+BaselineName = Literal["majority", LinearName, "zero_shot"]
 
 
 class Baseline(Section):

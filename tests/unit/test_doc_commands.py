@@ -69,7 +69,7 @@ def test_pages_show_commands_at_all() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["phasewise serch", "phasewise check --studdy a", "phasewise train --output final/"]
+    "line", ["phasewise serch", "phasewise check --studdy a", "phasewise train --all-data"]
 )
 def test_a_wrong_command_is_seen(line: str) -> None:
     (words,) = read_commands(f"```console\n$ {line}\n```")

@@ -5,9 +5,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from phasewise.cli.options import DEFAULT_STUDY, LogOption, StudyOption, load_owned
+from phasewise.cli.options import (
+    DEFAULT_STUDY,
+    LogOption,
+    StudyOption,
+    load_owned,
+    only_task,
+    require_unit,
+)
 from phasewise.errors import ConfigError
 from phasewise.inference.given import find_models, read_final_optimum, require_model
+from phasewise.summaries import LinearName
 from phasewise.tasks.files import require_file
 
 DeviceOption = Annotated[
@@ -25,10 +33,20 @@ TextOption = Annotated[
 
 
 def train(
-    optimal: Annotated[
-        Path, typer.Option(help="analysis/{task}_{method}_optimal.yaml of the study.")
-    ],
     output: Annotated[Path, typer.Option(help="Folder of the model; seed-00/ … with --seeds.")],
+    optimal: Annotated[
+        Path | None,
+        typer.Option(
+            help="analysis/{task}_{method}_optimal.yaml of the study. Default: what scored best on "
+            "the search set, an optimum or a baseline."
+        ),
+    ] = None,
+    baseline: Annotated[
+        LinearName | None, typer.Option(help="Keep this baseline as the model instead.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="Without --optimal. Default: the only one.")
+    ] = None,
     study: StudyOption = DEFAULT_STUDY,
     all_data: Annotated[
         bool,
@@ -42,12 +60,30 @@ def train(
 ) -> None:
     """Train a final model with the optimum of a unit; a finished one is not trained again."""
     loaded = load_owned(study)
-    read_final_optimum(loaded, optimal)
+    if optimal is not None and (baseline is not None or task is not None):
+        raise ConfigError("--optimal names task and method: leave out --task and --baseline")
+    if optimal is not None:
+        read_final_optimum(loaded, optimal)
+    else:
+        task = task or only_task(loaded)
+        require_unit(loaded, task)
+    from phasewise.inference.baseline_model import train_baseline
+    from phasewise.inference.choice import rank_contenders
     from phasewise.inference.final import train_final
     from phasewise.tuning.progress import ProgressLog
 
     lines = ProgressLog("train", log)
-    folders = train_final(loaded, optimal, output, all_data=all_data, seeds=seeds, say=lines.write)
+    if optimal is None and baseline is None:
+        ranked = rank_contenders(loaded, str(task))
+        lines.write(f"on the search set: {', '.join(one.describe() for one in ranked)}")
+        optimal, baseline = ranked[0].optimum, ranked[0].baseline
+    if optimal is not None:
+        folders = train_final(
+            loaded, optimal, output, all_data=all_data, seeds=seeds, say=lines.write
+        )
+    if baseline is not None:
+        train_baseline(loaded, str(task), baseline, output, all_data=all_data, say=lines.write)
+        folders = [output]
     for folder in folders:
         typer.echo(str(folder))
     if push_to_hub is not None:

@@ -56,6 +56,17 @@ def load_owned(path: Path) -> Study:
     return study
 
 
+def only_task(study: Study) -> str:
+    """Returns the name of a study's only task.
+
+    Raises:
+        ConfigError: It has several.
+    """
+    if len(study.tasks) > 1:
+        raise ConfigError(f"{study.path}: several tasks; give --task, {' or '.join(study.tasks)}")
+    return next(iter(study.tasks))
+
+
 def require_unit(study: Study, task: str, method: str | None = None) -> None:
     """Checks that a task, and a method if given, are part of the study.
 

@@ -1,6 +1,7 @@
 """``phasewise search``: Phase 1 of a study's unit."""
 
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import typer
@@ -36,13 +37,23 @@ def search(
 
 
 def search_unit(
-    study: Study, task: str, method: str, log: Path | None, *, with_defaults: bool = False
+    study: Study,
+    task: str,
+    method: str,
+    log: Path | None,
+    *,
+    with_defaults: bool = False,
+    since: float | None = None,
 ) -> Any:
-    """Runs Phase 1 of a unit, after Phase 0 if it is to; returns its optimum."""
+    """Runs Phase 1 of a unit, after Phase 0 if it is to; returns its optimum.
+
+    ``since``: ``time.monotonic()`` at which the time budget began; None: with Phase 1.
+    """
     from phasewise.tuning import search as phase1
     from phasewise.tuning.phases import run_defaults
 
     with tracking(study) as mirror:
         if with_defaults:
             run_defaults(study, task, method, log=log, listener=mirror)
-        return phase1.search_unit(study, task, method, log=log, listener=mirror)
+        spent = 0.0 if since is None else monotonic() - since
+        return phase1.search_unit(study, task, method, log=log, listener=mirror, spent=spent)

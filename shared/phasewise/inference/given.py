@@ -9,6 +9,8 @@ from phasewise.settings import Study
 from phasewise.summaries import Optimum, read_optimum
 
 ADAPTER_FILE = "adapter_config.json"
+#: In the folder of a baseline that was kept as a model.
+BASELINE_FILE = "baseline.json"
 
 
 def read_final_optimum(study: Study, path: Path) -> Optimum:
@@ -63,7 +65,7 @@ def find_models(folders: Sequence[Path]) -> list[Path]:
 
 
 def _is_model(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (ADAPTER_FILE, "config.json"))
+    return any((folder / name).is_file() for name in (ADAPTER_FILE, "config.json", BASELINE_FILE))
 
 
 def _describe_content(folder: Path) -> str:

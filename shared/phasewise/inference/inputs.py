@@ -61,10 +61,7 @@ def task_of_model(
     Raises:
         ConfigError: No text column is known, or an option is not for models of this kind.
     """
-    if source.record is None:
-        task = _build_task(source, text)
-    else:
-        task = source.record.config.unit_config.task
+    task = source.task or _build_task(source, text)
     changes: dict[str, Any] = {}
     if text and task.traits.generates:
         if source.record is not None:
@@ -101,8 +98,7 @@ def plain_prompt(source: ModelFolder, tokenizer: Any, columns: Sequence[str]) ->
     Without a record that is the tokenizer's chat template, if it has one.
     """
     template = "\n\n".join(f"{{{column}}}" for column in columns)
-    record = source.record
-    trained = None if record is None else record.config.unit_config.task.prompt
+    trained = None if source.task is None else source.task.prompt
     if trained is not None:
         alone = {"template": template, "template_without": None, "system": None}
         return trained.model_copy(update=alone)

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig
 
 from phasewise.errors import ConfigError
+from phasewise.inference.baseline_model import BaselineRecord, read_baseline_record
 from phasewise.inference.final import LABELS_FILE
 from phasewise.inference.given import ADAPTER_FILE, require_model
 from phasewise.methods.base_config import quiet_loading
@@ -25,6 +26,7 @@ from phasewise.settings import (
     MachineSettings,
     MethodSettings,
     ModelSettings,
+    TaskSettings,
 )
 from phasewise.tasks.kinds import get_kind
 from phasewise.training.device import autocast, choose_device, choose_precision
@@ -53,7 +55,8 @@ class ModelFolder:
         is_adapter: Whether the folder holds an adapter only.
         quantization: How the base was held when the adapter was trained.
         labels: Class names in label order; empty where there are none.
-        record: Of the run that trained it; None for a model from elsewhere.
+        record: Of the run that trained it; None for a model from elsewhere, or a baseline.
+        baseline: Of a linear classifier on fixed features; None for a model that was fine-tuned.
     """
 
     folder: Path
@@ -63,6 +66,14 @@ class ModelFolder:
     quantization: Quantization
     labels: tuple[str, ...]
     record: RunRecord | None
+    baseline: BaselineRecord | None = None
+
+    @property
+    def task(self) -> TaskSettings | None:
+        """The task that it was trained for; None for a model from elsewhere."""
+        if self.baseline is not None:
+            return self.baseline.task
+        return None if self.record is None else self.record.config.unit_config.task
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,10 @@ def read_model_folder(folder: Path) -> ModelFolder:
         ConfigError: The folder is missing, or holds no model of a known kind.
     """
     require_model(folder)
+    baseline = read_baseline_record(folder)
+    if baseline is not None:
+        base, names = baseline.model, baseline.task.labels
+        return ModelFolder(folder, CLASSIFIER, base, False, "none", names, None, baseline)
     adapter = _read_adapter_config(folder)
     record = read_record(folder)
     if adapter is None:
@@ -147,8 +162,13 @@ def load_model(source: ModelFolder, device: Device = "auto", *, exact: bool = Fa
         exact: All weights and products in float32, quantized ones turned back into such.
 
     Raises:
-        ConfigError: The base model cannot be found or loaded.
+        ConfigError: The base model cannot be found or loaded, or the folder holds a baseline.
     """
+    if source.baseline is not None:
+        raise ConfigError(
+            f"{source.folder}: expected a fine-tuned model, it holds the baseline "
+            f"{source.baseline.name}, which `phasewise predict` alone can use"
+        )
     place = choose_device(MachineSettings(device=device))
     if device == "cuda" and place.type != "cuda":
         raise ConfigError("--device cuda: no CUDA GPU is visible; use auto or cpu")

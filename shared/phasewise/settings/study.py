@@ -63,7 +63,10 @@ class SearchSettings(Section):
 
     trials: int = Field(10, ge=1, description="Finished trials in all, however often resumed.")
     time_budget_hours: float | None = Field(
-        None, gt=0, description="Start no further trial after this many hours of search."
+        None,
+        gt=0,
+        description="Ends the search, confirmations included, within so many hours: trials that "
+        "would not end in time are not started.",
     )
     sampler: SamplerName = Field(
         "schedule",

@@ -1,6 +1,7 @@
 """Phase 0 baselines of a task: what is reached without fine-tuning."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -20,6 +21,7 @@ from phasewise.steps import claim_folder
 from phasewise.summaries import (
     Baseline,
     BaselineName,
+    LinearName,
     TaskBaselines,
     read_task_baselines,
     write_summary,
@@ -27,7 +29,13 @@ from phasewise.summaries import (
 from phasewise.tasks.data import TaskData, load_task_data, open_report_data
 from phasewise.tasks.examples import EvalSet, Example, Scored
 from phasewise.tasks.predictions import write_predictions
-from phasewise.tasks.words import VECTORIZER_PATTERN
+from phasewise.training.linear import (
+    LINEAR_NAMES,
+    Rows,
+    fit_linear,
+    predict_logits,
+    read_rows,
+)
 
 
 class _Sets(NamedTuple):
@@ -131,48 +139,23 @@ def _majority_class(study: Study, sets: _Sets) -> Baseline:
     )
 
 
-def _tfidf(study: Study, sets: _Sets) -> Baseline:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    pipeline = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=VECTORIZER_PATTERN),
-        LogisticRegression(max_iter=1000),
+def _linear(name: LinearName, study: Study, sets: _Sets) -> Baseline:
+    data, report = sets.data, sets.report
+    groups = (
+        Rows(data.train_examples, data.train),
+        Rows(data.search.examples, data.search.features),
+        Rows(report.examples, report.features),
     )
-    pipeline.fit(_joined(sets.data.train_examples), _labels(sets.data.train_examples))
-    return _baseline(
-        "tfidf_logistic_regression",
-        sets,
-        _class_logits(pipeline, _joined(sets.data.search.examples), sets.task),
-        _class_logits(pipeline, _joined(sets.report.examples), sets.task),
-    )
-
-
-def _probe(study: Study, sets: _Sets) -> Baseline:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    from phasewise.training.probe import embed_features
-
-    groups = (sets.data.train, sets.data.search.features, sets.report.features)
-    embedded = embed_features(
-        study.settings.model,
-        [feature for group in groups for feature in group],
-        batch_size=study.settings.training.evaluation_batch_size,
+    settings = study.settings
+    train, *scored = read_rows(
+        name,
+        settings.model,
+        groups,
+        batch_size=settings.training.evaluation_batch_size,
         device=_device(study),
     )
-    ends = np.cumsum([len(group) for group in groups])[:-1]
-    train, search, report = np.split(embedded, ends)
-    pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    pipeline.fit(train, _labels(sets.data.train_examples))
-    return _baseline(
-        "frozen_encoder_probe",
-        sets,
-        _class_logits(pipeline, search, sets.task),
-        _class_logits(pipeline, report, sets.task),
-    )
+    pipeline = fit_linear(name, train, _labels(data.train_examples))
+    return _baseline(name, sets, *(predict_logits(pipeline, rows, sets.task) for rows in scored))
 
 
 def _entailment(study: Study, sets: _Sets) -> Baseline:
@@ -238,17 +221,6 @@ def _missing(name: BaselineName, why: str) -> Baseline:
     return Baseline(name=name, search_score=None, report_score=None, note=why)
 
 
-def _class_logits(pipeline: Any, inputs: Any, task: TaskSettings) -> NDArray[np.float64]:
-    """Returns (inputs, classes); a class the train sample lacks is as good as impossible."""
-    probabilities = np.zeros((len(inputs), len(task.labels)))
-    probabilities[:, pipeline.classes_] = pipeline.predict_proba(inputs)
-    return np.log(np.maximum(probabilities, 1e-20))
-
-
-def _joined(examples: Sequence[Example]) -> list[str]:
-    return ["\n".join(example.texts) for example in examples]
-
-
 def _labels(examples: Sequence[Example]) -> list[int]:
     return [example.label for example in examples]
 
@@ -266,8 +238,7 @@ def _device(study: Study) -> Any:
 _COMPUTE: dict[str, Callable[[Study, _Sets], Baseline]] = {
     "majority_class": _majority_class,
     "no_answer": _no_answer,
-    "tfidf_logistic_regression": _tfidf,
-    "frozen_encoder_probe": _probe,
+    **{name: partial(_linear, name) for name in LINEAR_NAMES},
     "entailment": _entailment,
     "pretrained": _pretrained,
 }

@@ -65,8 +65,6 @@ def peak_gb(record: RunRecord) -> float | None:
 
 def describe_lack(trials: Sequence[EndedTrial]) -> str:
     """Returns why a search whose trials have all ended has no finished one."""
-    if not trials:
-        return "no trial ended within search.time_budget_hours"
     states = ", ".join(f"{count} {status}" for status, count in count_states(trials).items())
     reason = f"trial {trials[0].number}: {trials[0].message or trials[0].status}"
     retries = describe_retries(list_failed(trials))

@@ -79,18 +79,21 @@ class Clock:
         """Seconds in all sessions."""
         return self._spent + time.monotonic() - self._started
 
-    def describe(self, ended: int, total: int) -> str:
+    def describe(self, ended: int, total: int, limit: float | None = None) -> str:
         """Returns ``1m50s, ~3m00s left``; without an estimate before the first run has ended.
 
         Args:
             ended: Runs that have ended, in all sessions.
             total: Runs that there will be.
+            limit: Seconds that are left at most; None: no limit.
         """
         elapsed = format_duration(self.seconds)
         left = total - ended
         if ended == 0 or left <= 0:
             return elapsed
-        return f"{elapsed}, ~{format_duration(self.seconds / ended * left)} left"
+        seconds = self.seconds / ended * left
+        seconds = seconds if limit is None else min(seconds, limit)
+        return f"{elapsed}, ~{format_duration(seconds)} left"
 
 
 def describe_retries(names: Sequence[str]) -> str:

@@ -30,11 +30,10 @@ from phasewise.tuning.pruners import TrialPruner
 from phasewise.tuning.run_records import adopt_record, find_record, set_late_record_aside
 from phasewise.tuning.spaces import place_first
 from phasewise.tuning.stopping import StoppedError
+from phasewise.tuning.time_budget import TimeBudget
 from phasewise.tuning.trials import OpenTrial, TrialStore
 from phasewise.tuning.unit_space import check_space
 from phasewise.tuning.units import Session, Unit, open_session
-
-_SECONDS_PER_HOUR = 3600.0
 
 
 def search_unit(
@@ -46,6 +45,7 @@ def search_unit(
     console: Console | None = None,
     log: Path | None = None,
     listener: RunListener | None = None,
+    spent: float = 0.0,
 ) -> Optimum:
     """Searches a unit's hyperparameters, or finishes a search that was cut off.
 
@@ -57,6 +57,7 @@ def search_unit(
         console: Where progress is shown; None: standard error.
         log: File that progress lines are appended to.
         listener: Told of each run as it begins and ends; can neither delay nor fail one.
+        spent: Seconds of the time budget that Phase 0 took, if it was part of this call.
 
     Returns:
         The final optimum, also written to ``UnitPaths.optimum``.
@@ -79,7 +80,7 @@ def search_unit(
         listener=listener,
         shares=True,
     ) as session:
-        search = _Search(unit, baseline, session)
+        search = _Search(unit, baseline, session, spent)
         search.run_trials()
         return search.confirm()
 
@@ -98,7 +99,7 @@ def _open_store(
 class _Search:
     """One session of a search."""
 
-    def __init__(self, unit: Unit, baseline: PhaseSummary, session: Session) -> None:
+    def __init__(self, unit: Unit, baseline: PhaseSummary, session: Session, spent: float) -> None:
         self._unit = unit
         self._session = session
         self._say = session.progress.write
@@ -110,7 +111,10 @@ class _Search:
         self._pruner = TrialPruner(
             self._store.study, self._settings, self._objective.value_during, self._say
         )
-        self._clock = Clock(self._store.seconds)
+        known = self._store.seconds
+        self._clock = Clock(known or spent)
+        runs = len(self._store.ended()) if known else len(baseline.runs) if spent else 0
+        self._budget = TimeBudget(self._settings.time_budget_hours, self._clock, runs)
         self._open: dict[str, OpenTrial] = {}
 
     def run_trials(self) -> None:
@@ -174,8 +178,9 @@ class _Search:
         return self._store.next()
 
     def _is_late(self) -> bool:
-        hours = self._settings.time_budget_hours
-        return hours is not None and self._clock.seconds >= hours * _SECONDS_PER_HOUR
+        confirmations = self._settings.confirm_top * self._settings.confirm_seeds
+        ended = len(self._store.ended())
+        return not self._budget.has_room(ended, len(self._open), confirmations)
 
     def _catch_up(self) -> None:
         """Takes what other controllers have ended."""
@@ -200,6 +205,7 @@ class _Search:
             set_late_record_aside(job.folder, self._say)
             return
         self._session.hook.end(record, job.folder)
+        self._budget.note_end()
         self._note(record)
 
     def _note(self, record: RunRecord, where: str = "") -> None:
@@ -223,14 +229,16 @@ class _Search:
         budget = self._store.budget
         self._say(
             f"trial {record.config.index} ({len(ended)}/{budget}) · {describe_outcome(record)}"
-            f"{where}{top} · {self._clock.describe(len(ended), budget)}",
+            f"{where}{top} · {self._clock.describe(len(ended), budget, self._budget.left)}",
             style="" if record.status in ("finished", "pruned") else "yellow",
         )
 
     def confirm(self) -> Optimum:
         """Re-runs the best trials on fresh seeds, chooses, and writes the final optimum."""
         ended = self._store.ended()
-        best = rank_trials(ended, self._objective)[: self._settings.confirm_top]
+        settings = self._settings
+        top = self._budget.confirmed(settings.confirm_top, settings.confirm_seeds)
+        best = rank_trials(ended, self._objective)[:top]
         if not best:
             raise PhasewiseError(f"{self._unit.label}: {describe_lack(ended)}")
         scores: dict[int, list[float]] = defaultdict(list)

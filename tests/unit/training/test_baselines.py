@@ -5,12 +5,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from phasewise.runs import UnitPaths, task_baselines_path
 from phasewise.settings import Study
 from phasewise.summaries import Baseline, TaskBaselines, read_task_baselines
 from phasewise.tasks.ledger import read_ledger
 from phasewise.training import baselines
+from phasewise.training.linear import fit_linear, predict_logits
 
 TOPICS = {0: ("storm", "rain", "cloud"), 1: ("goal", "match", "team")}
 
@@ -119,7 +124,20 @@ def test_a_class_that_the_sample_lacks_has_the_least_logit() -> None:
     class Task:
         labels = ("a", "b", "c")
 
-    logits = baselines._class_logits(Fitted(), ["x", "y"], Task())  # type: ignore[arg-type]
+    logits = predict_logits(Fitted(), ["x", "y"], Task())  # type: ignore[arg-type]
     assert np.isfinite(logits).all()
     assert logits.argmax(axis=1).tolist() == [0, 2]
     assert logits[1, 1] == logits.min()
+
+
+def test_the_probes_penalty_is_chosen_unless_a_fold_would_lack_a_class() -> None:
+    """With the default penalty 60 rows of 100 dimensions, one of which tells, overfit."""
+    generator = np.random.default_rng(0)
+    train, new = generator.normal(size=(60, 100)), generator.normal(size=(2000, 100))
+    labels, true = (train[:, 0] > 0).astype(int), (new[:, 0] > 0).astype(int)
+    chosen = fit_linear("frozen_encoder_probe", train, list(labels))
+    plain = make_pipeline(StandardScaler(), LogisticRegression()).fit(train, labels)
+    missed, before = (log_loss(true, one.predict_proba(new)) for one in (chosen, plain))
+    assert missed < before
+    rare = [0] * 57 + [1] * 3
+    assert fit_linear("frozen_encoder_probe", train, rare).classes_.tolist() == [0, 1]

@@ -2,6 +2,8 @@
 
 from dataclasses import fields
 from pathlib import Path
+from shlex import quote
+from time import monotonic
 
 import typer
 
@@ -115,7 +117,22 @@ def _search_and_tell(study: Study, method: str, log: Path | None, folder: Path) 
     from phasewise.recipes.file_search.outputs import describe_result, write_search_outputs
     from phasewise.recipes.file_search.study import TASK
 
-    optimum = searching.search_unit(study, TASK, method, log, with_defaults=True)
+    since = monotonic()
+    if study.tasks[TASK].traits.has_classes:
+        from phasewise.training.baselines import write_task_baselines
+
+        write_task_baselines(study, TASK)  # what a search has to beat to be worth its model
+    optimum = searching.search_unit(study, TASK, method, log, with_defaults=True, since=since)
     write_search_outputs(study, TASK, method, optimum, folder)
     typer.echo(describe_result(study, TASK, method, optimum))
     typer.echo(describe_verdict(study, optimum))
+    typer.echo(_describe_final(study))
+
+
+def _describe_final(study: Study) -> str:
+    from phasewise.inference.choice import rank_contenders
+    from phasewise.recipes.file_search.study import TASK
+
+    ranked = ", ".join(each.describe() for each in rank_contenders(study, TASK))
+    command = f"phasewise train --study {quote(str(study.path))} --all-data --output DIR"
+    return f"On the search set: {ranked}. Final model of the first: {command}"

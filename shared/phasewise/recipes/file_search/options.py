@@ -67,7 +67,8 @@ SearchSpace = Annotated[
     str | None, _flag("YAML file, or a name of `phasewise list spaces`.", "--search-space")
 ]
 TimeBudget = Annotated[
-    float | None, _flag("Start no further trial after it.", "--time-budget-hours")
+    float | None,
+    _flag("Of the whole search: Phase 0, trials and confirmations.", "--time-budget-hours"),
 ]
 PruningFactor = Annotated[
     float | None,

@@ -4,19 +4,16 @@ The study file is an ordinary one, so that everything else (``validate``, ``repo
 goes on from there, and the search itself is the one that every study has.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from phasewise.errors import ConfigError, DataError, suggest_nearest
+from phasewise.recipes.file_search.spaces import fit_space, place_space
 from phasewise.recipes.study_writer import (
-    SPACE_FILE,
-    bound_lengths,
     count_carved,
     resolve_source,
-    write_settings,
     write_study,
 )
 from phasewise.settings import (
@@ -24,7 +21,6 @@ from phasewise.settings import (
     TaskKind,
     metrics_of,
     read_yaml,
-    registry_names,
     require_registered,
 )
 from phasewise.tasks.files import read_file
@@ -107,6 +103,7 @@ def write_file_study(request: FileRequest) -> Path:
     table = read_file(request.train_file)
     rows = _describe_rows(request, table)
     defaults = _KIND_DEFAULTS[rows["kind"]]
+    model = _describe_model(request)
     search = dict(request.search or {})
     if request.objective is not None and ":" in request.objective:
         kind, _, names = request.objective.partition(":")
@@ -116,13 +113,18 @@ def write_file_study(request: FileRequest) -> Path:
         "name": _study_name(request.output_dir),
         "description": f"{request.method} on {request.train_file.name}, from the command line",
         "seed": request.seed,
-        "model": _describe_model(request),
+        "model": model,
         "tasks": {
             TASK: {"max_length": defaults.max_length, **rows, **_describe_files(request, table)}
         },
         "methods": {request.method: {}},
         "baselines": {"seeds": 2},
-        "search": {"space": _place_space(request, defaults.space), **search},
+        "search": {
+            "space": place_space(
+                _choose_space(request, rows["kind"], model), request.output_dir, request.max_length
+            ),
+            **search,
+        },
         "machine": request.machine or {},
         # A peak of runs that train together would be nobody's own.
         **({"training": {"engine": "trainer"}} if _measures_memory(search) else {}),
@@ -144,37 +146,11 @@ def _describe_model(request: FileRequest) -> dict[str, Any]:
     return {"source": source, **({"layers": request.layers} if request.layers else {})}
 
 
-def _place_space(request: FileRequest, default: str) -> str:
-    """Returns the name of a registered space, or puts a file beside the study and returns it.
-
-    A space that draws texts longer than ``max_length`` is put there too, bounded. So the folder
-    repeats the search by itself.
-    """
-    name = request.search_space or default
-    file = Path(name)
-    registered = file.suffix not in (".yaml", ".yml")
-    if registered:
-        known = registry_names("spaces")
-        if name not in known:
-            near = suggest_nearest(name, known)
-            raise ConfigError(
-                f"--search-space {name}: expected a .yaml file or a name in shared/spaces/{near}"
-            )
-        file = require_registered("spaces", name)
-    if not file.is_file():
-        raise ConfigError(f"--search-space {file}: no such file")
-    target = request.output_dir / SPACE_FILE
-    content = read_yaml(file)
-    bounded = bound_lengths(content, request.max_length)
-    if bounded != content:
-        write_settings(target, bounded)
-        return SPACE_FILE
-    if registered:
-        return name
-    request.output_dir.mkdir(parents=True, exist_ok=True)
-    if file.resolve() != target.resolve():
-        shutil.copyfile(file, target)
-    return SPACE_FILE
+def _choose_space(request: FileRequest, kind: TaskKind, model: dict[str, Any]) -> str:
+    if request.search_space is not None:
+        return request.search_space
+    default = _KIND_DEFAULTS[kind].space
+    return default if kind != "classification" else fit_space(default, model, request.output_dir)
 
 
 def _describe_files(request: FileRequest, table: RowTable) -> dict[str, Any]:

