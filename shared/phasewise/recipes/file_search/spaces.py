@@ -11,6 +11,19 @@ from phasewise.settings import ModelSettings, read_yaml, registry_names, require
 
 #: Classifiers below so many weights learn in these ranges, not in those for larger ones.
 _SMALL_WEIGHTS, _SMALL_SPACE = 50_000_000, "small_encoder"
+#: Where they begin: the published defaults, for larger models, leave them at the majority class.
+_SMALL_ADAPTER = {
+    "learning_rate": 1.2e-3,
+    "batch_size": 4,
+    "epochs": 3,
+    "warmup_ratio": 0.1,
+    "target_modules": "all",
+}
+_SMALL_DEFAULTS = {
+    "full_finetune": {"learning_rate": 1.5e-4, "batch_size": 16, "epochs": 3},
+    "lora": _SMALL_ADAPTER,
+    "dora": _SMALL_ADAPTER,
+}
 
 
 def fit_space(default: str, model: dict[str, Any], folder: Path) -> str:
@@ -30,6 +43,12 @@ def fit_space(default: str, model: dict[str, Any], folder: Path) -> str:
         return str(known)
     shape = read_shape(ModelSettings(**model))
     return _SMALL_SPACE if shape and shape.weights < _SMALL_WEIGHTS else default
+
+
+def fit_defaults(space: str, method: str) -> dict[str, Any]:
+    """Returns the method's section of the study: what Phase 0 and the search begin with."""
+    begins = _SMALL_DEFAULTS.get(method) if space == _SMALL_SPACE else None
+    return {"defaults": begins} if begins else {}
 
 
 def place_space(name: str, folder: Path, max_length: int | None) -> str:

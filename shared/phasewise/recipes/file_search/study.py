@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from phasewise.errors import ConfigError, DataError, suggest_nearest
-from phasewise.recipes.file_search.spaces import fit_space, place_space
+from phasewise.recipes.file_search.spaces import fit_defaults, fit_space, place_space
 from phasewise.recipes.study_writer import (
     count_carved,
     resolve_source,
@@ -109,6 +109,7 @@ def write_file_study(request: FileRequest) -> Path:
         kind, _, names = request.objective.partition(":")
         short = (short_metric(name, rows["kind"]) for name in names.split(","))
         search["objective"] = f"{kind}:{','.join(short)}"
+    space = _choose_space(request, rows["kind"], model)
     content = {
         "name": _study_name(request.output_dir),
         "description": f"{request.method} on {request.train_file.name}, from the command line",
@@ -117,14 +118,9 @@ def write_file_study(request: FileRequest) -> Path:
         "tasks": {
             TASK: {"max_length": defaults.max_length, **rows, **_describe_files(request, table)}
         },
-        "methods": {request.method: {}},
+        "methods": {request.method: fit_defaults(space, request.method)},
         "baselines": {"seeds": 2},
-        "search": {
-            "space": place_space(
-                _choose_space(request, rows["kind"], model), request.output_dir, request.max_length
-            ),
-            **search,
-        },
+        "search": {"space": place_space(space, request.output_dir, request.max_length), **search},
         "machine": request.machine or {},
         # A peak of runs that train together would be nobody's own.
         **({"training": {"engine": "trainer"}} if _measures_memory(search) else {}),

@@ -120,9 +120,13 @@ def test_a_small_encoder_gets_ranges_in_which_it_learns(tmp_path: Path) -> None:
     make_task(tmp_path, classes(0, 60), classes(60, 90))
     study = load_study(tmp_path / "out" / "study.yaml")
     assert study.settings.search.space == "small_encoder"
+    default = study.default_hyperparameters(TASK, "lora")
+    assert (default.learning_rate, default.target_modules) == (1.2e-3, "all")
+    assert default.lora_rank == 8  # what the section does not name is the published one's
     make_task(tmp_path, classes(0, 60), classes(60, 90), search_space="recommended")
     study = load_study(tmp_path / "out" / "study.yaml")
     assert study.settings.search.space == "recommended"
+    assert study.default_hyperparameters(TASK, "lora").learning_rate == 4e-4
 
 
 def test_the_space_of_an_earlier_call_stays(tmp_path: Path) -> None:
