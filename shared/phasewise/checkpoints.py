@@ -10,8 +10,9 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from phasewise.records import refuse_links, write_json
 from phasewise.runs import hash_content
@@ -27,6 +28,31 @@ _DAMAGES = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 #: Writes the files of a checkpoint into a folder.
 WriteFiles = Callable[[Path], None]
+
+
+class Writers(Protocol):
+    """The processes that write one checkpoint together."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether this one makes room for it, and writes its manifest."""
+        ...
+
+    def each(self, part: Callable[[], None]) -> None:
+        """Does this one's part; raises in all of them once one of them could not do its own."""
+        ...
+
+
+class _Alone(NamedTuple):
+    """A process that writes its checkpoints by itself."""
+
+    writes: bool = True
+
+    def each(self, part: Callable[[], None]) -> None:
+        part()
+
+
+_ALONE = _Alone()
 
 
 class Checkpoint(NamedTuple):
@@ -47,7 +73,13 @@ class FoundCheckpoint(NamedTuple):
 
 
 def write_checkpoint(
-    run: Path, step: int, owner: str, state: dict[str, Any], write: WriteFiles
+    run: Path,
+    step: int,
+    owner: str,
+    state: dict[str, Any],
+    write: WriteFiles,
+    *,
+    writers: Writers = _ALONE,
 ) -> Checkpoint:
     """Writes a checkpoint; the oldest make way first, so that there are never more than are kept.
 
@@ -56,24 +88,32 @@ def write_checkpoint(
         step: Optimizer steps done.
         owner: What it is of, and how it was made; one of another owner is removed.
         state: What is no tensor; JSON.
-        write: Writes the rest into a folder that exists.
+        write: Writes the rest into a folder that exists; each process its own files.
+        writers: This process among those that write it, all of which call this.
 
     Raises:
-        OSError: The disk is full, or anything else that ``write`` raises; nothing of it is left.
+        OSError: The disk is full, or anything else that ``write`` raises, be it in another process;
+            nothing of it is left.
     """
-    refuse_links(run / CHECKPOINTS_FOLDER)
     folder = run / CHECKPOINTS_FOLDER / f"{_PREFIX}{step}"
-    others = [other for other in list_checkpoints(run) if other != folder]
-    kept = [other for other in others if _is_whole(other, owner)][: KEPT_CHECKPOINTS - 1]
-    for other in (folder, *(other for other in others if other not in kept)):
-        shutil.rmtree(other, ignore_errors=True)
+
+    def make_room() -> None:
+        if writers.writes:
+            _make_room(folder, run, owner)
+
+    def seal() -> None:
+        if writers.writes:
+            content = {"owner": owner, "step": step, "state": state, "files": _digest_files(folder)}
+            write_json(folder / MANIFEST_FILE, {**content, _DIGEST: hash_content(content)})
+
     try:
-        folder.mkdir(parents=True)
-        write(folder)
-        content = {"owner": owner, "step": step, "state": state, "files": _digest_files(folder)}
-        write_json(folder / MANIFEST_FILE, {**content, _DIGEST: hash_content(content)})
+        writers.each(make_room)
+        writers.each(partial(write, folder))
+        writers.each(seal)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        # One that is whole is good, whatever became of another process since.
+        if writers.writes and not (folder / MANIFEST_FILE).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     return Checkpoint(folder, step, state)
 
@@ -143,6 +183,16 @@ def iterate_checkpointed(root: Path) -> Iterator[Path]:
     for folder in sorted(root.rglob(CHECKPOINTS_FOLDER)):
         if folder.is_dir() and not folder.is_symlink():
             yield folder.parent
+
+
+def _make_room(folder: Path, run: Path, owner: str) -> None:
+    """Makes a checkpoint's folder, after the removal of all that are one too many with it."""
+    refuse_links(run / CHECKPOINTS_FOLDER)
+    others = [other for other in list_checkpoints(run) if other != folder]
+    kept = [other for other in others if _is_whole(other, owner)][: KEPT_CHECKPOINTS - 1]
+    for other in (folder, *(other for other in others if other not in kept)):
+        shutil.rmtree(other, ignore_errors=True)
+    folder.mkdir(parents=True)
 
 
 def _is_whole(folder: Path, owner: str) -> bool:

@@ -18,6 +18,7 @@ from phasewise.errors import RecordError
 from phasewise.records import RunRecord, read_record
 from phasewise.runs import UnitPaths
 from phasewise.settings import ALL_SHARD, Study
+from phasewise.training.ranks import RANKS_KEY
 from phasewise.unit_runs import read_runs
 
 AllOption = Annotated[
@@ -109,8 +110,9 @@ def _remove(path: Path) -> None:
 
 def describe_checkpoints(study: Study, units: list[tuple[str, str]]) -> list[str]:
     """Returns how much disk checkpoints take at most, where Phase 0 has measured a unit."""
-    minutes = study.settings.machine.checkpoint_minutes
-    if minutes is None:
+    machine = study.settings.machine
+    minutes = machine.checkpoint_minutes
+    if minutes is None or machine.deepspeed_config:
         return []
     sizes = {f"{task}/{method}": _checkpoint_gb(study, task, method) for task, method in units}
     known = [f"{unit} {size:.2f} GB" for unit, size in sizes.items() if size is not None]
@@ -133,6 +135,7 @@ def _checkpoint_bytes(record: RunRecord) -> int:
     assert record.cost is not None
     trained = record.cost.trainable_parameters * _BYTES_PER_WEIGHT
     alone = record.environment.get("engine") == "trainer"
-    whole = alone and not record.config.unit_config.method.trains_adapter
+    by_parts = "FSDP" in record.environment.get(RANKS_KEY, "")  # which are of what trains
+    whole = alone and not by_parts and not record.config.unit_config.method.trains_adapter
     saved = record.cost.total_parameters * _BYTES_PER_WEIGHT if whole else trained
     return saved + _MOMENTS * trained

@@ -13,7 +13,8 @@ from phasewise.provenance import describe_environment
 from phasewise.settings import MachineSettings
 from phasewise.training.choice import needs_bitsandbytes
 from phasewise.training.interface import ControllerGoneError, Decision, Progress, Resumption
-from phasewise.training.ranks import PEER_LOST_EXIT, Ranks, RankTask
+from phasewise.training.ranks import CONTROLLER_GONE_EXIT, PEER_LOST_EXIT, Ranks, RankTask
+from phasewise.training.saving import DecidedElsewhere, saving_on_term
 from phasewise.training.worker import end_with_parent, leave_out_bitsandbytes
 
 
@@ -29,18 +30,33 @@ class _Launcher:
         self._pipe, self._rank = pipe, rank
 
     def report(self, progress: Progress | Resumption) -> Decision:
-        """Returns the decision on an evaluation, of which the first rank tells for all."""
+        """Returns the decision on an evaluation, of which the first rank tells for all.
+
+        Raises:
+            ControllerGoneError: Nobody listens any more; on all ranks.
+        """
         from torch.distributed import broadcast_object_list
 
-        decision: list[Decision] = ["continue"]
+        decision: list[Decision | None] = ["continue"]
         if self._rank == 0:
-            try:
-                self._pipe.send(progress)
-                decision = [self._pipe.recv()]
-            except (EOFError, OSError) as error:
-                raise ControllerGoneError from error
+            decision = [self._ask(progress)]
+        if isinstance(progress, Resumption):  # ranks cannot reach each other yet
+            return "continue"
         broadcast_object_list(decision, src=0)
+        if decision[0] is None:
+            raise ControllerGoneError
         return decision[0]
+
+    def _ask(self, progress: Progress | Resumption) -> Decision | None:
+        """Returns the launcher's answer; None: nobody listens."""
+        try:
+            self._pipe.send(progress)
+            answer: Decision | None = "continue"
+            if isinstance(progress, Progress):
+                answer = self._pipe.recv()
+        except (EOFError, OSError):
+            return None
+        return answer
 
 
 def main() -> None:
@@ -58,11 +74,16 @@ def main() -> None:
     from phasewise.training.trainer_engine import TrainerEngine
     from phasewise.training.warm import prepare_machine
 
-    ranks = Ranks(rank, count, machine.fsdp_config, machine.deepspeed_config)
+    ranks = Ranks(rank, count, machine.fsdp_config, machine.deepspeed_config, pipe)
     engine = TrainerEngine(machine, prepare_machine(machine, ranks))
+    if not ranks.writes:  # the first rank's clock is that of all
+        engine.end.enter(DecidedElsewhere())
     report = _Launcher(pipe, rank).report
     try:
-        pipe.send(engine.train_run(task.job, report, task.reported_until, task.most_rows))
+        with saving_on_term(engine.end):
+            pipe.send(engine.train_run(task.job, report, task.reported_until, task.most_rows))
+    except ControllerGoneError:
+        sys.exit(CONTROLLER_GONE_EXIT)
     except Exception as error:
         if is_peer_lost(error):
             sys.exit(PEER_LOST_EXIT)

@@ -31,6 +31,15 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         """Takes a micro-batch's share of the effective batch's mean loss."""
         self._loss += loss
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
+    ) -> None:
+        """Makes an evaluation again that nobody heard of before the run was saved."""
+        step, watch = int(state.global_step), self._run.watch
+        self.score(step, float(state.epoch))
+        ended = watch.pruned or step >= watch.last_step
+        control.should_training_stop = ended or self.cut_off is not None
+
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
     ) -> None:
@@ -49,10 +58,15 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         if self.cut_off is None and (watch.pruned or step == watch.last_step):
             control.should_training_stop = True
             return
-        if self._end.is_made and self.cut_off is None:
+        saver, ranks = self._run.saver, self._run.ranks
+        # Clocks differ between ranks, and a signal may have reached only one of them.
+        asked, is_worth_saving, is_due = ranks.agree(
+            args.device, self._end.is_made, saver.is_worth_saving, saver.is_due
+        )
+        if asked and self.cut_off is None:
             self.cut_off = SystemExit(TERMINATED)
-        ends, saver = self.cut_off is not None, self._run.saver
-        control.should_save = saver.is_worth_saving if ends else saver.is_due
+        ends = self.cut_off is not None
+        control.should_save = is_worth_saving if ends else is_due
         control.should_training_stop = control.should_training_stop or ends
 
     def score(self, step: int, epoch: float) -> None:

@@ -16,11 +16,11 @@ from transformers import (
     Trainer,
 )
 
-from phasewise.checkpoints import Checkpoint
 from phasewise.errors import InfeasibleRunError
 from phasewise.methods.adapt import build_optimizer, write_model
 from phasewise.tasks.instruction import IGNORED
 from phasewise.training.batching import order_rows
+from phasewise.training.parts import RankParts
 from phasewise.training.ranks import Ranks
 from phasewise.training.responses import measure_targets
 from phasewise.training.run_callback import RunCallback
@@ -153,6 +153,14 @@ class RunTrainer(Trainer):  # type: ignore[misc]
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self._order
 
+    def _run_epoch(self, **arguments: Any) -> None:
+        """Trains for an epoch, unless the run has ended with the evaluation it was resumed for."""
+        if not self.control.should_training_stop:
+            super()._run_epoch(**arguments)
+
+    def store_flos(self) -> None:
+        """Counts no operations: ranks would wait for one another in the midst of their writes."""
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Has the Trainer write its checkpoint where the run's saver keeps them."""
         self.count()
@@ -169,10 +177,37 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         self.args.output_dir = str(folder.parent)
         super()._save_checkpoint(self.model, None)
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Writes the weights alone: Trainer's own also writes its arguments, as a pickle."""
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Writes the weights of a checkpoint, but not, as Trainer's own, its arguments, a pickle.
+
+        Of divided weights each rank writes its part.
+        """
         assert output_dir is not None
-        write_model(self.model, Path(output_dir))
+        if self.is_fsdp_enabled:
+            self._parts(output_dir).save_weights(self.model)
+        elif self._ranks.writes:
+            write_model(self.model, Path(output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.is_fsdp_enabled:
+            self._parts(resume_from_checkpoint).load_weights(self.model)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.is_fsdp_enabled:
+            self._parts(output_dir).save_optimizer(self.optimizer, self.lr_scheduler)
+        else:
+            super()._save_optimizer_and_scheduler(output_dir)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if self.is_fsdp_enabled and checkpoint is not None:
+            self._parts(checkpoint).load_optimizer(self.optimizer, self.lr_scheduler)
+        else:
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _parts(self, folder: str) -> RankParts:
+        return RankParts(Path(folder), self._ranks.rank)
 
 
 def _count(batch: dict[str, torch.Tensor]) -> tuple[int, torch.Tensor]:
@@ -208,28 +243,15 @@ def train_run(run: TrainingRun, warm: WarmParts) -> None:
     """
     callback = RunCallback(run, warm.end)
     trainer = build_trainer(run, warm, callback)
+    found = run.saver.found
+    callback.is_due = found is not None and found.state["is_due"]
     try:
-        _train_from(run.saver.found, trainer, callback, run)
+        trainer.train(resume_from_checkpoint=str(found.folder) if found else None)
+        run.collect_state = trainer.state_collector
     finally:
         trainer.count()
     if callback.cut_off is not None:
         raise callback.cut_off
-
-
-def _train_from(
-    found: Checkpoint | None, trainer: RunTrainer, callback: RunCallback, run: TrainingRun
-) -> None:
-    """Trains what is left; an evaluation that nobody heard of is made again first."""
-    if found is None:
-        trainer.train()
-        run.collect_state = trainer.state_collector
-        return
-    folder, callback.is_due = str(found.folder), found.state["is_due"]
-    if callback.is_due:
-        trainer._load_from_checkpoint(folder)
-        callback.score(found.step, found.state["epoch"])
-    if callback.cut_off is None and not run.watch.pruned and found.step < run.watch.last_step:
-        trainer.train(resume_from_checkpoint=folder)
 
 
 def build_trainer(run: TrainingRun, warm: WarmParts, callback: RunCallback) -> RunTrainer:

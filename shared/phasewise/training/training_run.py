@@ -69,6 +69,7 @@ class TrainingRun:
         class_weights: Weight of a row's loss by its class; None: all 1.
         train_eval: The part of its train sample that is scored at its end.
         model: Its own; None before it is built and once nobody needs it.
+        ranks: The processes that train it, this one among them.
         collect_state: Returns all weights, on the CPU, where each rank holds a part of them; all
             ranks call it.
     """
@@ -84,7 +85,7 @@ class TrainingRun:
         predict: Predict | None = None,
         reported_until: int = 0,
     ) -> None:
-        self.job, self.micro_batch_size = job, micro_batch_size
+        self.job, self.micro_batch_size, self.ranks = job, micro_batch_size, warm.ranks
         self.status: RunStatus = "finished"
         self.message = ""
         self.train_tokens, self.train_seconds = 0, 0.0

@@ -61,10 +61,10 @@ class WarmParts:
     _templates: AdapterTemplates = field(default_factory=AdapterTemplates)
 
     def saver(self, job: RunJob, engine: str) -> RunSaver:
-        """Returns what saves a run that an engine trains here; a run of several ranks is not."""
-        where = f"{self.device.type} {self.ranks.describe()}".strip()
-        minutes = self.checkpoint_minutes if self.ranks.devices == 1 else None
-        return RunSaver(job, minutes, name_owner(job, engine, where))
+        """Returns what saves a run that an engine trains here; DeepSpeed's are not saved."""
+        where = f"{self.device.type} {self.ranks.layout}".strip()
+        minutes = None if self.ranks.deepspeed_config else self.checkpoint_minutes
+        return RunSaver(job, minutes, name_owner(job, engine, where), self.ranks)
 
     def tokenizer(self, unit: UnitConfig) -> Any:
         """Returns the tokenizer of a unit's model."""

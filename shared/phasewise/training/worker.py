@@ -161,9 +161,12 @@ def leave_out_bitsandbytes(*, needed: bool) -> None:
 def _launch(connection: Connection, machine: MachineSettings, first: RunJob) -> None:
     """Serves the pool by processes of several devices a run, then ends the process."""
     from phasewise.training.launching import LaunchingEngine
+    from phasewise.training.saving import saving_on_term
 
+    engine = LaunchingEngine(machine)
     try:
-        serve(connection, LaunchingEngine(machine), [first])
+        with saving_on_term(engine.end):
+            serve(connection, engine, [first])
     except WorkerError as error:
         sys.exit(str(error))  # the last line of the log, which the pool reads
     sys.exit(0)

@@ -87,8 +87,8 @@ def killed_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def at(step: int, name: str = "") -> None:
         write = saving.write_checkpoint
 
-        def die(run: Path, at: int, *rest: Any) -> Any:
-            write(run, at, *rest)
+        def die(run: Path, at: int, *rest: Any, **how: Any) -> Any:
+            write(run, at, *rest, **how)
             if at == step and name in run.name:
                 raise KilledError
 
@@ -188,9 +188,14 @@ def test_runs_of_a_pack_go_on_together(
         _check_same(found[other], whole[name])
 
 
+@pytest.mark.parametrize(("heard_before", "unheard"), [([3], [6, 9]), ([3, 6], [9])])
 @pytest.mark.parametrize("engine", ["trainer", "packed"])
 def test_a_run_whose_controller_dies_reports_again_what_nobody_heard(
-    job_of: Jobs, engine: str, monkeypatch: pytest.MonkeyPatch
+    job_of: Jobs,
+    engine: str,
+    monkeypatch: pytest.MonkeyPatch,
+    heard_before: list[int],
+    unheard: list[int],
 ) -> None:
     whole = _train(job_of("whole", engine))["whole"]
     job = job_of("other", engine)
@@ -199,20 +204,21 @@ def test_a_run_whose_controller_dies_reports_again_what_nobody_heard(
 
     def report(told: Progress | Resumption) -> Decision:
         assert isinstance(told, Progress)
-        if told.evaluation.step == 6:
+        if told.evaluation.step == unheard[0]:
             raise ControllerGoneError
         heard.append(told.evaluation.step)
         return "continue"
 
     with pytest.raises(ControllerGoneError):
         _train(job, report=report)
-    assert heard == [3]
-    assert [folder.name for folder in list_checkpoints(job.folder)] == ["checkpoint-6"]
+    assert heard == heard_before
+    (saved,) = list_checkpoints(job.folder)
+    assert saved.name == f"checkpoint-{unheard[0]}"
     again: list[Any] = []
     found = _train(job, report=lambda told: again.append(told) or "continue")["other"]
     _check_same(found, whole)
-    assert [e.step for e in again[0].evaluations] == [3]
-    assert [told.evaluation.step for told in again[1:]] == [6, 9]
+    assert [e.step for e in again[0].evaluations] == heard_before
+    assert [told.evaluation.step for told in again[1:]] == unheard
 
 
 @pytest.mark.parametrize("engine", ["trainer", "packed"])
@@ -291,13 +297,15 @@ def test_never_more_than_two_checkpoints_and_no_pickle_but_the_trainers(
 ) -> None:
     write, most = saving.write_checkpoint, 0
 
-    def count(run: Path, step: int, owner: str, state: Any, files: Callable[[Path], None]) -> Any:
+    def count(
+        run: Path, step: int, owner: str, state: Any, files: Callable[[Path], None], **how: Any
+    ) -> Any:
         def count_files(folder: Path) -> None:
             nonlocal most
             files(folder)
             most = max(most, len(list_checkpoints(run)))
 
-        found = write(run, step, owner, state, count_files)
+        found = write(run, step, owner, state, count_files, **how)
         others = {path.suffix for path in found.folder.iterdir()} - {".json", ".safetensors", ".md"}
         assert others == ({".pt", ".pth"} if engine == "trainer" else set())
         return found
