@@ -9,7 +9,7 @@ import pytest
 
 from fake_pool import build_record, write_tuning_study
 from phasewise.checkpoints import list_checkpoints, write_checkpoint
-from phasewise.cli.cleaning import gc
+from phasewise.cli.cleaning import _checkpoint_bytes, gc
 from phasewise.cli.inspect import plan
 from phasewise.records import RunCost, write_record
 from phasewise.runs import build_seeds
@@ -26,6 +26,17 @@ with hold_lock(Path(sys.argv[1]), print, StopFlag()):
     print("held", flush=True)
     time.sleep(60)
 """
+
+_COST = RunCost(
+    train_seconds=1,
+    total_seconds=1,
+    peak_memory_mb=1,
+    train_tokens=1,
+    trainable_parameters=5_000_000,
+    total_parameters=30_000_000,
+    adapter_bytes=20_000_000,
+    micro_batch_size=1,
+)
 
 
 def _job(study: Study, index: int) -> RunJob:
@@ -111,17 +122,7 @@ def test_a_plan_says_how_much_disk_checkpoints_take(
     )
     unit = Unit(study, "toy", "lora")
     job = unit.job("default", 0, unit.default, build_seeds(0, "phase0", "toy", 0))
-    cost = RunCost(
-        train_seconds=1,
-        total_seconds=1,
-        peak_memory_mb=1,
-        train_tokens=1,
-        trainable_parameters=5_000_000,
-        total_parameters=30_000_000,
-        adapter_bytes=20_000_000,
-        micro_batch_size=1,
-    )
-    record = build_record(job.config, "finished").model_copy(update={"cost": cost})
+    record = build_record(job.config, "finished").model_copy(update={"cost": _COST})
     write_record(job.folder, record)
     plan(study.path)
     printed = " ".join(capsys.readouterr().out.split())
@@ -131,6 +132,23 @@ def test_a_plan_says_how_much_disk_checkpoints_take(
     path.write_text(study.path.read_text() + "machine: {checkpoint_minutes: null}\n")
     plan(path)
     assert "checkpoints" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("divided", "weights"), [("", 30), ("2 devices (DDP)", 30), ("2 devices (FSDP)", 5)]
+)
+def test_a_run_alone_saves_all_weights_and_parts_of_one_those_that_train(
+    study: Study, divided: str, weights: int
+) -> None:
+    record = build_record(_job(study, 0).config, "finished")
+    unit = record.config.unit_config
+    unit = unit.model_copy(update={"method": unit.method.model_copy(update={"kind": "bias"})})
+    changes = {
+        "config": record.config.model_copy(update={"unit_config": unit}),
+        "cost": _COST,
+        "environment": {"engine": "trainer", "divided": divided},
+    }
+    assert _checkpoint_bytes(record.model_copy(update=changes)) == 4e6 * (weights + 2 * 5)
 
 
 def test_saving_is_no_part_of_what_a_run_is(study: Study) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from phasewise.records import Evaluation, RunCost, RunRecord, RunStatus
 from phasewise.training.interface import Progress
-from phasewise.training.ranks import PEER_LOST_EXIT, RankTask
+from phasewise.training.ranks import CONTROLLER_GONE_EXIT, PEER_LOST_EXIT, RankTask
 from phasewise.training.worker import end_with_parent
 
 _RANK = int(os.environ["RANK"])
@@ -52,6 +52,8 @@ def main() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if name == "killed":
         sys.exit(PEER_LOST_EXIT)
+    if name == "gone":
+        sys.exit(CONTROLLER_GONE_EXIT)
     if name == "broken" and _RANK == 1:
         pipe.send(_record(task, "failed", "ValueError: mine alone"))
     if name in ("broken", "hangs"):
@@ -59,7 +61,9 @@ def main() -> None:
     if _RANK == 0:
         pipe.send(Progress(name, Evaluation(step=3, epoch=1, train_loss=None, metrics={})))
         decision = pipe.recv()
-        Path(task.job.folder / "decision").write_text(decision)
+        Path(task.job.folder / "decision").write_text(str(decision))
+        if decision is None:
+            sys.exit(CONTROLLER_GONE_EXIT)
     if name == "large" and (task.most_rows or 8) > 2 and _RANK == 1:
         pipe.send(_record(task, "infeasible", "out of memory"))
     else:

@@ -19,7 +19,7 @@ from phasewise.settings import MachineSettings
 from phasewise.tasks.ledger import read_ledger
 from phasewise.tasks.predictions import read_predictions
 from phasewise.training import launching
-from phasewise.training.interface import Decision, Progress, RunJob
+from phasewise.training.interface import ControllerGoneError, Decision, Progress, RunJob
 from phasewise.training.launching import LaunchingEngine
 from phasewise.training.pool import WorkerPool
 from phasewise.training.trainer_engine import TrainerEngine
@@ -182,6 +182,26 @@ def test_the_rank_that_was_killed_is_told_not_the_one_that_lost_it(
 ) -> None:
     with pytest.raises(WorkerError, match="rank 1 of 2: worker killed by SIGKILL"):
         _train(echo, job_of("killed"))
+
+
+def test_ranks_whose_files_are_another_controller_s_are_told(
+    echo: LaunchingEngine, job_of: Jobs
+) -> None:
+    with pytest.raises(ControllerGoneError):
+        _train(echo, job_of("gone"))
+
+
+def test_ranks_are_told_that_nobody_listens_and_none_is_left(
+    echo: LaunchingEngine, job_of: Jobs
+) -> None:
+    job = job_of("well")
+
+    def report(_: object) -> Decision:
+        raise ControllerGoneError
+
+    with pytest.raises(ControllerGoneError):
+        list(echo.train([job], report))
+    assert not _living(job)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
