@@ -166,9 +166,9 @@ class _Watch:
                     self._lose(self._open.pop(pipe))
                 else:
                     self._take(pipe, message)
-        if self._gone is not None:
+        if 0 not in self._records and self._gone is not None:
             raise self._gone
-        if self._end.is_made and 0 not in self._records:
+        if 0 not in self._records and self._end.is_made:
             sys.exit(TERMINATED)
         return _choose(self._records, len(self._ranks))
 
