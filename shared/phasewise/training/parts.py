@@ -28,7 +28,7 @@ class RankParts:
     def save_weights(self, model: nn.Module) -> None:
         """Writes this rank's part of the weights that train."""
         trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
-        # state_dict divides again what the last forward pass has gathered; parameters() does not
+        # state_dict() has divided weights, parameters() those that the last pass has gathered
         state = {name: part for name, part in model.state_dict().items() if name in trained}
         torch.save(state, self._weights)
 

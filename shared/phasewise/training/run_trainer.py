@@ -170,6 +170,10 @@ class RunTrainer(Trainer):  # type: ignore[misc]
             "epoch": float(self.state.epoch),
         }
         seconds = perf_counter() - self._clock
+        if self.is_fsdp_enabled:
+            # Divides again what the last pass has gathered: on all ranks, be it that one of them
+            # then fails before it writes, or they would disagree about what to gather next.
+            self.model.state_dict()
         self._run.save(self.state.global_step, seconds, state, self._write)
 
     def _write(self, folder: Path) -> None:
