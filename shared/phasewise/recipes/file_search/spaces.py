@@ -5,32 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from phasewise.errors import ConfigError, suggest_nearest
-from phasewise.methods.model_shape import read_shape
+from phasewise.recipes.small_models import SMALL_SPACE, fit_space
 from phasewise.recipes.study_writer import SPACE_FILE, STUDY_FILE, bound_lengths, write_settings
-from phasewise.settings import ModelSettings, read_yaml, registry_names, require_registered
-
-#: Classifiers below so many weights learn in these ranges, not in those for larger ones.
-_SMALL_WEIGHTS, _SMALL_SPACE = 50_000_000, "small_encoder"
-#: Where they begin: the published defaults, for larger models, leave them at the majority class.
-_SMALL_ADAPTER = {
-    "learning_rate": 1.2e-3,
-    "batch_size": 4,
-    "epochs": 3,
-    "warmup_ratio": 0.1,
-    "target_modules": "all",
-}
-_SMALL_DEFAULTS = {
-    "full_finetune": {"learning_rate": 1.5e-4, "batch_size": 16, "epochs": 3},
-    "lora": _SMALL_ADAPTER,
-    "dora": _SMALL_ADAPTER,
-}
+from phasewise.settings import read_yaml, registry_names, require_registered
 
 
-def fit_space(default: str, model: dict[str, Any], folder: Path) -> str:
-    """Returns the name of the space for a classifier of this size.
+def keep_space(default: str, model: dict[str, Any], folder: Path) -> str:
+    """Returns the space for a classifier of this size, or the one that an earlier call has chosen.
 
-    The one that an earlier call has chosen stays: a model of the hub may have been of unknown size
-    then, and a second call must not change the study.
+    A model of the hub may have been of unknown size then: a second call must not change the study.
 
     Args:
         default: Name of the space for models of other or unknown size.
@@ -39,16 +22,7 @@ def fit_space(default: str, model: dict[str, Any], folder: Path) -> str:
     """
     written = folder / STUDY_FILE
     known = read_yaml(written)["search"]["space"] if written.is_file() else None
-    if known in (default, _SMALL_SPACE):
-        return str(known)
-    shape = read_shape(ModelSettings(**model))
-    return _SMALL_SPACE if shape and shape.weights < _SMALL_WEIGHTS else default
-
-
-def fit_defaults(space: str, method: str) -> dict[str, Any]:
-    """Returns the method's section of the study: what Phase 0 and the search begin with."""
-    begins = _SMALL_DEFAULTS.get(method) if space == _SMALL_SPACE else None
-    return {"defaults": begins} if begins else {}
+    return str(known) if known in (default, SMALL_SPACE) else fit_space(default, model)
 
 
 def place_space(name: str, folder: Path, max_length: int | None) -> str:

