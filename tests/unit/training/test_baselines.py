@@ -130,7 +130,7 @@ def test_a_class_that_the_sample_lacks_has_the_least_logit() -> None:
     assert logits[1, 1] == logits.min()
 
 
-def test_the_probes_penalty_is_chosen_unless_a_fold_would_lack_a_class() -> None:
+def test_the_penalty_is_chosen_unless_a_fold_would_lack_a_class() -> None:
     """With the default penalty 60 rows of 100 dimensions, one of which tells, overfit."""
     generator = np.random.default_rng(0)
     train, new = generator.normal(size=(60, 100)), generator.normal(size=(2000, 100))
@@ -139,5 +139,5 @@ def test_the_probes_penalty_is_chosen_unless_a_fold_would_lack_a_class() -> None
     plain = make_pipeline(StandardScaler(), LogisticRegression()).fit(train, labels)
     missed, before = (log_loss(true, one.predict_proba(new)) for one in (chosen, plain))
     assert missed < before
-    rare = [0] * 57 + [1] * 3
+    rare = [0] * 59 + [1]
     assert fit_linear("frozen_encoder_probe", train, rare).classes_.tolist() == [0, 1]
