@@ -71,7 +71,7 @@ def train_baseline(
     if _is_kept(output, name, settings.model, config):
         say(f"{output}: trained already")
         return output
-    seeds = build_seeds(settings.seed, "final", task, 0)
+    seeds = build_seeds(settings.seed, "phase0", task, 0)  # the rows that Phase 0 fitted
     data = load_task_data(config, load_tokenizer(settings.model), seeds.subset)
     (inputs,) = read_rows(
         name,

@@ -115,6 +115,8 @@ def evaluate_model(
     if request.harness:
         require_harness()
     source = find_model(folder, base_model)
+    if source.baseline is not None and request.profile:
+        raise ConfigError(f"{folder}: --profile-inference needs a network, this is a baseline")
     speaks = request.profile and source.auto_class == CAUSAL_LM
     suite = read_suite(request.suite or DEFAULT_SUITE) if request.suite or speaks else None
     model = load_model(source, request.device)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,11 @@ import torch
 from transformers import AutoConfig
 
 from phasewise.errors import ConfigError
-from phasewise.inference.baseline_model import BaselineRecord, read_baseline_record
+from phasewise.inference.baseline_model import (
+    BaselineRecord,
+    load_classifier,
+    read_baseline_record,
+)
 from phasewise.inference.final import LABELS_FILE
 from phasewise.inference.given import ADAPTER_FILE, require_model
 from phasewise.methods.base_config import quiet_loading
@@ -82,7 +86,7 @@ class LoadedModel:
 
     Attributes:
         source: Where it comes from.
-        model: In evaluation mode, on ``device``.
+        model: In evaluation mode, on ``device``; of a baseline scikit-learn's pipeline.
         tokenizer: With a padding token.
         device: Where the model lies.
         context: Makes the autocast context, as in training.
@@ -162,17 +166,14 @@ def load_model(source: ModelFolder, device: Device = "auto", *, exact: bool = Fa
         exact: All weights and products in float32, quantized ones turned back into such.
 
     Raises:
-        ConfigError: The base model cannot be found or loaded, or the folder holds a baseline.
+        ConfigError: The base model cannot be found or loaded.
     """
-    if source.baseline is not None:
-        raise ConfigError(
-            f"{source.folder}: expected a fine-tuned model, it holds the baseline "
-            f"{source.baseline.name}, which `phasewise predict` alone can use"
-        )
     place = choose_device(MachineSettings(device=device))
     if device == "cuda" and place.type != "cuda":
         raise ConfigError("--device cuda: no CUDA GPU is visible; use auto or cpu")
     tokenizer = load_folder_tokenizer(source)
+    if source.baseline is not None:
+        return LoadedModel(source, load_classifier(source.folder), tokenizer, place, nullcontext)
     settings = source.base.model_copy(update={"dtype": "float32"}) if exact else source.base
     precision = choose_precision(settings, _method_of(source), place)
     names = dict(enumerate(source.labels))

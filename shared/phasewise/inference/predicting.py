@@ -12,23 +12,20 @@ from scipy.special import softmax
 
 from phasewise.errors import ConfigError, InfeasibleRunError
 from phasewise.formatting import guard_cell
-from phasewise.inference.baseline_model import BaselineRecord, load_classifier
 from phasewise.inference.given import find_models
 from phasewise.inference.inputs import InputRows, read_inputs, task_of_model
 from phasewise.inference.loading import (
     Device,
     ModelFolder,
-    load_folder_tokenizer,
     load_model,
     read_model_folder,
 )
 from phasewise.inference.running import answer_set, count_truncated, run_model, tokenize
 from phasewise.records import write_atomically
-from phasewise.settings import MachineSettings, TaskSettings
+from phasewise.settings import TaskSettings
 from phasewise.tasks.examples import Outputs
 from phasewise.tasks.kinds import get_kind
-from phasewise.training.device import choose_device, release_memory
-from phasewise.training.linear import Rows, predict_logits, read_rows
+from phasewise.training.device import release_memory
 
 #: Rows of a forward pass.
 DEFAULT_BATCH_SIZE = 32
@@ -175,8 +172,6 @@ def _predict_rows(
     source: ModelFolder, task: TaskSettings, rows: InputRows, batch_size: int, device: Device
 ) -> _Predicted:
     """Returns what a model says; it is freed, so that the next one fits."""
-    if source.baseline is not None:
-        return _predict_baseline(source, source.baseline, task, rows, batch_size, device)
     model = load_model(source, device)
     eval_set = tokenize(model, task, rows.examples)
     truncated = count_truncated(model.tokenizer, task, eval_set)
@@ -195,27 +190,6 @@ def _predict_rows(
     del model
     release_memory(place)
     return predicted
-
-
-def _predict_baseline(
-    source: ModelFolder,
-    baseline: BaselineRecord,
-    task: TaskSettings,
-    rows: InputRows,
-    batch_size: int,
-    device: Device,
-) -> _Predicted:
-    tokenizer = load_folder_tokenizer(source)
-    eval_set = get_kind(task).tokenize_eval(rows.examples, tokenizer, task)
-    (inputs,) = read_rows(
-        baseline.name,
-        source.base,
-        [Rows(eval_set.examples, eval_set.features)],
-        batch_size=batch_size,
-        device=choose_device(MachineSettings(device=device)),
-    )
-    logits = predict_logits(load_classifier(source.folder), inputs, task)
-    return _Predicted(count_truncated(tokenizer, task, eval_set), to_probabilities(logits))
 
 
 def _check_alike(models: Sequence[ModelFolder]) -> None:

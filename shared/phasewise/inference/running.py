@@ -9,6 +9,7 @@ from phasewise.tasks.collation import build_collator
 from phasewise.tasks.examples import EvalSet, Example, Outputs
 from phasewise.tasks.instruction import Instruction
 from phasewise.tasks.kinds import get_kind
+from phasewise.training.linear import Rows, predict_logits, read_rows
 from phasewise.training.responses import run_eval_set, write_responses
 
 
@@ -43,6 +44,15 @@ def run_model(
 
     Logits; for instruction tasks losses, and responses where one of the task's metrics judges them.
     """
+    if model.source.baseline is not None:
+        (inputs,) = read_rows(
+            model.source.baseline.name,
+            model.source.base,
+            [Rows(eval_set.examples, eval_set.features)],
+            batch_size=batch_size,
+            device=model.device,
+        )
+        return predict_logits(model.model, inputs, task)
     return run_eval_set(
         model.model,
         eval_set.features,

@@ -12,7 +12,8 @@ from phasewise.cli.app import app
 from phasewise.errors import ConfigError
 from phasewise.inference.baseline_model import CLASSIFIER_FILE, train_baseline
 from phasewise.inference.choice import rank_contenders
-from phasewise.inference.loading import load_model, read_model_folder
+from phasewise.inference.evaluating import EvaluationRequest, evaluate_model
+from phasewise.inference.loading import read_model_folder
 from phasewise.inference.predicting import predict_file
 from phasewise.settings import Study
 from phasewise.summaries import LinearName
@@ -85,10 +86,17 @@ def test_a_damaged_one_is_told_in_a_line(topics: Study, tmp_path: Path) -> None:
         _predict([folder], tmp_path)
 
 
-def test_commands_that_need_a_network_refuse_it(topics: Study, tmp_path: Path) -> None:
-    folder = train_baseline(topics, "topics", NAMES[0], tmp_path / "model", say=_quiet)
-    with pytest.raises(ConfigError, match="expected a fine-tuned model, it holds the baseline"):
-        load_model(read_model_folder(folder), "cpu")
+def test_it_scores_on_the_report_set_as_phase_0_said(topics: Study, tmp_path: Path) -> None:
+    """Without --all-data it is the very classifier that was scored."""
+    folder = train_baseline(topics, "topics", NAMES[1], tmp_path / "model", say=_quiet)
+    request = EvaluationRequest(study=topics, task="topics", device="cpu")
+    scores = evaluate_model(folder, request, tmp_path / "evaluation.json").scores
+    assert scores is not None
+    said = {each.name: each for each in write_task_baselines(topics, "topics").baselines}
+    assert scores.metrics["accuracy"] == said[NAMES[1]].report_score
+    profile = EvaluationRequest(profile=True, device="cpu")
+    with pytest.raises(ConfigError, match="this is a baseline"):
+        evaluate_model(folder, profile, tmp_path / "profile.json")
 
 
 @pytest.mark.parametrize(
