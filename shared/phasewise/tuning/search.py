@@ -236,11 +236,11 @@ class _Search:
     def confirm(self) -> Optimum:
         """Re-runs the best trials on fresh seeds, chooses, and writes the final optimum."""
         ended = self._store.ended()
-        settings = self._settings
-        top = self._budget.confirmed(settings.confirm_top, settings.confirm_seeds)
-        best = rank_trials(ended, self._objective)[:top]
-        if not best:
+        seeds, ranked = self._settings.confirm_seeds, rank_trials(ended, self._objective)
+        if not ranked:
             raise PhasewiseError(f"{self._unit.label}: {describe_lack(ended)}")
+        top = self._budget.confirmed(len(ranked), self._settings.confirm_top, seeds)
+        best = ranked[: max(top, 1)]
         scores: dict[int, list[float]] = defaultdict(list)
         numbers: dict[str, int] = {}
 
@@ -251,7 +251,9 @@ class _Search:
         def count(job: RunJob, record: RunRecord) -> None:
             self._count(numbers[job.config.name], job, record, scores)
 
-        run_jobs(self._session, list(self._confirmations(best, numbers)), ended=end, recorded=count)
+        run_jobs(
+            self._session, list(self._confirmations(best[:top], numbers)), ended=end, recorded=count
+        )
         self._session.dispatcher.dismiss()
         optimum = keep_verdict(self._describe(ended, best, scores, final=True), self._unit)
         self._session.lease.check()

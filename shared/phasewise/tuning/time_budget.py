@@ -48,16 +48,20 @@ class TimeBudget:
         kept = min(pace * confirmations, self._seconds * _CONFIRMED_SHARE)
         return pace * (under_way / 2 + 1) + kept <= self.left
 
-    def confirmed(self, trials: int, seeds: int) -> int:
-        """Returns how many of the best trials can still be confirmed, at least one.
+    def confirmed(self, finished: int, wanted: int, seeds: int) -> int:
+        """Returns how many of the best trials can still be confirmed.
+
+        At least one, to choose by, unless the time is over and there is no choice.
 
         Args:
-            trials: As many as are wanted.
+            finished: Trials to choose from.
+            wanted: As many as are confirmed if there is time.
             seeds: Runs of each.
         """
         if self.left is None or self._runs == 0:
-            return trials
-        return max(1, min(trials, int(self.left / (self._pace(0) * seeds))))
+            return wanted
+        affordable = int(self.left / (self._pace(0) * seeds))
+        return max(1 if finished > 1 else 0, min(wanted, affordable))
 
     def _pace(self, under_way: int) -> float:
         """Returns seconds per run; runs that train at once share them."""

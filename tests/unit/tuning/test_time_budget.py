@@ -47,15 +47,18 @@ def test_without_a_budget_there_is_always_room() -> None:
     budget = TimeBudget(None, cast("Clock", SetClock(1e9)), 5)
     assert budget.has_room(5, 5, confirmations=6)
     assert budget.left is None
-    assert budget.confirmed(3, 2) == 3
+    assert budget.confirmed(5, 3, seeds=2) == 3
 
 
 @pytest.mark.parametrize(
-    ("spent", "trials"),
-    [(40, 3), (70, 2), (90, 1), (130, 1)],  # 4, 7, 9 and 13 s a run; two runs each
+    ("spent", "finished", "trials"),  # 4, 7, 9 and 13 s a run; two runs each
+    [(40, 8, 3), (70, 8, 2), (90, 8, 1), (130, 8, 1), (70, 1, 2), (90, 1, 0), (130, 1, 0)],
 )
-def test_as_many_are_confirmed_as_there_is_time_for(spent: float, trials: int) -> None:
-    assert _budget(100, spent, runs=10).confirmed(3, seeds=2) == trials
+def test_as_many_are_confirmed_as_there_is_time_for(
+    spent: float, finished: int, trials: int
+) -> None:
+    """Without time one, to choose by; none where there is no choice."""
+    assert _budget(100, spent, runs=10).confirmed(finished, 3, seeds=2) == trials
 
 
 def test_a_run_that_ends_makes_the_next_seem_shorter() -> None:
