@@ -268,15 +268,14 @@ class _Search:
 
     def _confirmations(self, best: list[EndedTrial], numbers: dict[str, int]) -> Iterator[RunJob]:
         """Yields the runs; notes which trial each is of."""
+        study, task = self._unit.study.settings, self._unit.task
         for trial in best:
             for index in range(self._settings.confirm_seeds):
-                job = self._confirmation(trial, index)
+                seeds = build_seeds(study.seed, "confirm", task, index)
+                chosen = trial.hyperparameters
+                job = self._unit.job("confirm", trial.number, chosen, seeds, repeat=index)
                 numbers[job.config.name] = trial.number
                 yield job
-
-    def _confirmation(self, trial: EndedTrial, index: int) -> RunJob:
-        seeds = build_seeds(self._unit.study.settings.seed, "confirm", self._unit.task, index)
-        return self._unit.job("confirm", trial.number, trial.hyperparameters, seeds, repeat=index)
 
     def _count(
         self, number: int, job: RunJob, record: RunRecord, scores: dict[int, list[float]]
