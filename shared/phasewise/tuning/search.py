@@ -178,9 +178,8 @@ class _Search:
         return self._store.next()
 
     def _is_late(self) -> bool:
-        confirmations = self._settings.confirm_top * self._settings.confirm_seeds
-        ended = len(self._store.ended())
-        return not self._budget.has_room(ended, len(self._open), confirmations)
+        confirmed = self._settings.confirm_top * self._settings.confirm_seeds
+        return not self._budget.has_room(len(self._store.ended()), len(self._open), confirmed)
 
     def _catch_up(self) -> None:
         """Takes what other controllers have ended."""
