@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import Field, ValidationError
@@ -41,6 +41,7 @@ class PhaseSummary(Section):
 
 #: Baselines that can be kept as a model.
 LinearName = Literal["tfidf_logistic_regression", "frozen_encoder_probe"]
+LINEAR_NAMES: tuple[LinearName, ...] = get_args(LinearName)
 BaselineName = Literal["majority", LinearName, "zero_shot"]
 
 

@@ -8,8 +8,7 @@ from phasewise.formatting import BASELINE_NAMES, show_score
 from phasewise.inference.given import read_final_optimum
 from phasewise.runs import UnitPaths
 from phasewise.settings import Study
-from phasewise.summaries import LinearName, Optimum
-from phasewise.training.linear import LINEAR_NAMES
+from phasewise.summaries import LINEAR_NAMES, LinearName, Optimum
 from phasewise.tuning.optimum import read_floor
 from phasewise.tuning.units import Unit
 

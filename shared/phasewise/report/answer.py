@@ -18,6 +18,7 @@ from phasewise.report.learning import find_learned
 from phasewise.report.unit_table import UnitRow
 from phasewise.report.verdicts import Verdict
 from phasewise.settings import Study
+from phasewise.summaries import LINEAR_NAMES
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def _answer_task(
             f"({show_score(strongest.report_score)}), which needs no fine-tuning: no method is "
             "shown to beat it."
         )
+        if strongest.name in LINEAR_NAMES:
+            words += f" phasewise train --baseline {strongest.name} keeps it as a model."
         return Answer(task.task, "", words)
     won = [v for v in verdicts if v.task == task.task and v.first == best.method and v.beats]
     beaten = {verdict.second for verdict in won}

@@ -19,6 +19,7 @@ from phasewise.runs import (
 from phasewise.settings import Study, TaskSettings
 from phasewise.steps import claim_folder
 from phasewise.summaries import (
+    LINEAR_NAMES,
     Baseline,
     BaselineName,
     LinearName,
@@ -30,7 +31,6 @@ from phasewise.tasks.data import TaskData, load_task_data, open_report_data
 from phasewise.tasks.examples import EvalSet, Example, Scored
 from phasewise.tasks.predictions import write_predictions
 from phasewise.training.linear import (
-    LINEAR_NAMES,
     Rows,
     fit_linear,
     predict_logits,

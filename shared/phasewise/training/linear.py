@@ -4,7 +4,7 @@ Phase 0 scores them; ``phasewise train`` keeps the one that a search has not bea
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ _PENALTIES: dict[LinearName, Sequence[float]] = {
     "tfidf_logistic_regression": tuple(10 ** (k / 2) for k in range(-4, 7)),
     "frozen_encoder_probe": tuple(10 ** (k / 2) for k in range(-8, 3)),
 }
-LINEAR_NAMES: tuple[LinearName, ...] = get_args(LinearName)
 
 
 class Rows(NamedTuple):
