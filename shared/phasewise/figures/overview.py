@@ -20,6 +20,7 @@ class OverviewRow:
     interval: Interval | None  # 95 %; None with a single seed
     floor: float | None  # what needs no training
     learned: bool
+    strongest: float | None = None  # best baseline, where it is above the floor
 
 
 @dataclass(frozen=True)
@@ -37,22 +38,15 @@ class Overview:
 
 
 def draw_overview(overview: Overview, styles: Mapping[str, MethodStyle]) -> go.Figure:
-    """Draws the means with their intervals, pale where nothing was learned, and the floors."""
+    """Draws the means with their intervals, pale where nothing was learned, and the baselines."""
     figure = new_figure(f"{overview.metric}, report set", "")
     labels = overview.labels
     for label, row in zip(labels, overview.rows, strict=True):
         _add_row(figure, label, row, styles[row.method])
-    floors = [(label, row.floor) for label, row in zip(labels, overview.rows, strict=True)]
-    known = [(label, shorten(floor)) for label, floor in floors if floor is not None]
-    if known:
-        figure.add_scatter(
-            x=[floor for _, floor in known],
-            y=[label for label, _ in known],
-            mode="markers",
-            marker={"symbol": "line-ns", "size": 18, "line": {"width": 2, "color": NEUTRAL}},
-            name="what needs no training",
-            hovertemplate="without training: %{x:.4f}<extra></extra>",
-        )
+    floors = [row.floor for row in overview.rows]
+    _add_marks(figure, labels, floors, "what needs no training", "line-ns")
+    strongest = [row.strongest for row in overview.rows]
+    _add_marks(figure, labels, strongest, "the best baseline", "diamond")
     figure.update_yaxes(categoryorder="array", categoryarray=labels[::-1], type="category")
     figure.update_layout(height=110 + 34 * max(len(labels), 1))
     return figure
@@ -71,6 +65,36 @@ def describe_overview(overview: Overview) -> str:
 def join_metrics(metrics: Sequence[str]) -> str:
     """Returns the distinct metrics of an axis."""
     return " or ".join(dict.fromkeys(metrics))
+
+
+def _add_marks(
+    figure: go.Figure,
+    labels: Sequence[str],
+    scores: Sequence[float | None],
+    name: str,
+    symbol: str,
+) -> None:
+    known = [
+        (label, shorten(score))
+        for label, score in zip(labels, scores, strict=True)
+        if score is not None
+    ]
+    if not known:
+        return
+    line = {"width": 2, "color": NEUTRAL}
+    figure.add_scatter(
+        x=[score for _, score in known],
+        y=[label for label, _ in known],
+        mode="markers",
+        marker={
+            "symbol": symbol,
+            "size": 18 if symbol == "line-ns" else 9,
+            "color": NEUTRAL,
+            "line": line,
+        },
+        name=name,
+        hovertemplate=f"{name}: %{{x:.4f}}<extra></extra>",
+    )
 
 
 def _add_row(figure: go.Figure, label: str, row: OverviewRow, style: MethodStyle) -> None:

@@ -21,6 +21,7 @@ from phasewise.live import LiveRun
 from phasewise.records import RunRecord
 from phasewise.report.drawing import Figure, Styles, UnitSource
 from phasewise.report.evidence import TaskEvidence
+from phasewise.report.gains import find_strongest
 from phasewise.report.learning import find_learned
 from phasewise.settings import is_pooled
 
@@ -31,6 +32,8 @@ def _compute_overview(tasks: Sequence[TaskEvidence]) -> overview.Overview:
     rows = []
     for task in chosen:
         floor = find_floor(task.baselines) if task.baselines else None
+        best = find_strongest(task)
+        above = best if best and floor and best.name != floor.name else None
         learned = {unit.method for unit in find_learned(task)}
         rows += [
             overview.OverviewRow(
@@ -40,6 +43,7 @@ def _compute_overview(tasks: Sequence[TaskEvidence]) -> overview.Overview:
                 unit.interval[0],
                 floor.report_score if floor else None,
                 unit.method in learned,
+                above.report_score if above else None,
             )
             for unit in task.units
             if unit.validation.mean is not None

@@ -148,3 +148,13 @@ def test_every_term_stands_in_the_glossary(pair: Study) -> None:
     explained = re.findall('<abbr title="([^"]*)"', html)
     assert len(explained) == len(set(explained)) > 15
     assert html.index('id="answer"') < html.index('id="verdict"')
+
+
+def test_the_first_figure_marks_the_best_baseline(pair: Study) -> None:
+    """A verdict for the probe must be seen in it: its score stands beside the methods'."""
+    _fill(pair, lora=GOOD, full_finetune=BETTER)
+    overview = gather_content(pair, pair.units_of("all")).overview
+    assert overview is not None
+    marks = {trace.name: set(trace.x) for trace in overview.figure.data if trace.name}
+    assert marks["the best baseline"] == {0.685}
+    assert marks["what needs no training"] == {0.505}
