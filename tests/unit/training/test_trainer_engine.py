@@ -114,8 +114,8 @@ def _watch_models(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Returns a list to which the Trainer adds each model that it trains."""
     seen, train = list[Any](), RunTrainer.train
 
-    def note(trainer: RunTrainer) -> Any:
-        output = train(trainer)
+    def note(trainer: RunTrainer, **arguments: Any) -> Any:
+        output = train(trainer, **arguments)
         model = trainer.model
         seen.append(model.get_base_model() if hasattr(model, "get_base_model") else model)
         return output
