@@ -1,7 +1,9 @@
 """What should I use? One line for the study, and one per task where there are several."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 
 from phasewise.formatting import (
     BASELINE_NAMES,
@@ -80,7 +82,7 @@ def _answer_task(
             "shown to beat it."
         )
         if strongest.name in LINEAR_NAMES:
-            words += f" phasewise train --baseline {strongest.name} keeps it as a model."
+            words += f" To keep it as a model: {_name_training(study, task.task, strongest.name)}"
         return Answer(task.task, "", words)
     won = [v for v in verdicts if v.task == task.task and v.first == best.method and v.beats]
     beaten = {verdict.second for verdict in won}
@@ -94,6 +96,15 @@ def _answer_task(
     else:
         words += "no other method has learned." if len(scored) > 1 else "no other was compared."
     return Answer(task.task, best.method, words)
+
+
+def _name_training(study: Study, task: str, baseline: str) -> str:
+    """Returns the command that fits a baseline for use; can be pasted."""
+    path = quote(os.path.relpath(study.path))
+    return (
+        f"phasewise train --study {path} --task {task} --baseline {baseline} --all-data "
+        "--output final/"
+    )
 
 
 def _doubt(task: TaskEvidence) -> str:

@@ -47,7 +47,11 @@ def _answer(study: Study) -> list[str]:
         (LOST, BETTER, "use full_finetune (accuracy 0.863 [0.847, 0.877]): no other method has"),
         (LOST, LOST, "use none of these methods yet: none is shown to beat the majority class."),
         ([0.61, 0.62, 0.6, 0.61], LOST, "use frozen-encoder probe (0.685), which needs no fine"),
-        ([0.61, 0.62, 0.6, 0.61], LOST, "phasewise train --baseline frozen_encoder_probe keeps"),
+        (
+            [0.61, 0.62, 0.6, 0.61],
+            LOST,
+            "--task rotten_tomatoes --baseline frozen_encoder_probe --all-data --output final/",
+        ),
         ([0.86, 0.86, 0.85, 0.88], BETTER, "it cannot be told apart from "),
     ],
 )
