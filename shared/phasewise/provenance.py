@@ -53,6 +53,11 @@ def describe_environment() -> dict[str, str]:
     }
 
 
+def without_host(environment: dict[str, str]) -> dict[str, str]:
+    """Returns what may be published: which computer it came from is nobody's business."""
+    return {key: value for key, value in environment.items() if key != "host"}
+
+
 def source_files(task: TaskSettings, data_dir: Path | None) -> dict[str, Path]:
     """Returns split name to the local files a task reads; empty for an undiverted hub source.
 

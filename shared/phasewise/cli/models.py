@@ -67,9 +67,7 @@ def train(
     else:
         task = task or only_task(loaded)
         require_unit(loaded, task)
-    from phasewise.inference.baseline_model import train_baseline
     from phasewise.inference.choice import rank_contenders
-    from phasewise.inference.final import train_final
     from phasewise.tuning.progress import ProgressLog
 
     lines = ProgressLog("train", log)
@@ -78,10 +76,14 @@ def train(
         lines.write(f"on the search set: {', '.join(one.describe() for one in ranked)}")
         optimal, baseline = ranked[0].optimum, ranked[0].baseline
     if optimal is not None:
+        from phasewise.inference.final import train_final
+
         folders = train_final(
             loaded, optimal, output, all_data=all_data, seeds=seeds, say=lines.write
         )
     if baseline is not None:
+        from phasewise.inference.baseline_model import train_baseline
+
         train_baseline(loaded, str(task), baseline, output, all_data=all_data, say=lines.write)
         folders = [output]
     for folder in folders:

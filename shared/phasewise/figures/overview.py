@@ -44,9 +44,9 @@ def draw_overview(overview: Overview, styles: Mapping[str, MethodStyle]) -> go.F
     for label, row in zip(labels, overview.rows, strict=True):
         _add_row(figure, label, row, styles[row.method])
     floors = [row.floor for row in overview.rows]
-    _add_marks(figure, labels, floors, "what needs no training", "line-ns")
+    _add_marks(figure, labels, floors, "what needs no training", "line-ns", 18)
     strongest = [row.strongest for row in overview.rows]
-    _add_marks(figure, labels, strongest, "the best baseline", "diamond")
+    _add_marks(figure, labels, strongest, "the best baseline", "diamond", 9)
     figure.update_yaxes(categoryorder="array", categoryarray=labels[::-1], type="category")
     figure.update_layout(height=110 + 34 * max(len(labels), 1))
     return figure
@@ -73,6 +73,7 @@ def _add_marks(
     scores: Sequence[float | None],
     name: str,
     symbol: str,
+    size: int,
 ) -> None:
     known = [
         (label, shorten(score))
@@ -81,16 +82,15 @@ def _add_marks(
     ]
     if not known:
         return
-    line = {"width": 2, "color": NEUTRAL}
     figure.add_scatter(
         x=[score for _, score in known],
         y=[label for label, _ in known],
         mode="markers",
         marker={
             "symbol": symbol,
-            "size": 18 if symbol == "line-ns" else 9,
+            "size": size,
             "color": NEUTRAL,
-            "line": line,
+            "line": {"width": 2, "color": NEUTRAL},
         },
         name=name,
         hovertemplate=f"{name}: %{{x:.4f}}<extra></extra>",

@@ -7,10 +7,10 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from phasewise.errors import ConfigError
-from phasewise.inference.given import BASELINE_FILE
-from phasewise.provenance import describe_environment
+from phasewise.inference.given import BASELINE_FILE, require_new
+from phasewise.provenance import describe_environment, without_host
 from phasewise.records import write_atomically
-from phasewise.runs import DataConfig, build_data, build_seeds
+from phasewise.runs import DataConfig, build_data, build_seeds, task_hash
 from phasewise.settings import ModelSettings, Section, Study, TaskSettings
 from phasewise.summaries import LinearName
 from phasewise.training.device import choose_device
@@ -26,6 +26,7 @@ class BaselineRecord(Section):
     name: LinearName
     model: ModelSettings = Field(description="Whose tokens and embeddings it reads.")
     data: DataConfig
+    settings_hash: str = Field(description="Of what it depends on, as of Phase 0's baselines.")
     train_rows: int
     environment: dict[str, str]
 
@@ -68,9 +69,13 @@ def train_baseline(
     config = build_data(study, task).model_copy(update={"all_data": all_data})
     if name not in config.task.traits.baselines:
         raise ConfigError(f"--baseline {name}: not defined for {config.task.kind}, as '{task}' is")
-    if _is_kept(output, name, settings.model, config):
+    settings_hash = task_hash(study, task)
+    known = read_baseline_record(output)
+    wanted = (name, all_data, settings_hash)
+    if known is not None and wanted == (known.name, known.data.all_data, known.settings_hash):
         say(f"{output}: trained already")
         return output
+    require_new(output, "baseline")
     seeds = build_seeds(settings.seed, "phase0", task, 0)  # the rows that Phase 0 fitted
     data = load_task_data(config, load_tokenizer(settings.model), seeds.subset)
     (inputs,) = read_rows(
@@ -81,14 +86,13 @@ def train_baseline(
         device=choose_device(settings.machine),
     )
     pipeline = fit_linear(name, inputs, [example.label for example in data.train_examples])
-    # The folder may be published; which computer it came from is nobody's business.
-    environment = {k: v for k, v in describe_environment().items() if k != "host"}
     record = BaselineRecord(
         name=name,
         model=settings.model,
         data=config,
+        settings_hash=settings_hash,
         train_rows=data.train_rows,
-        environment=environment,
+        environment=without_host(describe_environment()),
     )
     _write(output, record, pipeline)
     say(f"{output}: wrote {name}, fitted to {data.train_rows:,} rows")
@@ -126,19 +130,6 @@ def load_classifier(folder: Path) -> Any:
         return skops.io.load(file)
     except Exception as error:  # a zip of JSON and arrays: what is wrong with it can be anything
         raise ConfigError(f"{file}: cannot be read ({error}); train the baseline again") from error
-
-
-def _is_kept(output: Path, name: LinearName, model: ModelSettings, config: DataConfig) -> bool:
-    known = read_baseline_record(output)
-    if known is not None:
-        if (known.name, known.model, known.data) == (name, model, config):
-            return True
-    elif not output.exists() or not any(output.iterdir()):
-        return False
-    raise ConfigError(
-        f"{output}: expected a new folder, it holds something else (or a baseline of other "
-        "settings); remove it or choose another --output"
-    )
 
 
 def _write(output: Path, record: BaselineRecord, pipeline: Any) -> None:

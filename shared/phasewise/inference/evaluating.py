@@ -27,7 +27,7 @@ from phasewise.inference.prompts import (
 )
 from phasewise.inference.scoring import SetScores, score_file, score_report_set
 from phasewise.methods.base_config import fit_positions, require_positions
-from phasewise.provenance import describe_environment
+from phasewise.provenance import describe_environment, without_host
 from phasewise.records import write_atomically
 from phasewise.settings import CAUSAL_LM, Section, Study
 from phasewise.tasks.examples import ExamplePrediction, Feature
@@ -126,7 +126,7 @@ def evaluate_model(
         model=base_model or "" if folder is None else str(folder),
         base_model=source.base.source if source.is_adapter else None,
         device=describe_device(model.device),
-        environment={k: v for k, v in describe_environment().items() if k != "host"},
+        environment=without_host(describe_environment()),
         scores=scores,
         perplexity=perplexity,
         profile=profile_inference(model, features, request.batch_size) if features else None,

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from phasewise.checkpoints import CHECKPOINTS_FOLDER, free_checkpoints, newest_whole
-from phasewise.errors import ConfigError, PhasewiseError
+from phasewise.errors import PhasewiseError
 from phasewise.inference.card import CardFacts, write_card
-from phasewise.inference.given import read_final_optimum
+from phasewise.inference.given import read_final_optimum, require_new
 from phasewise.methods.models import load_tokenizer
 from phasewise.model_files import PACKAGE_PREFIX
+from phasewise.provenance import without_host
 from phasewise.records import RunRecord, read_matching_record, write_json, write_record
 from phasewise.runs import RunConfig, build_seeds
 from phasewise.settings import ModelSettings, Study, TaskSettings
@@ -120,13 +121,8 @@ def _make_job(plan: _Plan, index: int, folder: Path) -> RunJob:
 
 
 def _check_target(folder: Path, config: RunConfig) -> None:
-    if not folder.exists() or read_matching_record(folder, config) is not None:
-        return
-    if not folder.is_dir() or any(folder.iterdir()):
-        raise ConfigError(
-            f"{folder}: expected a new folder, it holds something else (or a model of other "
-            "settings); remove it or choose another --output"
-        )
+    if read_matching_record(folder, config) is None:
+        require_new(folder, "model")
 
 
 def _warn_of_steps(plan: _Plan, say: Say) -> None:
@@ -190,8 +186,7 @@ def _complete(plan: _Plan, record: RunRecord, folder: Path) -> None:
         _name_base(folder / "adapter_config.json", unit.model)
     if unit.task.labels:
         write_json(folder / LABELS_FILE, label_names(unit.task))
-    # The folder may be published; which computer it came from is nobody's business.
-    environment = {k: v for k, v in record.environment.items() if k != "host"}
+    environment = without_host(record.environment)
     write_record(folder, record.model_copy(update={"environment": environment}))
     phase2 = read_phase_summary(plan.unit.paths.summary("phase2"))
     scores = phase2.report.scores if phase2 else ()

@@ -36,6 +36,23 @@ def read_final_optimum(study: Study, path: Path) -> Optimum:
     return optimum
 
 
+def require_new(folder: Path, held: str) -> None:
+    """Checks that a model can be written into a folder: it is absent or empty.
+
+    Args:
+        folder: Where it is to go.
+        held: What else it may hold, ``model`` or ``baseline``, in the message.
+
+    Raises:
+        ConfigError: It holds something.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(
+            f"{folder}: expected a new folder, it holds something else (or a {held} of other "
+            "settings); remove it or choose another --output"
+        )
+
+
 def require_model(folder: Path) -> None:
     """Checks that a folder holds a model.
 

@@ -174,7 +174,7 @@ def _predict_rows(
     """Returns what a model says; it is freed, so that the next one fits."""
     model = load_model(source, device)
     eval_set = tokenize(model, task, rows.examples)
-    truncated = count_truncated(model.tokenizer, task, eval_set)
+    truncated = count_truncated(model, task, eval_set)
     if task.traits.generates:
         predicted = _Predicted(truncated, answers=answer_set(model, task, eval_set, batch_size))
     else:

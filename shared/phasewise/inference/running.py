@@ -18,11 +18,11 @@ def tokenize(model: LoadedModel, task: TaskSettings, examples: Sequence[Example]
     return get_kind(task).tokenize_eval(examples, model.tokenizer, task)
 
 
-def count_truncated(tokenizer: Any, task: TaskSettings, eval_set: EvalSet) -> int:
+def count_truncated(model: LoadedModel, task: TaskSettings, eval_set: EvalSet) -> int:
     """Returns how many examples lost text; none of question answering, whose windows overlap."""
     kind = get_kind(task)
     if isinstance(kind, Instruction):
-        return kind.count_cut(eval_set.examples, tokenizer, task)
+        return kind.count_cut(eval_set.examples, model.tokenizer, task)
     if not task.traits.has_classes:
         return 0
     full = [
@@ -33,7 +33,7 @@ def count_truncated(tokenizer: Any, task: TaskSettings, eval_set: EvalSet) -> in
     if not full:
         return 0
     columns = zip(*(example.texts for example in full), strict=True)
-    encoded = tokenizer(*map(list, columns), truncation=False, verbose=False)
+    encoded = model.tokenizer(*map(list, columns), truncation=False, verbose=False)
     return sum(len(ids) > task.max_length for ids in encoded["input_ids"])
 
 

@@ -116,7 +116,7 @@ def _summarize(
             for metric, each in values.items()
             if metric in scored.metrics
         },
-        truncated=count_truncated(model.tokenizer, task, eval_set),
+        truncated=count_truncated(model, task, eval_set),
         notes=describe_scored_classes(task, {name: eval_set.examples}),
     )
 

@@ -79,6 +79,15 @@ def test_it_is_kept_once_and_replaces_nothing_else(topics: Study, tmp_path: Path
         train_baseline(topics, "topics", NAMES[0], tmp_path / "other", say=_quiet)
 
 
+def test_one_of_a_model_that_was_changed_in_place_is_not_kept(
+    topics: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = train_baseline(topics, "topics", NAMES[0], tmp_path / "model", say=_quiet)
+    monkeypatch.setattr("phasewise.runs.fingerprint_model", lambda model: "sha256:other")
+    with pytest.raises(ConfigError, match="a baseline of other settings"):
+        train_baseline(topics, "topics", NAMES[0], folder, say=_quiet)
+
+
 def test_a_damaged_one_is_told_in_a_line(topics: Study, tmp_path: Path) -> None:
     folder = train_baseline(topics, "topics", NAMES[0], tmp_path / "model", say=_quiet)
     (folder / CLASSIFIER_FILE).write_bytes(b"\x80\x04cos\nsystem\n")  # a pickle's beginning
