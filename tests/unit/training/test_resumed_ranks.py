@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from same_run import check_same_run
 from saving_rank import DUE_VARIABLE, FAILURES_VARIABLE
 
 from phasewise.checkpoints import list_checkpoints
@@ -60,19 +61,6 @@ def tries_of(
     return lambda kind: _Tries(machines[kind], monkeypatch)
 
 
-def _check_same(found: RunRecord, expected: RunRecord) -> None:
-    """Curves, scores and counts, bit for bit; times differ."""
-    assert found.status == expected.status == "finished", found.message
-    assert [point.step for point in expected.train_points] == list(range(1, _STEPS + 1))
-    assert found.train_points == expected.train_points
-    assert found.evaluations == expected.evaluations
-    assert found.search_metrics == expected.search_metrics
-    assert found.report_metrics == expected.report_metrics
-    assert found.cost is not None
-    assert expected.cost is not None
-    assert found.cost.train_tokens == expected.cost.train_tokens
-
-
 def _step_of(folder: Path) -> int:
     return int(folder.name.removeprefix("checkpoint-"))
 
@@ -99,7 +87,7 @@ def test_a_run_that_was_asked_to_end_and_then_killed_goes_on_bit_for_bit(
     assert tries.told[0].step == asked
     found = tries.train(job)
     assert tries.told[0].step == asked + 1
-    _check_same(found, whole)
+    check_same_run(found, whole, _STEPS)
     for name in ("predictions.jsonl", *_weight_files(whole_job)):
         assert (job.folder / name).read_bytes() == (whole_job.folder / name).read_bytes()
 
@@ -125,7 +113,7 @@ def test_what_befalls_one_rank_befalls_all_and_a_damaged_checkpoint_is_passed_ov
     content = bytearray((newest / damaged).read_bytes())
     content[len(content) // 2] ^= 1
     (newest / damaged).write_bytes(content)
-    _check_same(tries.train(job), whole)
+    check_same_run(tries.train(job), whole, _STEPS)
     assert tries.told[0].step == 4
     (note,) = tries.told[0].notes
     assert note == f"{newest}: damaged, passed over: {damaged} does not give its digest"
@@ -145,7 +133,7 @@ def test_a_run_whose_controller_goes_is_saved_and_reports_again_what_nobody_hear
     assert _step_of(saved[0]) == 2
     found, resumed = _finish(machine, job)
     assert (resumed.step, resumed.evaluations) == (2, ())
-    _check_same(found, whole)
+    check_same_run(found, whole, _STEPS)
 
 
 def _finish(machine: MachineSettings, job: RunJob) -> tuple[RunRecord, Resumption]:

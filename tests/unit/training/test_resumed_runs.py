@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from same_run import check_same_run
 
 from phasewise.checkpoints import KEPT_CHECKPOINTS, list_checkpoints
 from phasewise.records import RunRecord
@@ -107,19 +108,6 @@ def _train(*jobs: RunJob, report: Callable[..., Decision] = _go_on) -> dict[str,
     return {record.config.name: record for record in records}
 
 
-def _check_same(found: RunRecord, expected: RunRecord) -> None:
-    """Curves, scores and counts, bit for bit; times differ."""
-    assert found.status == expected.status == "finished"
-    assert len(expected.train_points) == _STEPS
-    assert found.train_points == expected.train_points
-    assert found.evaluations == expected.evaluations
-    assert found.search_metrics == expected.search_metrics
-    assert found.cost is not None
-    assert expected.cost is not None
-    assert found.cost.train_tokens == expected.cost.train_tokens
-    assert found.cost.micro_batch_size == expected.cost.micro_batch_size
-
-
 @pytest.mark.parametrize("step", [1, 3, 6, 7])  # within an epoch, scored, its end, the next one
 @pytest.mark.parametrize(
     ("engine", "method", "values"),
@@ -153,7 +141,7 @@ def test_a_killed_run_goes_on_bit_for_bit(
     seen: list[Progress | Resumption] = []
     found = _train(job, report=lambda told: seen.append(told) or "continue")["other"]
     assert newest.name == f"checkpoint-{step}"
-    _check_same(found, whole)
+    check_same_run(found, whole, _STEPS)
     (first, *rest) = seen
     assert isinstance(first, Resumption)
     assert first.step == step
@@ -185,7 +173,7 @@ def test_runs_of_a_pack_go_on_together(
     assert [names[0] for names in saved.values()] == [f"checkpoint-{step}" for step in (8, 8, 2)]
     found = train("def")
     for name, other in zip("abc", "def", strict=True):
-        _check_same(found[other], whole[name])
+        check_same_run(found[other], whole[name], _STEPS)
 
 
 @pytest.mark.parametrize(("heard_before", "unheard"), [([3], [6, 9]), ([3, 6], [9])])
@@ -216,7 +204,7 @@ def test_a_run_whose_controller_dies_reports_again_what_nobody_heard(
     assert saved.name == f"checkpoint-{unheard[0]}"
     again: list[Any] = []
     found = _train(job, report=lambda told: again.append(told) or "continue")["other"]
-    _check_same(found, whole)
+    check_same_run(found, whole, _STEPS)
     assert [e.step for e in again[0].evaluations] == heard_before
     assert [told.evaluation.step for told in again[1:]] == unheard
 
@@ -240,7 +228,7 @@ def test_a_run_that_is_asked_to_end_is_saved_first(
         list(auto.train([job], report))
     assert stopped.value.code == 143
     monkeypatch.undo()
-    _check_same(_train(job)["other"], whole)
+    check_same_run(_train(job)["other"], whole, _STEPS)
     assert not list_checkpoints(job_of("short", engine).folder)
 
 
@@ -263,7 +251,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_word(
     _damage(newest, damage)
     seen: list[Any] = []
     found = _train(job, report=lambda told: seen.append(told) or "continue")["other"]
-    _check_same(found, whole)
+    check_same_run(found, whole, _STEPS)
     assert (newest.name, older.name, seen[0].step) == ("checkpoint-5", "checkpoint-4", 4)
     (note,) = seen[0].notes
     assert note.startswith(f"{newest}: damaged, passed over: ")
@@ -333,7 +321,7 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_run(
     job = job_of("other", engine)
     with pytest.warns(UnsavedRunWarning, match=r"other: no checkpoint of step 2: .*No space left"):
         found = _train(job)["other"]
-    _check_same(found, whole)
+    check_same_run(found, whole, _STEPS)
     assert not list_checkpoints(job.folder)
 
 
@@ -363,7 +351,7 @@ def test_a_run_that_left_its_pack_goes_on_alone(
     monkeypatch.undo()
     with pytest.warns(UserWarning, match="trains alone .it has a checkpoint of a run alone"):
         found = _train(job_of("other", "auto"))["other"]
-    _check_same(found, whole)
+    check_same_run(found, whole, _STEPS)
 
 
 def test_weights_are_read_as_weights_only(
