@@ -212,6 +212,7 @@ def task_hash(study: Study, task: str, unit: UnitConfig | None = None) -> str:
         "model_fingerprint": unit.model_fingerprint if unit else fingerprint_model(model),
         "libraries": unit.libraries if unit else library_versions(),
         "seed": study.settings.seed,
+        "definition": 2,  # of baselines; raised with it: older ones count as of other settings
     }
     return hash_content(describe_meaning(content))
 
@@ -258,10 +259,8 @@ def build_seeds(study_seed: int, phase: str, task: str, index: int) -> RunSeeds:
         index: 0-based; every trial of Phase 1 has index 0, so that trials differ by their
             hyperparameters only.
     """
-    init, order, subset = (
-        derive_seed(study_seed, phase, task, stream, index)
-        for stream in ("init", "order", "subset")
-    )
+    names = ("init", "order", "subset")
+    init, order, subset = (derive_seed(study_seed, phase, task, name, index) for name in names)
     return RunSeeds(init=init, order=order, subset=subset)
 
 

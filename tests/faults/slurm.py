@@ -2,6 +2,8 @@
 
 import ctypes
 import fcntl
+import json
+import math
 import os
 import shutil
 import signal
@@ -30,11 +32,10 @@ _LONG: dict[str, Any] = {
     "methods": {METHOD: {"defaults": {"epochs": 15}}},
     "machine": _MACHINE,
 }
-#: A job's limit is a minute, of which the command has the first half; the search takes more.
-_LONGER: dict[str, Any] = {
-    "resources": {"mem_mb": 1000, "runtime": 1},
-    "methods": {METHOD: {"defaults": {"epochs": 40}}},
-}
+#: A job's limit is a minute, of which the command has the first half; a search of ten trainings of
+#: so many seconds takes more.
+_SHORT = {"mem_mb": 1000, "runtime": 1}
+_TRAINING_SECONDS = 4.0
 #: What the profile has for a cluster of thousands: looks at the jobs, waits for network disks.
 _HASTE = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5")
 _RESUMED = "goes on from its checkpoint of step"
@@ -189,6 +190,17 @@ _CANCEL = tell("scancel")
 _REQUEUE = tell("scontrol", "requeue")
 
 
+def _time_out_often(bench: Bench) -> Row:
+    """Trains for as many epochs as outlast a job's limit on this machine, fast or slow."""
+    epochs = _LONG["methods"][METHOD]["defaults"]["epochs"]
+    study = bench.world.study(**_LONG)
+    assert study.call("defaults") == 0, study.output.read_text()
+    record = json.loads((study.unit / "phase0" / "default-0" / "record.json").read_bytes())
+    epochs = math.ceil(epochs * _TRAINING_SECONDS / record["cost"]["total_seconds"])
+    methods = {METHOD: {"defaults": {"epochs": epochs}}}
+    return on_cluster(bench, time_out, resources=_SHORT, methods=methods)
+
+
 def time_out(scene: Scene) -> "dict[str, str] | None":
     """Lets the job run into its limit."""
     job = scene.await_job()
@@ -262,7 +274,7 @@ def lines() -> dict[str, Callable[[Bench], Row]]:
     return {
         "SLURM: job canceled": lambda bench: on_cluster(bench, _CANCEL, fails=True),
         "SLURM: job requeued": lambda bench: on_cluster(bench, _REQUEUE),
-        "SLURM: job timed out": lambda bench: on_cluster(bench, time_out, **_LONGER),
+        "SLURM: job timed out": _time_out_often,
         "SLURM: node killed": lambda bench: on_cluster(bench, kill_node),
         "SLURM: node hung and returned": lambda bench: on_cluster(bench, hang_node),
     }

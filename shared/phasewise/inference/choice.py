@@ -6,10 +6,10 @@ from typing import NamedTuple
 from phasewise.errors import ConfigError
 from phasewise.formatting import BASELINE_NAMES, show_score
 from phasewise.inference.given import read_final_optimum
-from phasewise.runs import UnitPaths
 from phasewise.settings import Study
-from phasewise.summaries import LINEAR_NAMES, LinearName, Optimum
+from phasewise.summaries import LINEAR_NAMES, LinearName
 from phasewise.tuning.optimum import read_floor
+from phasewise.tuning.phases import expected_score
 from phasewise.tuning.units import Unit
 
 
@@ -18,7 +18,7 @@ class Contender(NamedTuple):
 
     label: str
     score: float
-    """The task's metric; of an optimum the mean over fresh seeds, if it was confirmed."""
+    """The task's metric; of an optimum the mean over fresh seeds, where it was trained on any."""
     optimum: Path | None = None
     baseline: LinearName | None = None
 
@@ -37,15 +37,18 @@ def rank_contenders(study: Study, task: str) -> list[Contender]:
         ConfigError: No search of the task has ended.
     """
     optima = [
-        (paths.optimum, read_final_optimum(study, paths.optimum))
-        for paths in (UnitPaths(study, task, method) for method in study.methods)
-        if paths.optimum.is_file()
+        (unit, read_final_optimum(study, unit.paths.optimum))
+        for unit in (Unit(study, task, method) for method in study.methods)
+        if unit.paths.optimum.is_file()
     ]
     if not optima:
         raise ConfigError(f"{study.path}: no search of '{task}' has ended; see phasewise search")
-    found = [Contender(one.method, _score(one), optimum=path) for path, one in optima]
-    best = optima[0][1]
-    floor = read_floor(Unit(study, task, best.method))
+    found = [
+        Contender(unit.method, expected_score(unit, one), optimum=unit.paths.optimum)
+        for unit, one in optima
+    ]
+    unit, best = optima[0]
+    floor = read_floor(unit)
     if floor is not None and best.metric == floor.metric:
         found += [
             Contender(BASELINE_NAMES[each.name], each.search_score, baseline=each.name)
@@ -54,8 +57,3 @@ def rank_contenders(study: Study, task: str) -> list[Contender]:
         ]
     sign = 1 if best.direction == "maximize" else -1
     return sorted(found, key=lambda one: (-sign * one.score, one.baseline is None))
-
-
-def _score(optimum: Optimum) -> float:
-    confirmed = optimum.confirmed_value
-    return optimum.best_value if confirmed is None else confirmed

@@ -2,13 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from phasewise.checkpoints import CHECKPOINTS_FOLDER, free_checkpoints, newest_whole
 from phasewise.errors import PhasewiseError
+from phasewise.formatting import show_score
 from phasewise.inference.card import CardFacts, write_card
 from phasewise.inference.given import read_final_optimum, require_new
 from phasewise.methods.models import load_tokenizer
@@ -17,14 +18,14 @@ from phasewise.provenance import without_host
 from phasewise.records import RunRecord, read_matching_record, write_json, write_record
 from phasewise.runs import RunConfig, build_seeds
 from phasewise.settings import ModelSettings, Study, TaskSettings
-from phasewise.statistics import find_bounds, mean_interval
+from phasewise.statistics import find_bounds, mean_interval, share_standard_error
 from phasewise.summaries import Optimum, read_phase_summary
 from phasewise.tasks.data import load_splits
 from phasewise.training.interface import Decision, Progress, Resumption, RunJob
 from phasewise.training.saving import saving_on_term
 from phasewise.training.trainer_engine import TrainerEngine
 from phasewise.training.training_run import MODEL_FOLDER
-from phasewise.tuning.phases import chosen_hyperparameters
+from phasewise.tuning.phases import chosen_hyperparameters, expected_score
 from phasewise.tuning.units import Unit
 
 #: In a final model's folder: class names by index.
@@ -32,6 +33,9 @@ LABELS_FILE = "labels.json"
 #: Steps that differ by more than this from the search's make its optimum doubtful: the best
 #: rate and number of epochs depend on how many steps a run has.
 _STEP_RATIO = 2.0
+#: Trainings of a model in all, each with seeds of its own, while it falls behind its settings'
+#: score: at high rates some seeds collapse, and no trial has had these.
+_ATTEMPTS = 3
 
 Say = Callable[[str], None]
 
@@ -70,6 +74,9 @@ def train_final(
         seeds: Models to train, each with its own seeds, none of them used in the study.
         say: Gets a line for each event.
 
+    A model that falls behind what its settings scored in the search is trained again with other
+    seeds, twice at most; the best is kept.
+
     Returns:
         The models' folders.
 
@@ -81,18 +88,20 @@ def train_final(
     plan = _make_plan(study, optimum_file, all_data)
     names = [f"seed-{index:02d}" for index in range(seeds)] if seeds > 1 else [None]
     folders = [output / name if name else output for name in names]
-    jobs = [_make_job(plan, index, folder) for index, folder in enumerate(folders)]
-    for job, folder in zip(jobs, folders, strict=True):
-        _check_target(folder, job.config)
+    attempts = [
+        [_make_job(plan, index, folder, attempt) for attempt in range(_ATTEMPTS)]
+        for index, folder in enumerate(folders)
+    ]
+    ready = [_is_trained(folder, jobs) for folder, jobs in zip(folders, attempts, strict=True)]
     _warn_of_steps(plan, say)
     engine: TrainerEngine | None = None
-    for job, folder in zip(jobs, folders, strict=True):
-        if read_matching_record(folder, job.config) is not None:
+    for folder, jobs, is_trained in zip(folders, attempts, ready, strict=True):
+        if is_trained:
             say(f"{folder}: trained already")
             continue
         engine = engine or TrainerEngine(study.settings.machine)
         with saving_on_term(engine.end):
-            _train_one(engine, plan, job, folder, say)
+            _train_best(engine, plan, jobs, folder, say)
     return folders
 
 
@@ -114,15 +123,19 @@ def _make_plan(study: Study, optimum_file: Path, all_data: bool) -> _Plan:
     return _Plan(unit, optimum, config, rows, searched)
 
 
-def _make_job(plan: _Plan, index: int, folder: Path) -> RunJob:
-    seeds = build_seeds(plan.unit.study.settings.seed, "final", plan.unit.task, index)
+def _make_job(plan: _Plan, index: int, folder: Path, attempt: int) -> RunJob:
+    stream = f"final-again-{attempt}" if attempt else "final"
+    seeds = build_seeds(plan.unit.study.settings.seed, stream, plan.unit.task, index)
     config = plan.config.model_copy(update={"index": index, "seeds": seeds})
-    return RunJob(config, folder.with_name(f".{folder.name}.training"), plan.unit.paths.ledger)
+    place = folder.with_name(f".{folder.name}.training{attempt or ''}")
+    return RunJob(config, place, plan.unit.paths.ledger)
 
 
-def _check_target(folder: Path, config: RunConfig) -> None:
-    if read_matching_record(folder, config) is None:
-        require_new(folder, "model")
+def _is_trained(folder: Path, jobs: Sequence[RunJob]) -> bool:
+    if any(read_matching_record(folder, job.config) is not None for job in jobs):
+        return True
+    require_new(folder, "model")
+    return False
 
 
 def _warn_of_steps(plan: _Plan, say: Say) -> None:
@@ -135,9 +148,56 @@ def _warn_of_steps(plan: _Plan, say: Say) -> None:
         )
 
 
-def _train_one(engine: TrainerEngine, plan: _Plan, job: RunJob, folder: Path, say: Say) -> None:
+def _train_best(
+    engine: TrainerEngine, plan: _Plan, jobs: Sequence[RunJob], folder: Path, say: Say
+) -> None:
+    """Trains until a model keeps up with its settings; moves the best to its folder."""
+    sign, ended = plan.unit.sign, []
+    try:
+        for job in jobs:
+            ended.append((record := _train_one(engine, plan, job, say), job))
+            lag = _describe_lag(plan, record)
+            if lag is None:
+                break
+            again = "trained again with other seeds" if len(ended) < len(jobs) else "the best stays"
+            say(f"{job.config.name}: {lag}: {again} ({len(ended)} of {len(jobs)} trainings)")
+        record, job = max(ended, key=lambda one: sign * (one[0].search_score or 0))
+        _complete(plan, record, job.folder / MODEL_FOLDER)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.is_dir():
+            folder.rmdir()
+        (job.folder / MODEL_FOLDER).rename(folder)
+        for _, one in ended:
+            free_checkpoints(one.folder)
+    finally:
+        for job in jobs:
+            _keep_checkpoints(job.folder)
+    say(f"{record.config.name}: wrote {folder}")
+
+
+def _describe_lag(plan: _Plan, record: RunRecord) -> str | None:
+    """Returns how far a model falls behind its settings; None if it does not, beyond noise.
+
+    What it is scored on it has trained on, with all data: then its score should be the higher.
+    """
+    score, expected = record.search_score, expected_score(plan.unit, plan.optimum)
+    if score is None:
+        return None
+    error = share_standard_error(expected, record.search_rows) if plan.unit.sign > 0 else None
+    if plan.unit.sign * (score - expected) >= -(error or 0.0):
+        return None
+    return (
+        f"{plan.unit.metric} {show_score(score)} on {_set_name(record.config)} is below the "
+        f"{show_score(expected)} that its settings reached in the search"
+    )
+
+
+def _set_name(config: RunConfig) -> str:
+    return "rows it trains on" if config.unit_config.data.all_data else "the search set"
+
+
+def _train_one(engine: TrainerEngine, plan: _Plan, job: RunJob, say: Say) -> RunRecord:
     name, metric = job.config.name, plan.unit.metric
-    set_name = "rows it trains on" if job.config.unit_config.data.all_data else "the search set"
 
     def report(progress: Progress | Resumption) -> Decision:
         if isinstance(progress, Resumption):
@@ -146,24 +206,16 @@ def _train_one(engine: TrainerEngine, plan: _Plan, job: RunJob, folder: Path, sa
             return "continue"
         score = progress.evaluation.metrics.get(metric)
         shown = "none" if score is None else f"{score:.3f}"
-        say(f"{name} · epoch {progress.evaluation.epoch:.2f} · {metric} {shown} on {set_name}")
+        epoch = progress.evaluation.epoch
+        say(f"{name} · epoch {epoch:.2f} · {metric} {shown} on {_set_name(job.config)}")
         return "continue"
 
     say(f"{name} starts on {plan.train_rows:,} rows")
     _keep_checkpoints(job.folder)  # of a call that was killed
-    try:
-        (record,) = engine.train([job], report)
-        if record.status != "finished":
-            raise PhasewiseError(f"{job.config.label}: {record.status}: {record.message}")
-        _complete(plan, record, job.folder / MODEL_FOLDER)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.is_dir():
-            folder.rmdir()
-        (job.folder / MODEL_FOLDER).rename(folder)
-        free_checkpoints(job.folder)
-    finally:
-        _keep_checkpoints(job.folder)
-    say(f"{name}: wrote {folder}")
+    (record,) = engine.train([job], report)
+    if record.status != "finished":
+        raise PhasewiseError(f"{job.config.label}: {record.status}: {record.message}")
+    return record
 
 
 def _keep_checkpoints(folder: Path) -> None:

@@ -150,6 +150,19 @@ def chosen_hyperparameters(unit: Unit, optimum: Optimum, path: Path) -> Hyperpar
         ) from error
 
 
+def expected_score(unit: Unit, optimum: Optimum) -> float:
+    """Returns what an optimum's settings score on the search set, over as many seeds as are known.
+
+    The score of a single trial is the luckiest of many. Settings that are the default's were
+    trained more often, in Phase 0, if nothing confirmed them.
+    """
+    if optimum.confirmed_value is not None:
+        return optimum.confirmed_value
+    chosen = chosen_hyperparameters(unit, optimum, unit.paths.optimum)
+    known = optimum.baseline_value if chosen == unit.default else None
+    return optimum.best_value if known is None else known
+
+
 def _run_seeds(
     unit: Unit,
     phase: Phase,

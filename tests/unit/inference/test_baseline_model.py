@@ -123,6 +123,17 @@ def test_the_best_on_the_search_set_comes_first_and_the_cheaper_of_equals(
     assert ranked == sorted(ranked, key=lambda one: -one.score)
 
 
+def test_the_default_as_the_best_trial_counts_with_all_its_seeds(topics: Study) -> None:
+    """A lucky trial of settings that Phase 0 saw fail, in a search that had no time to confirm."""
+    write_task_baselines(topics, "topics")
+    luck = {"best_value": 1.01, "baseline_value": 0.6, "confirmed_value": None}
+    write_found(topics, "lora", **luck, best_hyperparameters={})
+    ranked = rank_contenders(topics, "topics")
+    assert (ranked[-1].label, ranked[-1].score) == ("lora", 0.6)
+    write_found(topics, "lora", **luck)  # others than the default's: nothing else is known of them
+    assert rank_contenders(topics, "topics")[0].score == 1.01
+
+
 def test_train_without_an_optimum_trains_the_best(topics: Study, tmp_path: Path) -> None:
     write_task_baselines(topics, "topics")
     write_found(topics, "lora", confirmed_value=0.5)

@@ -126,3 +126,38 @@ def test_a_folder_with_something_else_is_not_touched(topics: Study, tmp_path: Pa
         train_final(topics, write_found(topics, "lora"), tmp_path)
     with pytest.raises(ConfigError, match="no such file"):
         train_final(topics, tmp_path / "none.yaml", tmp_path / "model")
+
+
+def _scores(said: list[str]) -> list[float]:
+    """Returns the last score that each training told."""
+    found: list[list[float]] = []
+    for line in said:
+        if " starts on " in line:
+            found.append([])
+        elif told := re.search(r"accuracy ([\d.]+) on", line):
+            found[-1].append(float(told[1]))
+    return [each[-1] for each in found]
+
+
+def test_a_model_that_falls_behind_its_settings_is_trained_again_and_the_best_kept(
+    topics: Study, tmp_path: Path
+) -> None:
+    """No seed reaches an accuracy of 1 in three steps; a seed that the search saw is not drawn."""
+    said: list[str] = []
+    optimum = write_found(topics, "lora", confirmed_value=1.0)
+    (folder,) = train_final(topics, optimum, tmp_path / "model", say=said.append)
+    assert sum("starts on" in line for line in said) == 3
+    assert any("below the 1.000 that its settings reached in the search" in line for line in said)
+    record = read_record(folder)
+    assert record is not None
+    assert record.search_score == pytest.approx(max(_scores(said)), abs=5e-4)
+    assert [path.name for path in tmp_path.iterdir() if "model" in path.name] == ["model"]
+    assert train_final(topics, optimum, tmp_path / "model", say=said.append) == [folder]
+    assert said[-1] == f"{folder}: trained already"
+
+
+def test_a_model_that_keeps_up_is_trained_once(topics: Study, tmp_path: Path) -> None:
+    said: list[str] = []
+    optimum = write_found(topics, "lora", confirmed_value=0.01)
+    train_final(topics, optimum, tmp_path / "model", say=said.append)
+    assert sum("starts on" in line for line in said) == 1
