@@ -102,7 +102,8 @@ def _search(terms: Terms, backend: str, options: Callable[[], dict[str, Any]]) -
         direction="maximize", backend=backend, n_trials=1000,
         compute_objective=lambda metrics: metrics["eval_accuracy"], **options(),
     )  # fmt: skip
-    final = kit.trainer(kit.rows, until=terms.deadline, **best.hyperparameters)
+    found = {**best.hyperparameters, "seed": int(best.hyperparameters["seed"])}  # Ray's is 12.3
+    final = kit.trainer(kit.rows, until=terms.deadline, **found)
     final.train()
     return kit.predict(final)
 

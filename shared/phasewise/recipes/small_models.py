@@ -8,16 +8,15 @@ from phasewise.settings import ModelSettings
 #: Below so many weights the published rates leave a model at the majority class.
 _SMALL_WEIGHTS = 50_000_000
 SMALL_SPACE = "small_encoder"
-_ADAPTER = {
-    "learning_rate": 1.2e-3,
-    "batch_size": 4,
-    "epochs": 3,
-    "warmup_ratio": 0.1,
-    "target_modules": "all",
-}
-#: Method to where it begins to learn, measured with MiniLM as the ranges of the space were.
-_DEFAULTS = {
-    "full_finetune": {"learning_rate": 1.5e-4, "batch_size": 16, "epochs": 3},
+#: Few rows are passed more often: so many in all, three epochs at least and six at most.
+_ROWS_PASSED, _EPOCHS = 800, (3, 6)
+_ADAPTER = {"learning_rate": 6e-4, "batch_size": 4, "warmup_ratio": 0.1, "target_modules": "all"}
+#: Method to where it begins to learn, measured with MiniLM as the ranges of the space were. LoRA's
+#: mean accuracy on 200 other reviews of rotten_tomatoes, five seeds (lowest): 160 rows, 3 epochs,
+#: 6e-4 .63 (.60), 1.2e-3 .67 (.65), 5 epochs, 4e-4 .69 (.67), 6e-4 .69 (.68); 720 rows, 3 epochs,
+#: 3e-4 .74 (.73), 6e-4 .74 (.73), 1.2e-3 .69 (.52).
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "full_finetune": {"learning_rate": 1.5e-4, "batch_size": 16},
     "lora": _ADAPTER,
     "dora": _ADAPTER,
 }
@@ -35,7 +34,16 @@ def fit_space(default: str, model: dict[str, Any]) -> str:
     return SMALL_SPACE if shape and shape.weights < _SMALL_WEIGHTS else default
 
 
-def fit_defaults(space: str, method: str) -> dict[str, Any]:
-    """Returns the method's section of the study: what Phase 0 and the search begin with."""
-    begins = _DEFAULTS.get(method) if space == SMALL_SPACE else None
-    return {"defaults": begins} if begins else {}
+def fit_defaults(space: str, method: str, rows: int) -> dict[str, Any]:
+    """Returns the method's section of the study: what Phase 0 and the search begin with.
+
+    Args:
+        space: Name of the study's space.
+        method: Name of the method.
+        rows: That it trains on.
+    """
+    begins: dict[str, Any] | None = _DEFAULTS.get(method) if space == SMALL_SPACE else None
+    if begins is None:
+        return {}
+    least, most = _EPOCHS
+    return {"defaults": {**begins, "epochs": min(most, max(least, round(_ROWS_PASSED / rows)))}}

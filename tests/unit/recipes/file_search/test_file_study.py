@@ -9,6 +9,7 @@ import pytest
 from phasewise.errors import DataError
 from phasewise.recipes.file_search.spaces import keep_space
 from phasewise.recipes.file_search.study import TASK, FileRequest, write_file_study
+from phasewise.recipes.small_models import fit_defaults
 from phasewise.settings import TaskSettings, load_study
 from phasewise.tasks.data import check_task_data
 
@@ -121,12 +122,19 @@ def test_a_small_encoder_gets_ranges_in_which_it_learns(tmp_path: Path) -> None:
     study = load_study(tmp_path / "out" / "study.yaml")
     assert study.settings.search.space == "small_encoder"
     default = study.default_hyperparameters(TASK, "lora")
-    assert (default.learning_rate, default.target_modules) == (1.2e-3, "all")
+    assert (default.learning_rate, default.target_modules) == (6e-4, "all")
     assert default.lora_rank == 8  # what the section does not name is the published one's
     make_task(tmp_path, classes(0, 60), classes(60, 90), search_space="recommended")
     study = load_study(tmp_path / "out" / "study.yaml")
     assert study.settings.search.space == "recommended"
     assert study.default_hyperparameters(TASK, "lora").learning_rate == 4e-4
+
+
+@pytest.mark.parametrize(("rows", "epochs"), [(1, 6), (160, 5), (720, 3), (100_000, 3)])
+def test_few_rows_are_passed_more_often(rows: int, epochs: int) -> None:
+    """800 / 160 = 5; three is the published default's, and six the most."""
+    assert fit_defaults("small_encoder", "lora", rows)["defaults"]["epochs"] == epochs
+    assert fit_defaults("recommended", "lora", rows) == {}
 
 
 def test_the_space_of_an_earlier_call_stays(tmp_path: Path) -> None:
