@@ -24,7 +24,7 @@ from phasewise.recipes.project.rows import (
     find_texts,
     measure_lengths,
 )
-from phasewise.recipes.small_models import fit_space
+from phasewise.recipes.small_models import fit_defaults, fit_space
 from phasewise.recipes.study_writer import resolve_source
 from phasewise.records import write_atomically
 from phasewise.settings import REGISTRY, read_yaml, registry_names
@@ -77,7 +77,11 @@ def write_first_study(request: FirstRequest, folder: Path) -> Path:
     kind = "instruction" if response else "classification"
     content: dict[str, Any] = {"name": name, "file": quote(str(file)), "kind": kind}
     content["model"] = _describe_model(request, kind)
-    content["space"] = "llm" if response else fit_space("recommended", content["model"])
+    space = "llm" if response else fit_space("recommended", content["model"])
+    content["space"] = space
+    methods = ("lora", "rslora" if response else "full_finetune")
+    rows = len(table.rows)
+    content["methods"] = {name: fit_defaults(space, name, rows) for name in sorted(methods)}
     if response:
         texts = find_prompt(table, request.texts, response)
         content |= describe_instruction(table, texts, response)

