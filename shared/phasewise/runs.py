@@ -254,7 +254,7 @@ def build_seeds(study_seed: int, phase: str, task: str, index: int) -> RunSeeds:
 
     Args:
         study_seed: ``seed`` of the study.
-        phase: ``phase0``, ``phase1``, ``confirm``, ``phase2`` or ``final``; no two share a seed.
+        phase: A role's stream, such as ``phase0``, ``confirm`` or ``final``; no two share a seed.
         task: Name of the task.
         index: 0-based; every trial of Phase 1 has index 0, so that trials differ by their
             hyperparameters only.

@@ -192,11 +192,11 @@ _REQUEUE = tell("scontrol", "requeue")
 
 def _time_out_often(bench: Bench) -> Row:
     """Trains for as many epochs as outlast a job's limit on this machine, fast or slow."""
-    epochs = _LONG["methods"][METHOD]["defaults"]["epochs"]
+    few = _LONG["methods"][METHOD]["defaults"]["epochs"]
     study = bench.world.study(**_LONG)
     assert study.call("defaults") == 0, study.output.read_text()
     record = json.loads((study.unit / "phase0" / "default-0" / "record.json").read_bytes())
-    epochs = math.ceil(epochs * _TRAINING_SECONDS / record["cost"]["total_seconds"])
+    epochs = math.ceil(few * _TRAINING_SECONDS / record["cost"]["total_seconds"])
     methods = {METHOD: {"defaults": {"epochs": epochs}}}
     return on_cluster(bench, time_out, resources=_SHORT, methods=methods)
 

@@ -62,10 +62,6 @@ def train_baseline(
         ConfigError: The task has no such baseline, or ``output`` holds something else.
         DataError: The task's data are missing or malformed.
     """
-    from phasewise.methods.models import load_tokenizer
-    from phasewise.tasks.data import load_task_data
-
-    settings = study.settings
     config = build_data(study, task).model_copy(update={"all_data": all_data})
     if name not in config.task.traits.baselines:
         raise ConfigError(f"--baseline {name}: not defined for {config.task.kind}, as '{task}' is")
@@ -76,7 +72,29 @@ def train_baseline(
         say(f"{output}: trained already")
         return output
     require_new(output, "baseline")
-    seeds = build_seeds(settings.seed, "phase0", task, 0)  # the rows that Phase 0 fitted
+    pipeline, train_rows = _fit(study, name, config)
+    record = BaselineRecord(
+        name=name,
+        model=study.settings.model,
+        data=config,
+        settings_hash=settings_hash,
+        train_rows=train_rows,
+        environment=without_host(describe_environment()),
+    )
+    _write(output, record, pipeline)
+    say(f"{output}: wrote {name}, fitted to {train_rows:,} rows")
+    return output
+
+
+def _fit(study: Study, name: LinearName, config: DataConfig) -> tuple[Any, int]:
+    """Returns scikit-learn's pipeline and the number of rows that it was fitted to."""
+    from phasewise.methods.models import load_tokenizer
+    from phasewise.tasks.data import load_task_data
+
+    settings = study.settings
+    seeds = build_seeds(
+        settings.seed, "phase0", config.task.name, 0
+    )  # the rows that Phase 0 fitted
     data = load_task_data(config, load_tokenizer(settings.model), seeds.subset)
     (inputs,) = read_rows(
         name,
@@ -85,18 +103,8 @@ def train_baseline(
         batch_size=settings.training.evaluation_batch_size,
         device=choose_device(settings.machine),
     )
-    pipeline = fit_linear(name, inputs, [example.label for example in data.train_examples])
-    record = BaselineRecord(
-        name=name,
-        model=settings.model,
-        data=config,
-        settings_hash=settings_hash,
-        train_rows=data.train_rows,
-        environment=without_host(describe_environment()),
-    )
-    _write(output, record, pipeline)
-    say(f"{output}: wrote {name}, fitted to {data.train_rows:,} rows")
-    return output
+    labels = [example.label for example in data.train_examples]
+    return fit_linear(name, inputs, labels), data.train_rows
 
 
 def read_baseline_record(folder: Path) -> BaselineRecord | None:

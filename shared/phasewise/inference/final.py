@@ -1,6 +1,7 @@
 """Trains the optimum of a unit for use: on all data if wanted, over one or several seeds."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,14 @@ from phasewise.provenance import without_host
 from phasewise.records import RunRecord, read_matching_record, write_json, write_record
 from phasewise.runs import RunConfig, build_seeds
 from phasewise.settings import ModelSettings, Study, TaskSettings
-from phasewise.statistics import find_bounds, mean_interval, share_standard_error
+from phasewise.statistics import find_bounds, mean_interval
 from phasewise.summaries import Optimum, read_phase_summary
 from phasewise.tasks.data import load_splits
 from phasewise.training.interface import Decision, Progress, Resumption, RunJob
 from phasewise.training.saving import saving_on_term
 from phasewise.training.trainer_engine import TrainerEngine
 from phasewise.training.training_run import MODEL_FOLDER
+from phasewise.tuning.criteria import measure_noise
 from phasewise.tuning.phases import chosen_hyperparameters, expected_score
 from phasewise.tuning.units import Unit
 
@@ -66,6 +68,9 @@ def train_final(
     A folder is complete or absent: an adapter that plain PEFT loads, or a model that plain
     transformers loads, with tokenizer, class names, ``record.json`` and model card.
 
+    A model that falls behind what its settings scored in the search is trained again with other
+    seeds, twice at most; the best is kept.
+
     Args:
         study: The optimum's study.
         optimum_file: ``analysis/{task}_{method}_optimal.yaml``.
@@ -73,9 +78,6 @@ def train_final(
         all_data: Train on the search set's rows too; the report set stays closed.
         seeds: Models to train, each with its own seeds, none of them used in the study.
         say: Gets a line for each event.
-
-    A model that falls behind what its settings scored in the search is trained again with other
-    seeds, twice at most; the best is kept.
 
     Returns:
         The models' folders.
@@ -152,7 +154,7 @@ def _train_best(
     engine: TrainerEngine, plan: _Plan, jobs: Sequence[RunJob], folder: Path, say: Say
 ) -> None:
     """Trains until a model keeps up with its settings; moves the best to its folder."""
-    sign, ended = plan.unit.sign, []
+    ended: list[tuple[RunRecord, RunJob]] = []
     try:
         for job in jobs:
             ended.append((record := _train_one(engine, plan, job, say), job))
@@ -161,7 +163,7 @@ def _train_best(
                 break
             again = "trained again with other seeds" if len(ended) < len(jobs) else "the best stays"
             say(f"{job.config.name}: {lag}: {again} ({len(ended)} of {len(jobs)} trainings)")
-        record, job = max(ended, key=lambda one: sign * (one[0].search_score or 0))
+        record, job = max(ended, key=lambda one: _rank(plan, one[0]))
         _complete(plan, record, job.folder / MODEL_FOLDER)
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.is_dir():
@@ -175,6 +177,11 @@ def _train_best(
     say(f"{record.config.name}: wrote {folder}")
 
 
+def _rank(plan: _Plan, record: RunRecord) -> float:
+    score = record.search_score
+    return -math.inf if score is None else plan.unit.sign * score
+
+
 def _describe_lag(plan: _Plan, record: RunRecord) -> str | None:
     """Returns how far a model falls behind its settings; None if it does not, beyond noise.
 
@@ -183,8 +190,8 @@ def _describe_lag(plan: _Plan, record: RunRecord) -> str | None:
     score, expected = record.search_score, expected_score(plan.unit, plan.optimum)
     if score is None:
         return None
-    error = share_standard_error(expected, record.search_rows) if plan.unit.sign > 0 else None
-    if plan.unit.sign * (score - expected) >= -(error or 0.0):
+    noise = measure_noise(plan.unit.metric, expected, record.search_rows, None)
+    if plan.unit.sign * (score - expected) >= -(noise.sampling_error or 0.0):
         return None
     return (
         f"{plan.unit.metric} {show_score(score)} on {_set_name(record.config)} is below the "

@@ -79,9 +79,8 @@ def write_first_study(request: FirstRequest, folder: Path) -> Path:
     content["model"] = _describe_model(request, kind)
     space = "llm" if response else fit_space("recommended", content["model"])
     content["space"] = space
-    methods = ("lora", "rslora" if response else "full_finetune")
-    rows = len(table.rows)
-    content["methods"] = {name: fit_defaults(space, name, rows) for name in sorted(methods)}
+    methods = ("lora", "rslora") if response else ("full_finetune", "lora")
+    content["methods"] = {name: fit_defaults(space, name, len(table.rows)) for name in methods}
     if response:
         texts = find_prompt(table, request.texts, response)
         content |= describe_instruction(table, texts, response)
