@@ -38,18 +38,18 @@ def _wait_for(find: Callable[[], list[int]], process: subprocess.Popen[bytes]) -
     raise AssertionError("nothing to kill appeared")
 
 
-def _processes(folder: Path, *words: str) -> list[int]:
-    """Returns the processes that work in ``folder`` and whose command line has the words."""
+def _processes(folder: Path, part: str) -> list[int]:
+    """Returns the processes in ``folder`` whose command line, words ended by NUL, has a part."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            command = (entry / "cmdline").read_bytes().decode().split("\0")
+            command = (entry / "cmdline").read_bytes().decode()
             inside = Path(os.readlink(entry / "cwd")) == folder
         except OSError:
             continue
-        if inside and all(any(word in part for part in command) for word in words):
+        if inside and part in command:
             found.append(int(entry.name))
     return found
 
@@ -58,6 +58,11 @@ def _workers(folder: Path) -> list[int]:
     """Returns the workers that a server has forked, and the server, which has the same command."""
     found = _processes(folder, "training.worker_server")
     return found if len(found) > 1 else []
+
+
+def _controllers(folder: Path) -> list[int]:
+    """Returns those that search; the mirrors' plans have the word, too, but within a JSON text."""
+    return _processes(folder, "\0search\0")
 
 
 def _kill(processes: list[int]) -> None:
@@ -82,7 +87,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         searching = lambda: _workers(folder) if _trial_records(folder) else []  # noqa: E731
         _kill(_wait_for(searching, process))  # costs a retry
         time.sleep(1)
-        _kill(_processes(folder, "phasewise", "search"))  # the controllers, and then snakemake
+        _kill(_controllers(folder))  # and then snakemake
         _kill([process.pid])
         process.wait()
     unlock = subprocess.run([*command, "--unlock"], cwd=folder, capture_output=True, check=False)
