@@ -98,16 +98,18 @@ class Scene(NamedTuple):
 Inflict = Callable[[Scene], "dict[str, str] | None"]
 
 
-def on_cluster(bench: Bench, inflict: Inflict, *, fails: bool = False, **changes: Any) -> Row:
+def on_cluster(
+    bench: Bench, inflict: Inflict, *, codes: tuple[int, ...] = (0,), **changes: Any
+) -> Row:
     """Inflicts a fault on jobs of fresh studies until it was tried often enough.
 
     Args:
         bench: What it is tried with.
         inflict: The fault.
-        fails: Whether it ends the call of snakemake, so that it takes another one.
+        codes: What the call of snakemake may end with; after another one than 0 it is called again.
         changes: To the study.
     """
-    verdict, left, done, starts, resumed = Verdict(), 0, 0, 0, 0
+    verdict, left, done, starts, resumed, called = Verdict(), 0, 0, 0, 0, 0
     with _cluster() as cluster:
         make = _prepare(bench, **changes)
         while done < bench.tries:
@@ -116,12 +118,14 @@ def on_cluster(bench: Bench, inflict: Inflict, *, fails: bool = False, **changes
             scene = Scene(bench, cluster, study := make(cluster), _start(study))
             ended = inflict(scene)
             done += ended is not None
-            broken = _end(scene, 1 if fails and ended is not None else 0)
+            broken = _end(scene, (0,) if ended is None else codes)
+            called += len(scene.jobs()) > 1
             left += study.count_left(None)
             verdict += study.check_since(ended or {}) + study.check_end() + Verdict(broken=broken)
             resumed += _RESUMED in _read_log(study)
             cluster.await_idle()
-    return Row(done, verdict, left, f"resumed from a checkpoint in {resumed}")
+    notes = f"resumed from a checkpoint in {resumed}, snakemake called again in {called}"
+    return Row(done, verdict, left, notes)
 
 
 @contextmanager
@@ -154,17 +158,17 @@ def _start(study: Try) -> "subprocess.Popen[bytes]":
     return study.spawn([*call_snakemake(study, *_HASTE, profile="slurm"), "phase1"], alone=True)
 
 
-def _end(scene: Scene, code: int) -> tuple[str, ...]:
-    """Lets snakemake end, and calls it again if it is to fail; returns what is wrong."""
-    found = scene.study.wait(scene.process)
-    told = [(found, len(scene.jobs()))]
+def _end(scene: Scene, codes: tuple[int, ...]) -> tuple[str, ...]:
+    """Lets snakemake end, and calls it again if it failed; returns what is wrong."""
+    code = scene.study.wait(scene.process)
+    told, wanted = [(code, len(scene.jobs()))], [(code, 1)]
     if code:
-        scene.study.wait(again := _start(scene.study))
-        told.append((again.returncode, len(scene.jobs())))
-    wanted = [(1, 1), (0, 2)] if code else [(0, 1)]
-    if told == wanted:
+        again = scene.study.wait(_start(scene.study))
+        told.append((again, len(scene.jobs())))
+        wanted.append((0, 2))
+    if code in codes and told == wanted:
         return ()
-    return (f"exit codes and jobs {told}, not {wanted}; see {scene.study.output}",)
+    return (f"exit codes {codes} wanted, and jobs {told}, not {wanted}; see {scene.study.output}",)
 
 
 def _read_log(study: Try) -> str:
@@ -224,6 +228,9 @@ def kill_node(scene: Scene) -> "dict[str, str] | None":
 def hang_node(scene: Scene) -> "dict[str, str] | None":
     """Stops all processes of the job's node, which go on at some moment of the next owner's work.
 
+    The node's srun then ends the step of its number, which is the next owner's by now, and SLURM
+    takes the job for failed: snakemake has to be called again.
+
     In half of the tries the node loses its locks meanwhile, as a client of a network file system
     does that is not heard of: then the next owner does not wait for it.
     """
@@ -272,9 +279,9 @@ def _take_locks(process: psutil.Process) -> None:
 def lines() -> dict[str, Callable[[Bench], Row]]:
     """Returns the lines by their names."""
     return {
-        "SLURM: job canceled": lambda bench: on_cluster(bench, _CANCEL, fails=True),
+        "SLURM: job canceled": lambda bench: on_cluster(bench, _CANCEL, codes=(1,)),
         "SLURM: job requeued": lambda bench: on_cluster(bench, _REQUEUE),
         "SLURM: job timed out": _time_out_often,
         "SLURM: node killed": lambda bench: on_cluster(bench, kill_node),
-        "SLURM: node hung and returned": lambda bench: on_cluster(bench, hang_node),
+        "SLURM: node hung and returned": lambda bench: on_cluster(bench, hang_node, codes=(0, 1)),
     }
