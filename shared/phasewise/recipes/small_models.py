@@ -35,16 +35,26 @@ def fit_space(default: str, model: dict[str, Any]) -> str:
     return SMALL_SPACE if shape and shape.weights < _SMALL_WEIGHTS else default
 
 
-def fit_defaults(space: str, method: str, rows: int) -> dict[str, Any]:
+#: With metrics that count each class alike the loss does, too. Macro F1 on 725 other questions of
+#: BFCL's six categories (3 to 49 % of 200 train rows), mean of five seeds (lowest): full fine-tuning
+#: none .30 (.22), sqrt .36 (.32), balanced .40 (.38), of accuracy .61, .63, .59; LoRA .23, .24, .23.
+_CLASSES_ALIKE = ("macro_f1", "balanced_accuracy")
+
+
+def fit_defaults(space: str, method: str, rows: int, metric: str) -> dict[str, Any]:
     """Returns the method's section of the study: what Phase 0 and the search begin with.
 
     Args:
         space: Name of the study's space.
         method: Name of the method.
         rows: That it trains on.
+        metric: Of the task.
     """
     begins: dict[str, Any] | None = _DEFAULTS.get(method) if space == SMALL_SPACE else None
     if begins is None:
         return {}
     least, most = _EPOCHS
-    return {"defaults": {**begins, "epochs": min(most, max(least, round(_ROWS_PASSED / rows)))}}
+    begins = {**begins, "epochs": min(most, max(least, round(_ROWS_PASSED / rows)))}
+    if metric in _CLASSES_ALIKE:
+        begins["class_weights"] = "balanced"
+    return {"defaults": begins}

@@ -119,7 +119,9 @@ def write_file_study(request: FileRequest) -> Path:
         "tasks": {
             TASK: {"max_length": defaults.max_length, **rows, **_describe_files(request, table)}
         },
-        "methods": {request.method: fit_defaults(space, request.method, len(table.rows))},
+        "methods": {
+            request.method: fit_defaults(space, request.method, len(table.rows), rows["metric"])
+        },
         "baselines": {"seeds": 2},
         "search": {"space": place_space(space, request.output_dir, request.max_length), **search},
         "machine": request.machine or {},

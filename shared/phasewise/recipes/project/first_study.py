@@ -80,7 +80,6 @@ def write_first_study(request: FirstRequest, folder: Path) -> Path:
     space = "llm" if response else fit_space("recommended", content["model"])
     content["space"] = space
     methods = ("lora", "rslora") if response else ("full_finetune", "lora")
-    content["methods"] = {name: fit_defaults(space, name, len(table.rows)) for name in methods}
     if response:
         texts = find_prompt(table, request.texts, response)
         content |= describe_instruction(table, texts, response)
@@ -89,6 +88,10 @@ def write_first_study(request: FirstRequest, folder: Path) -> Path:
         texts = find_texts(table, request.texts, request.label)
         content |= _describe_classes(table, texts, request)
         needed = {request.label, *texts}
+    content["methods"] = {
+        method: fit_defaults(space, method, len(table.rows), content["metric"])
+        for method in methods
+    }
     content |= _describe_files(request, table, needed, file.parent)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, keep_trailing_newline=True

@@ -60,7 +60,7 @@ def find_prompt(table: RowTable, named: Sequence[str], response: str) -> list[st
 
 
 def describe_instruction(table: RowTable, prompt: Sequence[str], response: str) -> dict[str, Any]:
-    """Returns what the study says of the prompt and of the lengths.
+    """Returns what the study says of the prompt, the metric and the lengths.
 
     Raises:
         DataError: A cell of the first column or an answer is empty.
@@ -76,6 +76,8 @@ def describe_instruction(table: RowTable, prompt: Sequence[str], response: str) 
         "template_without": _template(always) if partial else None,
         "without": " and ".join(partial),
         "response": response,
+        "metric": "eval_loss",
+        "metric_reason": "per token of the response; others: `phasewise list tasks`",
         "lengths": Lengths.of_words(words),
     }
 

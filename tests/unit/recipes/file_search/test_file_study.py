@@ -133,8 +133,19 @@ def test_a_small_encoder_gets_ranges_in_which_it_learns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("rows", "epochs"), [(1, 6), (160, 5), (720, 3), (100_000, 3)])
 def test_few_rows_are_passed_more_often(rows: int, epochs: int) -> None:
     """800 / 160 = 5; three is the published default's, and six the most."""
-    assert fit_defaults("small_encoder", "lora", rows)["defaults"]["epochs"] == epochs
-    assert fit_defaults("recommended", "lora", rows) == {}
+    defaults = fit_defaults("small_encoder", "lora", rows, "accuracy")["defaults"]
+    assert defaults["epochs"] == epochs
+    assert "class_weights" not in defaults
+    assert fit_defaults("recommended", "lora", rows, "macro_f1") == {}
+
+
+@pytest.mark.parametrize(("objective", "weights"), [(None, None), ("macro_f1", "balanced")])
+def test_classes_that_count_alike_weigh_alike(
+    tmp_path: Path, objective: str | None, weights: str | None
+) -> None:
+    make_task(tmp_path, classes(0, 60), classes(60, 90), objective=objective)
+    study = load_study(tmp_path / "out" / "study.yaml")
+    assert study.default_hyperparameters(TASK, "lora").class_weights == weights
 
 
 def test_the_space_of_an_earlier_call_stays(tmp_path: Path) -> None:
