@@ -36,8 +36,8 @@ def fit_space(default: str, model: dict[str, Any]) -> str:
 
 
 #: With metrics that count each class alike the loss does, too. Macro F1 on 725 other questions of
-#: BFCL's six categories (3 to 49 % of 200 train rows), mean of five seeds (lowest): full fine-tuning
-#: none .30 (.22), sqrt .36 (.32), balanced .40 (.38), of accuracy .61, .63, .59; LoRA .23, .24, .23.
+#: BFCL's six categories (3 to 49 % of 200 train rows), mean of five seeds (lowest): fully tuned,
+#: none .30 (.22), sqrt .36 (.32), balanced .40 (.38), accuracy .61, .63, .59; LoRA .23, .24, .23.
 _CLASSES_ALIKE = ("macro_f1", "balanced_accuracy")
 
 
